@@ -1,0 +1,1 @@
+"""LoRA, made clear."""
