@@ -1,1 +1,26 @@
-"""LoRA, made clear."""
+"""The helper package of the course: small enough to read in an evening.
+
+What the notebooks teach stands in the notebooks; what they need stands here.
+"""
+
+import os
+import sys
+
+# Idle OpenMP threads spin by default and slow a second notebook down thirty times. Torch reads this once, at import.
+if "torch" not in sys.modules:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+__version__ = "0.1.0"
+
+
+def setup(seed: int = 0) -> None:
+    """Seed Python, NumPy and torch, and keep the libraries' notices out of the notebook's outputs."""
+    import warnings
+
+    import transformers
+
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.set_seed(seed)

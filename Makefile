@@ -1,0 +1,55 @@
+# The commands of the course. They need Python 3.11 to 3.14, make and pip, and keep everything in .venv and the user's cache.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+LAB_OPTIONS ?=
+BIN := .venv/bin
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 -n 2 --dist loadfile
+
+# Idle OpenMP threads must sleep, or two open notebooks slow each other thirtyfold. Read when torch is imported.
+export OMP_WAIT_POLICY := PASSIVE
+export JUPYTER_CONFIG_PATH := $(CURDIR)/jupyter_config
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.PHONY: help setup lab test notebooks clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12    another Python than python3, for the first set-up"
+	@echo "  TORCH_INDEX=<url>    take torch from this package index (on Linux: the CPU build), for the first set-up"
+	@echo "  LAB_OPTIONS='...'    more options for JupyterLab, such as --no-browser --port=8890"
+
+setup: .venv/.lab ## the environment in .venv and the base model in the cache
+	@echo "Ready. Next: make lab"
+
+lab: .venv/.lab ## set up, then open JupyterLab at notebook 00
+	$(BIN)/python -m jupyterlab $(LAB_OPTIONS)
+
+test: .venv/.test ## set up, then everything that CI checks
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m pytest tests
+	$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(NBVAL) notebooks
+
+notebooks: .venv/.test ## execute every notebook in place, from a fresh kernel (NAMES="00_start_here" for some)
+	$(BIN)/python -m ruff format notebooks
+	$(BIN)/python tools/notebooks.py $(NAMES)
+
+clean: ## remove the environment and what the tools keep beside it
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis lorautils.egg-info
+
+# The stamps are the last thing that a set-up writes: one that was interrupted starts again, a finished one is never repeated.
+.venv/.lab: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || { \
+	  echo "This course needs Python 3.11 to 3.14; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
+	    "Install one and name it: make $(or $(MAKECMDGOALS),lab) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --no-deps --index-url $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)")
+	$(BIN)/python -m pip install -c constraints.txt -e ".[lab]"
+	$(BIN)/python -m lorautils fetch
+	touch $@
+
+.venv/.test: .venv/.lab
+	$(BIN)/python -m pip install -c constraints.txt -e ".[lab,test]"
+	touch $@

@@ -1,0 +1,43 @@
+"""What every recorded result carries: the machine, the versions and the scores with their intervals."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from lorautils import cron
+from lorautils.training import cron_prompt, evaluate
+
+
+def machine() -> dict[str, str]:
+    """Return the processor, the accelerator and the versions that a result was measured with."""
+    libraries = ["torch", "transformers", "peft", "accelerate"]
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        **{library: version(library) for library in libraries},
+    }
+
+
+def tests(n: int = 200) -> dict[str, list[cron.Example]]:
+    """Return the three test sets: n cases of A and of B, and all of C."""
+    return {"A": cron.test_a(n), "B": cron.test_b(n), "C": cron.test_c()}
+
+
+def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, dict[str, int]]:
+    """Return the counts (n, exact, equivalent, valid) of greedy answers to each test."""
+    counts = {}
+    for name, examples in tests(n).items():
+        answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=batch_size)
+        counts[name] = cron.score(answers, examples)._asdict()
+    return counts
+
+
+def append(path: Path, record: dict) -> None:
+    """Add one result to a JSON-lines file at once, so that a run that is cut off loses nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(record) + "\n")

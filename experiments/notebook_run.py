@@ -1,0 +1,76 @@
+"""The run of notebook 08 over several seeds, beside full fine-tuning and the baselines without training.
+
+`python experiments/notebook_run.py lora 0` appends one line to results/notebook_run.jsonl. The first word is one of
+lora, full, untouched, few-shot, nearest; the second is the seed.
+"""
+
+import sys
+
+import torch
+from common import append, machine, scores, tests
+from peft import get_peft_model
+
+from lorautils import cron, setup
+from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.results import RESULTS
+from lorautils.training import cron_pairs, evaluate, few_shot_prompt, lora_config, text_loss, train
+
+EXAMPLES = 400
+ENGLISH = (RESULTS.parent.parent / "lorautils" / "data" / "english.txt").read_text()
+FULL_LEARNING_RATE = 1e-4  # the best of 2e-5, 5e-5, 1e-4, 2e-4 for seed 0
+
+
+def train_examples(seed: int) -> list[cron.Example]:
+    """Return the training set of notebook 08 for one seed."""
+    return cron.train_examples(EXAMPLES, seed=seed)
+
+
+def trained(kind: str, seed: int, learning_rate: float | None = None) -> dict:
+    """Train LoRA or all weights on the notebook's examples, and return scores and forgetting."""
+    setup(seed)
+    tokenizer, model = load_tokenizer(), load_base_model()
+    if kind == "lora":
+        model = get_peft_model(model, lora_config())
+    rate = learning_rate or (1e-3 if kind == "lora" else FULL_LEARNING_RATE)
+    history = train(model, tokenizer, cron_pairs(train_examples(seed)), learning_rate=rate, seed=seed)
+    english, tokens = text_loss(model, tokenizer, ENGLISH)
+    return {
+        "learning_rate": rate,
+        "scores": scores(model, tokenizer),
+        "english_loss": english,
+        "english_tokens": tokens,
+        "last_losses": history.loss[-10:],
+        "trained_tokens": history.trained_tokens,
+        "seconds": round(history.seconds),
+    }
+
+
+def untrained(kind: str, seed: int) -> dict:
+    """Score the base model as it is, with four examples in its prompt, or a look-up of the nearest example."""
+    setup(seed)
+    shots = train_examples(seed)
+    if kind == "nearest":
+        answers = {name: cron.nearest_neighbour(shots, [e.text for e in cases]) for name, cases in tests().items()}
+        return {"scores": {name: cron.score(answers[name], cases)._asdict() for name, cases in tests().items()}}
+    model, tokenizer = load_base_model(), load_tokenizer()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "untouched":
+        english, tokens = text_loss(model, tokenizer, ENGLISH)
+        return {"scores": scores(model, tokenizer), "english_loss": english, "english_tokens": tokens}
+    counts = {}
+    for name, cases in tests().items():
+        answers = evaluate(model, tokenizer, [few_shot_prompt(shots[:4], e.text) for e in cases])
+        counts[name] = cron.score(answers, cases)._asdict()
+    return {"scores": counts}
+
+
+def main() -> None:
+    """Run one kind with one seed and append the result."""
+    kind, seed = sys.argv[1], int(sys.argv[2])
+    rate = float(sys.argv[3]) if len(sys.argv) > 3 else None
+    result = trained(kind, seed, rate) if kind in ("lora", "full") else untrained(kind, seed)
+    append(RESULTS / "notebook_run.jsonl", {"kind": kind, "seed": seed, **result, "machine": machine()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Score the shipped adapter on the three tests: `python experiments/score_adapter.py`.
+
+Two to three minutes on a laptop CPU. With --record the counts go to results/adapter_scores.json.
+"""
+
+import argparse
+import json
+
+from common import machine, scores
+
+from lorautils import setup
+from lorautils.results import RESULTS, score_table
+from lorautils.training import ADAPTER, load_cron_model
+
+
+def main() -> None:
+    """Score an adapter and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--adapter", default=ADAPTER, help="folder of the adapter (default: adapters/cron)")
+    parser.add_argument("--record", action="store_true", help="write results/adapter_scores.json")
+    options = parser.parse_args()
+    setup()
+    counts = scores(*load_cron_model(options.adapter))
+    print(score_table(counts))
+    if options.record:
+        result = {"machine": machine(), "scores": counts}
+        (RESULTS / "adapter_scores.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

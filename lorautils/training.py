@@ -1,0 +1,383 @@
+"""Train and evaluate: one road for the notebooks, the experiments and the command line.
+
+Notebook 08 teaches it. The loss is the mean of -log p(token | everything before it) over the *answer* tokens.
+A training pair is a prompt and a completion; the end-of-text token is appended to the completion.
+"""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, PeftModel, TaskType
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.cron import Example
+
+IGNORED = -100  # the label that F.cross_entropy skips
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ADAPTER = Path(__file__).parent.parent / "adapters" / "cron"
+
+
+class Pair(NamedTuple):
+    """One training example: what the model reads, and what it should write."""
+
+    prompt: str
+    completion: str
+
+
+def cron_prompt(text: str) -> str:
+    """Return the prompt, in the base model's chat format, that asks for the cron expression of a phrase."""
+    return f"<|im_start|>user\nCron: {text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def few_shot_prompt(shots: Iterable[Example], text: str) -> str:
+    """Return `cron_prompt(text)` with solved examples before it, as earlier turns of the chat."""
+    solved = "".join(f"{cron_prompt(shot.text)}{shot.cron}<|im_end|>\n" for shot in shots)
+    return solved + cron_prompt(text)
+
+
+def cron_pairs(examples: Iterable[Example]) -> list[Pair]:
+    """Turn cron examples into training pairs."""
+    return [Pair(cron_prompt(example.text), example.cron) for example in examples]
+
+
+def lora_config() -> LoraConfig:
+    """Return the configuration that the course trains with; notebook 07 explains each argument."""
+    return LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        target_modules=PROJECTIONS,
+        inference_mode=False,
+        r=8,
+        lora_alpha=32,
+        lora_dropout=0.1,
+    )
+
+
+def load_pairs(path: str | Path) -> list[Pair]:
+    """Read training pairs from a JSONL file: one `{"prompt": ..., "completion": ...}` a line, used verbatim.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line is not such an object; the message names the line.
+    """
+    pairs = []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error}): save it again with UTF-8 encoding") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            pairs.append(_parse_pair(line, f"{path}, line {number}"))
+    if not pairs:
+        raise ValueError(f'{path} holds no pairs: write one {{"prompt": ..., "completion": ...}} a line')
+    return pairs
+
+
+def _parse_pair(line: str, where: str) -> Pair:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON ({error.msg} at column {error.colno}); one object a line") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: a JSON object was expected, got {type(record).__name__}")
+    for name in Pair._fields:
+        value = record.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f'{where}: "{name}" must be a non-empty string, got {value!r}')
+    unknown = sorted(set(record) - set(Pair._fields))
+    if unknown:
+        raise ValueError(f'{where}: unknown field {unknown[0]!r}; only "prompt" and "completion" are used')
+    return Pair(record["prompt"], record["completion"])
+
+
+def encode(tokenizer, pairs: Sequence[Pair], max_tokens: int = 1024) -> list[dict[str, list[int]]]:
+    """Turn pairs into token ids and labels of equal length; prompt tokens carry the label -100.
+
+    Raises:
+        ValueError: there are no pairs, or one is longer than `max_tokens`.
+    """
+    if not pairs:
+        raise ValueError("no training pairs were given: pass at least one Pair(prompt, completion)")
+    features = []
+    for number, (prompt, completion) in enumerate(pairs, start=1):
+        prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        answer_ids = tokenizer(completion + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+        input_ids = prompt_ids + answer_ids
+        if len(input_ids) > max_tokens:
+            raise ValueError(
+                f"pair {number} has {len(input_ids)} tokens, at most {max_tokens} are allowed: shorten it, "
+                "or leave it out"
+            )
+        features.append({"input_ids": input_ids, "labels": [IGNORED] * len(prompt_ids) + answer_ids})
+    return features
+
+
+def collate(features: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Pad features on the right to one length: three tensors of shape (batch, tokens)."""
+    longest = max(len(feature["input_ids"]) for feature in features)
+
+    def padded(name: str, filler: int) -> torch.Tensor:
+        return torch.tensor([f[name] + [filler] * (longest - len(f[name])) for f in features])
+
+    lengths = torch.tensor([len(feature["input_ids"]) for feature in features])
+    return {
+        "input_ids": padded("input_ids", pad_token_id),
+        "labels": padded("labels", IGNORED),
+        "attention_mask": (torch.arange(longest) < lengths[:, None]).long(),
+    }
+
+
+@contextmanager
+def answer_rows_only(model: nn.Module, keep: torch.Tensor) -> Iterator[None]:
+    """Let the output head see only the rows that `keep`, a (batch, tokens) mask, selects.
+
+    The head is the largest matrix of a small model. Inside this context it maps (kept, hidden) to (kept, vocabulary)
+    instead of (batch, tokens, hidden) to (batch, tokens, vocabulary): one contiguous two-dimensional product.
+    """
+    bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
+    handle = bare.get_output_embeddings().register_forward_pre_hook(lambda head, inputs: (inputs[0][keep], *inputs[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the sum of the cross-entropies (nats) of the answer tokens of a batch, as a scalar."""
+    labels = batch["labels"][:, 1:]  # position t predicts token t + 1
+    keep = F.pad(labels != IGNORED, (0, 1))  # (batch, tokens); the last position predicts nothing
+    with answer_rows_only(model, keep):
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return F.cross_entropy(logits.float(), labels[labels != IGNORED], reduction="sum")
+
+
+class AnswerTrainer(Trainer):
+    """The Trainer of transformers with the output head computed on answer tokens only."""
+
+    loss_is_scaled_for_ga = True
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return the mean cross-entropy per answer token of the step's batch."""
+        answer_tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
+        return answer_loss(model, inputs) / answer_tokens
+
+
+@dataclass
+class History:
+    """What a training run did: one loss (nats per answer token) and one learning rate a step."""
+
+    loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    steps: int = 0
+    total_steps: int = 0
+    trained_tokens: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def as_dict(self) -> dict:
+        """Return plain data, ready for JSON."""
+        return asdict(self)
+
+
+class _Progress(TrainerCallback):
+    """A progress bar, the history, and a first Ctrl-C that ends the run after the current step."""
+
+    def __init__(self, history: History, show: bool):
+        self.history, self.show = history, show
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.history.total_steps = state.max_steps
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=not self.show)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            self.history.loss.append(logs["loss"])
+            self.history.learning_rate.append(logs["learning_rate"])
+            self.bar.set_postfix(loss=f"{logs['loss']:.2f}", refresh=False)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.history.steps = state.global_step
+        self.bar.update(1)
+        if self.history.interrupted:
+            control.should_training_stop = True
+            control.should_save = args.save_strategy != "no"
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+    @contextmanager
+    def catch_interrupt(self) -> Iterator[None]:
+        """Turn the first Ctrl-C into a request to stop; a second one interrupts at once, as usual."""
+        if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+            yield
+            return
+        previous = signal.getsignal(signal.SIGINT)
+
+        def request_stop(signum, frame):
+            self.history.interrupted = True
+            signal.signal(signal.SIGINT, previous)
+
+        signal.signal(signal.SIGINT, request_stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+
+def last_checkpoint(output_dir: str | Path) -> Path:
+    """Return the newest complete checkpoint in a folder.
+
+    Raises:
+        OSError: there is none.
+    """
+    complete = [state.parent for state in Path(output_dir).glob("checkpoint-*/trainer_state.json")]
+    if not complete:
+        raise FileNotFoundError(f"{output_dir} holds no complete checkpoint: train with resume=False")
+    return max(complete, key=lambda folder: int(folder.name.removeprefix("checkpoint-")))
+
+
+def train(
+    model: nn.Module,
+    tokenizer,
+    pairs: Sequence[Pair],
+    *,
+    epochs: float = 3,
+    batch_size: int = 8,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    output_dir: str | Path | None = None,
+    resume: bool = False,
+    bf16: bool = False,
+    progress: bool = True,
+) -> History:
+    """Train the parameters of `model` that require a gradient, on the completions of `pairs`.
+
+    AdamW without weight decay, gradient clipping at 1.0, a tenth of the steps as warm-up and then a cosine to zero.
+    Float32 unless `bf16` asks for bf16 autocast (a gain on GPUs, thirty times slower on most laptop CPUs).
+    Checkpoints are written once an epoch if there is an `output_dir`. Ctrl-C ends the run after the current step:
+    the model keeps what it has learned, and with an `output_dir` the run can be resumed.
+
+    Raises:
+        ValueError: nothing to train, no pairs, or `resume` without `output_dir`.
+        OSError: `resume` and no complete checkpoint.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            "no parameter of the model requires a gradient, so there is nothing to train: wrap it with "
+            "get_peft_model, or load the adapter with is_trainable=True"
+        )
+    if resume and output_dir is None:
+        raise ValueError("resume=True needs the output_dir of the run that it resumes, got None")
+    checkpoint = str(last_checkpoint(output_dir)) if resume else None
+    features = encode(tokenizer, pairs)
+    arguments = TrainingArguments(
+        output_dir=str(output_dir) if output_dir else None,
+        save_strategy="epoch" if output_dir else "no",
+        save_total_limit=2,
+        num_train_epochs=epochs,
+        per_device_train_batch_size=batch_size,
+        train_sampling_strategy="group_by_length",
+        learning_rate=learning_rate,
+        warmup_steps=0.1,
+        lr_scheduler_type="cosine",
+        bf16=bf16,
+        seed=seed,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    history = History()
+    callback = _Progress(history, show=progress)
+    trainer = AnswerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=features,
+        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
+        callbacks=[callback],
+    )
+    trainer.remove_callback(PrinterCallback)
+    start = time.perf_counter()
+    with callback.catch_interrupt():
+        trainer.train(resume_from_checkpoint=checkpoint)
+    history.seconds = time.perf_counter() - start
+    history.trained_tokens = (
+        sum(len(feature["input_ids"]) for feature in features) * history.steps // max(1, history.total_steps)
+    )
+    if history.interrupted:
+        print(_interrupt_message(history, output_dir))
+    return history
+
+
+def _interrupt_message(history: History, output_dir: str | Path | None) -> str:
+    message = (
+        f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it has learned so far."
+    )
+    if output_dir is None:
+        return message + " Nothing was saved to disk, since no output_dir was given."
+    return message + f" To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, tokenizer, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 32
+) -> list[str]:
+    """Return the model's greedy answer to each prompt, in order, without special tokens or outer spaces."""
+    was_training = model.training
+    model.eval()
+    answers = [""] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))  # equal lengths waste no padding
+    for start in range(0, len(order), batch_size):
+        chunk = order[start : start + batch_size]
+        batch = tokenizer(
+            [prompts[index] for index in chunk],
+            add_special_tokens=False,
+            padding=True,
+            padding_side="left",  # generation continues at the right end
+            return_tensors="pt",
+        ).to(model.device)
+        generated = model.generate(
+            **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
+        )
+        texts = tokenizer.batch_decode(generated[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        for index, text in zip(chunk, texts, strict=True):
+            answers[index] = text.strip()
+    model.train(was_training)
+    return answers
+
+
+@torch.inference_mode()
+def text_loss(model: nn.Module, tokenizer, text: str) -> tuple[float, int]:
+    """Return the mean cross-entropy (nats per token) of a text, and the number of tokens that were predicted."""
+    was_training = model.training
+    model.eval()
+    ids = tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
+    loss = model(input_ids=ids, labels=ids).loss.item()
+    model.train(was_training)
+    return loss, ids.shape[1] - 1
+
+
+def load_cron_model(adapter: str | Path | None = None):
+    """Return the base model with the cron adapter on it, in evaluation mode, and the tokenizer.
+
+    Raises:
+        OSError: the adapter's folder does not exist or holds no adapter.
+    """
+    folder = Path(adapter or ADAPTER)
+    if not (folder / "adapter_config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no adapter (adapter_config.json is missing): name the folder of a saved adapter, or "
+            "run from a clone of the repository, which brings adapters/cron"
+        )
+    return PeftModel.from_pretrained(load_base_model(), folder), load_tokenizer()

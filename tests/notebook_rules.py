@@ -1,0 +1,181 @@
+"""What every notebook of the course keeps to: one generator a rule, which yields what is wrong and in which cell.
+
+Applied to the notebooks, and to a notebook that breaks each rule, in test_notebooks.py.
+"""
+
+import copy
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from nbformat import NotebookNode
+from nbval.plugin import metadata_tags
+
+from lorautils.exercises import registry
+from tools.notebooks import clean
+
+OPENING = ("You will do", "You will learn", "You need")
+CLOSING = ("What we settled", "Exercises", "Questions people ask", "Where this goes next", "Sources")
+SLIDES = ("slide", "subslide", "fragment", "skip", "notes", "-")
+EXCUSED = "nbval-ignore-output"
+HOMES = re.compile(r"(/home/|/root/|/Users/|/tmp/|/var/folders/|[A-Z]:\\\\?Users)[^\s\"'<]*")
+
+
+def code_cells(nb: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def markdown(nb: NotebookNode) -> str:
+    return "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+
+
+def length(cell: NotebookNode) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def is_image(output: NotebookNode) -> bool:
+    return any(kind.startswith("image/") for kind in output.get("data", {}))
+
+
+def executed_in_order(nb: NotebookNode) -> Iterator[str]:
+    for expected, cell in enumerate(code_cells(nb), start=1):
+        if not cell.source.strip():
+            yield f"{cell.id}: the cell is empty"
+        if cell.execution_count != expected:
+            yield f"{cell.id}: execution count {cell.execution_count}, expected {expected}: run `make notebooks`"
+
+
+def no_errors(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield f"{cell.id}: {output.ename}: {output.evalue}"
+
+
+def ids(nb: NotebookNode) -> Iterator[str]:
+    for cell in nb.cells:
+        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", cell.id) or re.fullmatch(r"[0-9a-f-]{8,}", cell.id):
+            yield f"{cell.id}: not lower-case words with hyphens, such as rank-of-noise"
+    for cell_id, count in Counter(cell.id for cell in nb.cells).items():
+        if count > 1:
+            yield f"{cell_id}: {count} cells carry this id"
+
+
+def clean_metadata(nb: NotebookNode) -> Iterator[str]:
+    cleaned = clean(copy.deepcopy(nb))
+    if nb.metadata != cleaned.metadata:
+        yield f"notebook metadata {dict(nb.metadata)}: run `make notebooks`"
+    for cell, expected in zip(nb.cells, cleaned.cells, strict=True):
+        if cell != expected:
+            yield f"{cell.id}: metadata or widget ids that change from run to run: run `make notebooks`"
+
+
+def opening(nb: NotebookNode) -> Iterator[str]:
+    first = next((i for i, cell in enumerate(nb.cells) if cell.cell_type == "code"), len(nb.cells))
+    text = markdown(NotebookNode(cells=nb.cells[:first]))
+    if not text.startswith("# "):
+        yield "the first cell is not Markdown with a title: '# ...'"
+    for words in OPENING:
+        if words.lower() not in text.lower():
+            yield f"'{words}' is missing before the first code cell"
+    for word in ("run", "read"):
+        if not re.search(rf"{word}\D{{0,40}}\d|\d\D{{0,40}}{word}", text, re.IGNORECASE) or "minute" not in text:
+            yield f"the minutes to {word} are missing before the first code cell"
+
+
+def closing(nb: NotebookNode) -> Iterator[str]:
+    headings = re.findall(r"^#+\s+(.+?)\s*$", markdown(nb), re.MULTILINE)
+    found = [heading for heading in headings if heading in CLOSING]
+    if found != list(CLOSING):
+        yield f"closing headings {found}, expected {list(CLOSING)}"
+
+
+def exercises(nb: NotebookNode, name: str) -> Iterator[str]:
+    asked = registry().get(name, [])
+    if not 3 <= len(asked) <= 5:
+        yield f"{len(asked)} exercises in lorautils.exercises for '{name}', expected 3 to 5"
+    code = "\n".join(cell.source for cell in code_cells(nb))
+    for exercise in asked:
+        if f"{exercise.name}.check(" not in code:
+            yield f"exercise {exercise.name}: no cell calls its check()"
+        if not (exercise.hints and exercise.source.strip()):
+            yield f"exercise {exercise.name}: no hint or no solution"
+        if len({mistake.name for mistake in exercise.mistakes}) < 2:
+            yield f"exercise {exercise.name}: fewer than two named wrong answers"
+
+
+def cell_lengths(nb: NotebookNode) -> Iterator[str]:
+    lengths = {cell.id: length(cell) for cell in code_cells(nb)}
+    long = {cell_id: lines for cell_id, lines in lengths.items() if lines > 12}
+    yield from (f"{cell_id}: {lines} lines, at most 20" for cell_id, lines in long.items() if lines > 20)
+    if len(long) > len(lengths) / 10:
+        yield f"more than one code cell in ten is longer than 12 lines: {long}"
+
+
+def prose_share(nb: NotebookNode) -> Iterator[str]:
+    share = 1 - len(code_cells(nb)) / len(nb.cells)
+    if not 0.4 <= share <= 0.7:
+        yield f"{share:.0%} of the cells are prose, expected 40 to 70 %"
+
+
+def compared(nb: NotebookNode) -> Iterator[str]:
+    excused = [cell for cell in code_cells(nb) if EXCUSED in cell.metadata.get("tags", [])]
+    if len(excused) >= 0.05 * len(code_cells(nb)) and excused:
+        yield f"5 % of the code cells or more are excused from comparison: {[cell.id for cell in excused]}"
+    for cell in excused:
+        if not re.search(r"^# not compared: \w+", cell.source, re.MULTILINE):
+            yield f"{cell.id}: excused from comparison without a comment '# not compared: reason'"
+    for cell in code_cells(nb):
+        tags = set(cell.metadata.get("tags", [])) & set(metadata_tags) - {EXCUSED}
+        if tags or re.search(r"^\s*#\s*(NBVAL|PYTEST_VALIDATE)_", cell.source, re.MULTILINE):
+            yield f"{cell.id}: the only way out of the comparison is the tag {EXCUSED}"
+
+
+def slideshow(nb: NotebookNode) -> Iterator[str]:
+    for cell in nb.cells:
+        if cell.metadata.get("slideshow", {}).get("slide_type") not in SLIDES:
+            yield f"{cell.id}: metadata.slideshow.slide_type is none of {', '.join(SLIDES)}"
+
+
+def plain_python(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        for line in cell.source.splitlines():
+            if re.match(r"\s*[!%]", line):
+                yield f"{cell.id}: a magic, which is not Python: {line.strip()}"
+            if line.rstrip().endswith(";"):
+                yield f"{cell.id}: a trailing ';' does nothing under nbval; write _ = ... or plt.show(): {line.strip()}"
+
+
+def portable(nb: NotebookNode) -> Iterator[str]:
+    for cell in nb.cells:
+        texts = [cell.source] + [json.dumps(output) for output in cell.get("outputs", []) if not is_image(output)]
+        for text in texts:
+            if found := HOMES.search(text):
+                yield f"{cell.id}: a path of one machine: {found[0]}"
+
+
+def described(nb: NotebookNode) -> Iterator[str]:
+    for cell, following in zip(nb.cells, [*nb.cells[1:], None], strict=True):
+        if cell.cell_type == "code" and any(map(is_image, cell.outputs)):
+            if following is None or following.cell_type != "markdown" or len(following.source.split()) < 5:
+                yield f"{cell.id}: a figure, and no Markdown cell after it says what to see"
+        elif cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", cell.source):
+            yield f"{cell.id}: an image without a text alternative"
+
+
+RULES = (
+    executed_in_order,
+    no_errors,
+    ids,
+    clean_metadata,
+    opening,
+    closing,
+    cell_lengths,
+    prose_share,
+    compared,
+    slideshow,
+    plain_python,
+    portable,
+    described,
+)

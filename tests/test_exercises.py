@@ -1,0 +1,325 @@
+"""The checkers: a blank, the right answer, each known mistake, and whatever else a cell may hand them."""
+
+import copy
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lorautils.exercises as exercises
+from lorautils.exercises import Exercise, Mistake, ____, registry
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+EXERCISES = [exercise for entries in registry().values() for exercise in entries]
+MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
+each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+
+
+def said(capsys, exercise, answer):
+    assert exercise.check(answer) is None
+    return capsys.readouterr().out
+
+
+class Hostile:
+    """Raises at every touch, also where Python itself reaches in."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("hands off")
+
+    __eq__ = __repr__ = __str__ = __len__ = __bool__ = __iter__ = __float__ = __hash__ = lambda self, *a: 1 / 0
+
+
+class RaisingArray:
+    def tolist(self):
+        raise MemoryError
+
+
+def endless():
+    inner = []
+    inner.append(inner)
+    return inner
+
+
+def raiser(error):
+    def function(*args):
+        raise error
+
+    return function
+
+
+def untold(*args):
+    class Wordless(Exception):
+        def __str__(self):
+            raise ValueError("no words")
+
+    raise Wordless
+
+
+JUNK = [
+    None,
+    float("nan"),
+    float("inf"),
+    -0.0,
+    True,
+    10**400,
+    1e308,
+    1j,
+    "",
+    "9216",
+    "\ud800",
+    "x" * 10_000,
+    b"bytes",
+    [],
+    (),
+    {},
+    {"answer": ____},
+    set(),
+    endless(),
+    [[1, 2], 3],
+    [None, Hostile()],
+    object(),
+    Hostile(),
+    RaisingArray(),
+    Exception,
+    int,
+    max,
+    np.array(["a", None], dtype=object),
+    np.float64(3.5),
+    torch.ones(2, 3, requires_grad=True),
+    torch.empty(0),
+    torch.empty(3, device="meta"),
+    torch.tensor(float("nan")),
+    torch.Tensor,
+    torch.nn.Linear(2, 2),
+    range(3),
+    (i for i in range(3)),
+    lambda: 1,
+    lambda *a: Hostile(),
+    lambda *a: endless(),
+    lambda *a: [____] * 3,
+    lambda *a: a,
+    lambda *a: "\ud800" * 200,
+    raiser(ValueError("two\nlines")),
+    raiser(SystemExit(1)),
+    raiser(RecursionError()),
+    untold,
+]
+
+
+# --- the blank --------------------------------------------------------------------------------------------------
+
+
+def test_the_blank_survives_import_star():
+    namespace = {}
+    exec("from lorautils.exercises import *", namespace)
+    assert namespace["____"] is ____
+
+
+BLANK_USES = """
+____ + 1; 1 - ____; 2 ** ____; -____; abs(____); round(____, 2); ____ @ torch.ones(2); torch.ones(2) @ ____; ~____
+torch.ones(3) * ____; np.ones(3) * ____; np.log(____); torch.nn.functional.relu(____); [1, 2][____]; torch.ones(3)[____]
+____[0]; ____[1:, None]; ____.shape; ____.weight.T.sum(0); ____(1, key=2); ____ < 3; ____ == 3; ____ != 3; 3 in ____
+len(____); list(____); range(____); math.log(____); f"{____:.2f} {____!r}"; str(____); {____: 1}; copy.deepcopy(____)
+""".replace("\n", ";").split(";")
+
+
+@pytest.mark.parametrize("code", [code.strip() for code in BLANK_USES if code.strip()])
+def test_the_blank_can_be_used_anywhere(code):
+    eval(code, {"____": ____, "torch": torch, "np": np, "math": __import__("math"), "copy": copy})
+
+
+def test_statements_with_a_blank_run():
+    x = ____
+    x += 1
+    ____[0] = 1
+    with ____ as y:
+        pass
+    while ____:
+        raise AssertionError("a loop over a blank must end")
+    assert x is ____ and y is ____
+
+
+@each_exercise
+@pytest.mark.parametrize(
+    "answer",
+    [____, ____ * 2 + 1, ____[0].T, torch.ones(2) @ ____, np.ones(2) * ____, (576, ____), [[____]], ...],
+    ids=lambda answer: type(answer).__name__,
+)
+def test_a_blank_is_still_to_do(capsys, exercise, answer):
+    assert said(capsys, exercise, answer).startswith("Still to do: replace ____ ")
+
+
+@pytest.mark.parametrize("exercise", [e for e in EXERCISES if e.cases], ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("body", ["____", "return ____", "...", "pass", "return [____]", "x = ____ + 1; return x"])
+def test_a_function_with_a_blank_is_still_to_do(capsys, exercise, body):
+    parameters = ", ".join(inspect.signature(exercise.reference).parameters)
+    namespace = {"____": ____}
+    exec(f"def {exercise.name}({parameters}): {body}", namespace)
+    assert said(capsys, exercise, namespace[exercise.name]).startswith("Still to do: the function returns ____ or None")
+
+
+# --- right and wrong ----------------------------------------------------------------------------------------------
+
+
+@each_exercise
+def test_the_printed_solution_is_right(capsys, exercise):
+    exercise.solution()
+    namespace = {}
+    exec(capsys.readouterr().out, namespace)
+    verdict = said(capsys, exercise, namespace[exercise.name if exercise.cases else "answer"])
+    assert verdict == f"\x1b[32mCorrect.\x1b[0m {exercise.takeaway}\n"
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=[f"{e.name}: {m.name}" for e, m in MISTAKES])
+def test_a_known_mistake_is_named(capsys, exercise, mistake):
+    assert said(capsys, exercise, mistake.answer) == f"Not yet ({mistake.name}): {mistake.message}\n"
+
+
+def by_name(name):
+    return next(exercise for exercise in EXERCISES if exercise.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("weight_shape", [1536, 576]),
+        ("weight_shape", torch.nn.Linear(576, 1536).weight.shape),
+        ("weight_shape", np.array([1536, 576])),
+        ("uniform_loss", 10.8),
+        ("uniform_loss", torch.tensor(49152.0).log()),
+        ("uniform_loss", torch.tensor(10.803, requires_grad=True)),
+        ("uniform_loss", np.log(49152)),
+        ("count_trainable", 9216.0),
+        ("count_trainable", torch.tensor(9216)),
+        ("mask_prompt", lambda ids, n: torch.tensor([-100 if i < n else t for i, t in enumerate(ids)])),
+        ("merge_by_hand", lambda W, A, B, alpha: torch.addmm(W, B, A, alpha=alpha / len(A))),
+        ("merge_by_hand", lambda W, A, B, alpha: (W.double() + B.double() @ A.double() * alpha / len(A)).numpy()),
+    ],
+)
+def test_right_in_another_form_is_right(capsys, name, answer):
+    assert "Correct." in said(capsys, by_name(name), answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "expected"),
+    [
+        ("count_trainable", 9217, "Not yet: 9217 is not it. Stuck? Try hint()."),
+        ("count_trainable", True, "a number was expected, got True"),
+        (
+            "count_trainable",
+            [9216],
+            "the values are right, the shape is not: a number was expected, got values of shape",
+        ),
+        ("weight_shape", torch.tensor([[1536], [576]]), "the values are right, the shape is not"),
+        ("weight_shape", (1536, 576, 1), "values of shape (2,) was expected, got values of shape (3,)"),
+        ("uniform_loss", "10.8", "a number was expected, got something of type str"),
+        ("uniform_loss", float("nan"), "perhaps a ____ is left in the formula"),
+        ("uniform_loss", abs, "a number was expected, got a function"),
+        ("mask_prompt", [-100, 5], "pass the function itself, check(mask_prompt), not values of shape (2,)"),
+        ("mask_prompt", lambda ids: ids, "mask_prompt([1, 4, 7, 9, 5, 2], 4)\nraises TypeError"),
+        (
+            "mask_prompt",
+            lambda ids, n: [1],
+            "mask_prompt([1, 4, 7, 9, 5, 2], 4)\nshould give [-100, -100, -100, -100, 5, 2], got [1]",
+        ),
+        ("mask_prompt", lambda ids, n: [-100] * n + [ids.pop(n) for _ in ids[n:]], "changes what it was given"),
+        (
+            "keep_the_stop",
+            raiser(ValueError("two\nlines")),
+            "keep_the_stop([5, 9, 7, 2], 6, 2)\nraises ValueError: two.",
+        ),
+    ],
+)
+def test_an_unknown_wrong_answer_is_told_what_is_wrong(capsys, name, answer, expected):
+    verdict = said(capsys, by_name(name), answer)
+    assert verdict.startswith("Not yet: ") and expected in verdict
+
+
+def test_a_check_does_not_change_the_cases(capsys):
+    exercise = by_name("merge_by_hand")
+    for _ in range(2):
+        assert "W changed in place" in said(capsys, exercise, lambda W, A, B, alpha: W.add_(alpha / len(A) * B @ A))
+    assert "Correct." in said(capsys, exercise, exercise.reference)
+
+
+# --- whatever comes -------------------------------------------------------------------------------------------------
+
+
+def assert_useful(text):
+    assert text.startswith(("Not yet", "Still to do", "\x1b[32mCorrect")), text
+    assert 1 <= len(text.splitlines()) <= 2 and len(text) < 320, text
+    assert " at 0x" not in text, "an address differs from run to run"
+
+
+@each_exercise
+def test_junk_never_raises_and_is_answered(capsys, exercise):
+    for junk in JUNK:
+        assert_useful(said(capsys, exercise, junk))
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.complex_numbers() | st.binary(),
+        lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_any_data_never_raises_and_is_answered(answer):
+    for exercise in EXERCISES:
+        for given_answer in (answer, lambda *args: answer):
+            with pytest.MonkeyPatch.context() as patch:
+                lines = []
+                patch.setattr("builtins.print", lambda text, lines=lines: lines.append(text))
+                exercise.check(given_answer)
+            assert len(lines) == 1
+            assert_useful(lines[0])
+
+
+# --- hints, solution, registry ----------------------------------------------------------------------------------------
+
+
+@each_exercise
+def test_hints_come_one_by_one_and_end(capsys, exercise):
+    fresh = copy.copy(exercise)
+    for _ in range(len(fresh.hints) + 2):
+        fresh.hint()
+    lines = capsys.readouterr().out.splitlines()
+    expected = [f"Hint {n} of {len(fresh.hints)}: {hint}" for n, hint in enumerate(fresh.hints, start=1)]
+    assert lines == expected + ["That was the last hint; solution() prints the answer."] * 2
+
+
+@each_exercise
+def test_an_exercise_is_complete(exercise):
+    assert exercise.difficulty in (1, 2, 3) and 1 <= exercise.minutes <= 30
+    assert exercise.question.endswith(("?", ".")) and len(exercise.question) < 130
+    assert len(exercise.hints) >= 2 and len(exercise.mistakes) >= 2
+    assert len({mistake.name for mistake in exercise.mistakes}) == len(exercise.mistakes)
+    assert exercise.source not in repr(exercise), "showing an exercise must not show its solution"
+
+
+def test_the_registry_is_complete():
+    entries = registry()
+    assert entries.keys() >= {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
+    for stem, listed in entries.items():
+        module = getattr(exercises, f"nb{stem[:2]}")
+        assert 3 <= len(listed) <= 5
+        for exercise in listed:
+            assert getattr(module, exercise.name) is exercise
+
+
+def test_an_example_of_two_mistakes_is_called_by_the_first(capsys):
+    exercise = Exercise(
+        name="two",
+        question="One and one?",
+        difficulty=1,
+        minutes=1,
+        hints=("Count.",),
+        source="answer = 2",
+        takeaway="Two.",
+        mistakes=(Mistake("first", 3, "one too many."), Mistake("second", 3.0, "never said.")),
+    )
+    assert said(capsys, exercise, 3) == "Not yet (first): one too many.\n"

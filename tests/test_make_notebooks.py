@@ -1,0 +1,106 @@
+"""tools/notebooks.py: what `make notebooks` leaves in a notebook, in the record and in the README."""
+
+import json
+import os
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from tools import notebooks as tool
+
+ROW = {"title": "One", "minutes": 1.26, "peak_gib": 0.51, "machine": "m", "versions": {}}
+README = f"# Course\n\n{tool.BEGIN}\nold\n{tool.END}\n\nThe end.\n"
+# A child process of the kernel holds 256 MiB for a second.
+CHILD = """import subprocess, sys
+code = "import time; x = b'1' * 2**28; time.sleep(1)"
+_ = subprocess.run([sys.executable, "-c", code])"""
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "README.md").write_text(README)
+    monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(tool, "RESULTS", tmp_path / "notebooks.json")
+    monkeypatch.setattr(tool, "README", tmp_path / "README.md")
+    return tmp_path
+
+
+def write(folder, name, *sources):
+    cells = [v4.new_markdown_cell(f"# About {name}", id="title")]
+    cells += [v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources)]
+    path = folder / "notebooks" / f"{name}.ipynb"
+    nb = v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "gone", "display_name": "My kernel"}})
+    nbformat.write(nb, path)
+    return path
+
+
+def test_a_notebook_is_executed_cleaned_and_measured(course):
+    slider = "import ipywidgets\nipywidgets.IntSlider(3)"
+    path = write(course, "01_good", "print('a')\nprint('b')", slider, "import os\nprint(os.getcwd())", CHILD)
+    first = tool.execute(path)
+    stored = path.read_bytes()
+    nb = nbformat.read(path, as_version=4)
+    assert [cell.id for cell in nb.cells] == ["title", "cell-0", "cell-1", "cell-2", "cell-3"]
+    assert [cell.execution_count for cell in nb.cells[1:]] == [1, 2, 3, 4]
+    assert [output.text for output in nb.cells[1].outputs] == ["a\nb\n"]
+    assert list(nb.cells[2].outputs[0].data) == ["text/plain"]
+    assert nb.cells[3].outputs[0].text.strip() == str(path.parent)
+    assert nb.metadata == tool.NOTEBOOK_METADATA
+    assert not any(cell.metadata for cell in nb.cells)
+    assert first["title"] == "About 01_good"
+    assert 0.25 < first["peak_gib"] < 2
+    assert 0 < first["minutes"] < 1
+    tool.execute(path)
+    assert path.read_bytes() == stored  # a second run leaves no diff
+
+
+@pytest.mark.parametrize(("source", "told"), [("1 / 0", "ZeroDivisionError"), ("import os\nos._exit(3)", "died")])
+def test_a_failing_notebook_stays_as_it_was(course, capfd, source, told):
+    path = write(course, "02_bad", "x = 1", source, "x = 2")
+    stored = path.read_bytes()
+    assert tool.main(["02_bad"]) == 1
+    assert path.read_bytes() == stored
+    error = capfd.readouterr().err
+    assert "02_bad FAILED" in error
+    assert told in error
+    assert source != "1 / 0" or "cell 'cell-1'" in error
+
+
+def test_a_cell_that_hangs_is_reported(course, monkeypatch):
+    monkeypatch.setattr(tool, "CELL_TIMEOUT", 2)
+    assert "cell 'cell-0'" in tool.execute(write(course, "03_hangs", "import time\ntime.sleep(60)"))
+
+
+def test_rows_of_other_notebooks_stay_and_rows_of_lost_ones_go(course):
+    write(course, "00_old")
+    write(course, "01_new")
+    tool.RESULTS.write_text(json.dumps({"00_old": ROW, "09_lost": ROW}))
+    tool.record({"01_new": ROW | {"title": "Two", "minutes": 2.0}})
+    assert list(json.loads(tool.RESULTS.read_text())) == ["00_old", "01_new"]
+    assert tool.README.read_text() == README.replace(
+        "old\n",
+        "| notebook | what it is | run minutes | peak memory |\n|---|---|---|---|\n"
+        "| [00_old](notebooks/00_old.ipynb) | One | 1.3 | 0.5 GiB |\n"
+        "| [01_new](notebooks/01_new.ipynb) | Two | 2.0 | 0.5 GiB |\n",
+    )
+
+
+def test_a_readme_without_a_place_for_the_table():
+    with pytest.raises(ValueError, match="add the lines"):
+        tool.with_table("# Course\n", {})
+
+
+def test_an_unknown_name(course, capsys):
+    write(course, "00_old")
+    assert tool.main(["00_odl"]) == 2
+    assert "00_odl" in capsys.readouterr().err
+
+
+def test_idle_threads_sleep_in_the_kernels(course, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    path = write(course, "04_policy", "import os\nprint(os.environ['OMP_WAIT_POLICY'])")
+    assert tool.main(["04_policy"]) == 0
+    assert nbformat.read(path, as_version=4).cells[1].outputs[0].text == "PASSIVE\n"
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"

@@ -1,0 +1,145 @@
+"""Every notebook keeps to the rules of notebook_rules.py, every rule finds what breaks it, and the README knows all."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import notebook_rules as rules
+import pytest
+from nbformat import v4
+
+from tools import notebooks as tool
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@notebooks
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
+def test_rule(path, rule):
+    nb = nbformat.read(path, as_version=4)
+    nbformat.validate(nb)
+    problems = [f"{path.name} {problem}" for problem in rule(nb)]
+    assert not problems, "\n" + "\n".join(problems)
+
+
+@notebooks
+def test_exercises(path):
+    problems = list(rules.exercises(nbformat.read(path, as_version=4), path.stem))
+    assert not problems, f"{path.name}:\n" + "\n".join(problems)
+
+
+@notebooks
+def test_measured(path):
+    assert path.stem in json.loads(tool.RESULTS.read_text()), f"{path.name} was never measured: run `make notebooks`"
+
+
+def test_the_readme_shows_the_measurements():
+    readme = tool.README.read_text()
+    assert readme == tool.with_table(readme, json.loads(tool.RESULTS.read_text())), "run `make notebooks`"
+
+
+# A notebook that keeps to every rule; each case below breaks one.
+
+
+def markdown_cell(cell_id: str, source: str) -> nbformat.NotebookNode:
+    return v4.new_markdown_cell(source, id=cell_id, metadata={"slideshow": {"slide_type": "slide"}})
+
+
+def code_cell(cell_id: str, source: str, count: int, outputs=()) -> nbformat.NotebookNode:
+    metadata = {"slideshow": {"slide_type": "-"}}
+    return v4.new_code_cell(source, id=cell_id, metadata=metadata, execution_count=count, outputs=list(outputs))
+
+
+@pytest.fixture
+def nb() -> nbformat.NotebookNode:
+    figure = v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})
+    opening = "# Title\n\n**You will do** a\n**You will learn** b\n**You need** c\n\nRun 1 minute, reading 5 minutes."
+    cells = [
+        markdown_cell("title", opening),
+        code_cell("import-all", "import math\n\nprint(math.pi)", 1, [v4.new_output("stream", text="3.14\n")]),
+        markdown_cell("between", "Pi is printed."),
+        code_cell("figure-of-pi", "plt.show()", 2, [figure]),
+        markdown_cell("what-to-see", "The curve falls from left to right.\n\n![a curve](curve.png)"),
+        markdown_cell("closing", "\n\n".join(f"## {heading}" for heading in rules.CLOSING)),
+        code_cell("last-words", "x = 1", 3),
+    ]
+    return tool.clean(v4.new_notebook(cells=cells))
+
+
+def add_output(nb, **fields):
+    nb.cells[1].outputs.append(nbformat.from_dict(fields))
+
+
+def set_source(nb, source, cell=1):
+    nb.cells[cell].source = source
+
+
+def tag(nb, name):
+    nb.cells[1].metadata["tags"] = [name]
+
+
+BREAKS = {
+    "count missing": (rules.executed_in_order, lambda nb: nb.cells[1].update(execution_count=None)),
+    "counts of a second run": (rules.executed_in_order, lambda nb: nb.cells[3].update(execution_count=7)),
+    "empty cell": (rules.executed_in_order, lambda nb: set_source(nb, " \n")),
+    "error": (rules.no_errors, lambda nb: add_output(nb, output_type="error", ename="E", evalue="", traceback=[])),
+    "hex id": (rules.ids, lambda nb: nb.cells[1].update(id="deadbeef")),
+    "uuid": (rules.ids, lambda nb: nb.cells[1].update(id="c0ffee00-1111-4222-8333-444455556666")),
+    "capitals": (rules.ids, lambda nb: nb.cells[1].update(id="Import-All")),
+    "same id twice": (rules.ids, lambda nb: nb.cells[1].update(id="title")),
+    "other kernel": (rules.clean_metadata, lambda nb: nb.metadata.kernelspec.update(name="my-env")),
+    "python version": (rules.clean_metadata, lambda nb: nb.metadata.language_info.update(version="3.11.7")),
+    "widget state": (rules.clean_metadata, lambda nb: nb.metadata.update(widgets={})),
+    "timestamps": (rules.clean_metadata, lambda nb: nb.cells[1].metadata.update(execution={"busy": "2026"})),
+    "widget id": (
+        rules.clean_metadata,
+        lambda nb: add_output(nb, output_type="display_data", metadata={}, data={tool.WIDGET: {"model_id": "0"}}),
+    ),
+    "no title": (rules.opening, lambda nb: set_source(nb, nb.cells[0].source.replace("# ", ""), 0)),
+    "no needs": (rules.opening, lambda nb: set_source(nb, nb.cells[0].source.replace("You need", ""), 0)),
+    "no minutes": (rules.opening, lambda nb: set_source(nb, nb.cells[0].source.replace("reading 5", ""), 0)),
+    "no sources": (rules.closing, lambda nb: set_source(nb, nb.cells[5].source.replace("Sources", "Links"), 5)),
+    "order": (rules.closing, lambda nb: set_source(nb, "## Sources\n\n" + nb.cells[5].source, 5)),
+    "21 lines": (rules.cell_lengths, lambda nb: set_source(nb, "x = 1\n" * 21)),
+    "one in three over 12": (rules.cell_lengths, lambda nb: set_source(nb, "x = 1\n" * 13)),
+    "all code": (rules.prose_share, lambda nb: nb.update(cells=[c for c in nb.cells if c.cell_type == "code"])),
+    "excused": (rules.compared, lambda nb: (tag(nb, rules.EXCUSED), set_source(nb, "# not compared: times\nx"))),
+    "no reason": (rules.compared, lambda nb: (tag(nb, rules.EXCUSED), nb.update(cells=nb.cells * 30))),
+    "skipped": (rules.compared, lambda nb: tag(nb, "nbval-skip")),
+    "may raise": (rules.compared, lambda nb: tag(nb, "raises-exception")),
+    "excused by comment": (rules.compared, lambda nb: set_source(nb, "# NBVAL_IGNORE_OUTPUT\nx")),
+    "no slide type": (rules.slideshow, lambda nb: nb.cells[2].metadata.pop("slideshow")),
+    "shell": (rules.plain_python, lambda nb: set_source(nb, "!pip list")),
+    "magic": (rules.plain_python, lambda nb: set_source(nb, "%matplotlib inline")),
+    "semicolon": (rules.plain_python, lambda nb: set_source(nb, "plt.plot(x); ")),
+    "home in output": (
+        rules.portable,
+        lambda nb: add_output(nb, output_type="stream", name="stdout", text="/home/me"),
+    ),
+    "temporary folder": (rules.portable, lambda nb: set_source(nb, "path = '/tmp/adapter'")),
+    "figure at the end": (rules.described, lambda nb: nb.update(cells=nb.cells[:4])),
+    "figure before code": (rules.described, lambda nb: nb.cells.insert(4, nb.cells.pop())),
+    "no alt text": (rules.described, lambda nb: set_source(nb, "A curve: ![](curve.png)", 4)),
+}
+
+
+def test_a_good_notebook_breaks_no_rule(nb):
+    nbformat.validate(nb)
+    assert [problem for rule in rules.RULES for problem in rule(nb)] == []
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_broken_rule_is_found(nb, case):
+    rule, break_it = BREAKS[case]
+    break_it(nb)
+    assert list(rule(nb)), f"{rule.__name__} did not see: {case}"
+
+
+def test_every_rule_has_a_case_that_breaks_it():
+    assert {rule for rule, _ in BREAKS.values()} == set(rules.RULES)

@@ -1,0 +1,79 @@
+"""The hand-written test set of the cron task: its size, its balance and the form of its answers."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from croniter import croniter
+
+PATH = Path(__file__).parents[1] / "lorautils" / "data" / "test_c.jsonl"
+ROWS = [json.loads(line) for line in PATH.read_text(encoding="utf-8").splitlines()]
+FAMILIES = {"time", "weekday", "monthday", "date", "month", "interval", "window", "multi", "minute", "combination"}
+# The first and last value of minute, hour, day of the month, month and day of the week (Sunday is 0).
+BOUNDS = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
+
+
+def field_is_canonical(field, low, high):
+    """Tell whether a field is sorted, within its bounds and written in its shortest agreed form."""
+    if re.fullmatch(r"\*(/[1-9]\d*)?", field):
+        return field != "*/1"
+    if step := re.fullmatch(r"(\d+)-(\d+)/(\d+)", field):
+        start, end, size = map(int, step.groups())
+        return low <= start < end <= high and size > 1 and (start, end) != (low, high)
+    values, lengths = [], []
+    for part in field.split(","):
+        if not (item := re.fullmatch(r"(\d+)(?:-(\d+))?", part)):
+            return False
+        start, end = int(item[1]), int(item[2] or item[1])
+        lengths.append(end - start + 1)
+        values += range(start, end + 1)
+    in_order = values == sorted(set(values)) and low <= values[0] and values[-1] <= high
+    ranges_are_long = all(length != 2 for length in lengths)
+    runs = "".join("1" if value in values else " " for value in range(low, high + 1)).split()
+    no_loose_run = len(lengths) == sum(1 if len(run) >= 3 else len(run) for run in runs)
+    return in_order and ranges_are_long and no_loose_run and len(values) < high - low + 1
+
+
+def test_rows_have_the_four_keys_with_their_types():
+    for row in ROWS:
+        assert {key: type(value) for key, value in row.items()} == {
+            "text": str,
+            "cron": str,
+            "family": str,
+            "hard": bool,
+        }
+
+
+def test_size_and_balance():
+    families = Counter(row["family"] for row in ROWS)
+    assert len(ROWS) >= 150
+    assert 3 * sum(row["hard"] for row in ROWS) >= len(ROWS)
+    assert set(families) == FAMILIES
+    assert min(families.values()) >= 8
+
+
+def test_texts_are_distinct_and_clean():
+    texts = [row["text"] for row in ROWS]
+    assert all(text == " ".join(text.split()) and text for text in texts)
+    assert len({text.casefold() for text in texts}) == len(texts)
+
+
+def test_an_expression_is_asked_for_at_most_twice():
+    assert max(Counter(row["cron"] for row in ROWS).values()) <= 2
+
+
+def test_answers_are_valid_and_canonical():
+    for cron in {row["cron"] for row in ROWS}:
+        assert croniter.is_valid(cron), cron
+        fields = cron.split(" ")
+        assert len(fields) == 5, cron
+        for field, (low, high) in zip(fields, BOUNDS, strict=True):
+            assert field_is_canonical(field, low, high), f"{field!r} in {cron!r}"
+        assert "*" in (fields[2], fields[4]), f"two day fields mean OR in cron: {cron!r}"
+
+
+@pytest.mark.parametrize("field", ["7", "5,1", "1,2,3", "1-2", "1,1", "0-6", "*/1", "mon", "1-3,4", "0,1-3", ""])
+def test_the_check_of_a_weekday_field_finds_what_is_not_canonical(field):
+    assert not field_is_canonical(field, 0, 6)

@@ -1,0 +1,254 @@
+"""train(), evaluate(), the loss on answer tokens, interrupts, resuming and the user's own data."""
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from lorautils import setup, training
+from lorautils.basemodel import load_tokenizer
+from lorautils.training import IGNORED, Pair, answer_loss, collate, encode, evaluate, load_pairs, train
+
+PAIRS = [Pair(f"Cron: minute {m}\n", f"{m} * * * *") for m in range(16)]
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return load_tokenizer()
+
+
+def tiny_llama(seed: int = 0, layers: int = 2) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(config)
+
+
+def tiny_lora(seed: int = 0, dropout: float = 0.0):
+    model = tiny_llama(seed)
+    torch.manual_seed(seed)
+    return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], lora_dropout=dropout))
+
+
+def test_labels_cover_the_answer_and_the_stop_token_only(tokenizer):
+    pair = Pair("Cron: at noon\n", "0 12 * * *")
+    (feature,) = encode(tokenizer, [pair])
+    kept = [token for token, label in zip(feature["input_ids"], feature["labels"], strict=True) if label != IGNORED]
+    assert tokenizer.decode(kept) == "0 12 * * *<|im_end|>"
+    assert tokenizer.decode(feature["input_ids"]) == "Cron: at noon\n0 12 * * *<|im_end|>"
+
+
+def test_encoding_apart_equals_encoding_the_whole_text(tokenizer):
+    for pair in training.cron_pairs(training.cron.train_examples(200, seed=3)):
+        (feature,) = encode(tokenizer, [pair])
+        whole = tokenizer(pair.prompt + pair.completion + tokenizer.eos_token)["input_ids"]
+        assert feature["input_ids"] == whole
+
+
+def test_padding_by_length_keeps_every_stop_token(tokenizer):
+    features = encode(tokenizer, [Pair("a\n", "1"), Pair("a much longer prompt than that\n", "2 3 4")])
+    batch = collate(features, tokenizer.pad_token_id)
+    assert (batch["labels"] == tokenizer.eos_token_id).sum() == 2
+    assert batch["attention_mask"].sum() == sum(len(feature["input_ids"]) for feature in features)
+    assert ((batch["labels"] == IGNORED) | (batch["attention_mask"] == 1)).all()
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_loss_on_answer_rows_equals_the_loss_of_transformers(tokenizer, architecture):
+    model = (
+        tiny_llama()
+        if architecture == "llama"
+        else GPT2LMHeadModel(GPT2Config(vocab_size=49152, n_embd=32, n_layer=2, n_head=2))
+    ).eval()
+    batch = collate(encode(tokenizer, PAIRS[:5]), tokenizer.pad_token_id)
+    expected = model(**batch).loss
+    answer_tokens = (batch["labels"] != IGNORED).sum()
+    actual = answer_loss(model, batch) / answer_tokens
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+    wanted = torch.autograd.grad(expected, model.get_input_embeddings().weight)[0]
+    given_ = torch.autograd.grad(actual, model.get_input_embeddings().weight)[0]
+    torch.testing.assert_close(given_, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_head_sees_answer_rows_only_and_its_hook_goes_away(tokenizer):
+    model, seen = tiny_llama(), []
+    batch = collate(encode(tokenizer, PAIRS[:4]), tokenizer.pad_token_id)
+    model.lm_head.register_forward_hook(lambda head, inputs, output: seen.append(tuple(output.shape)))
+    answer_loss(model, batch)
+    model(input_ids=batch["input_ids"])
+    assert seen[0] == ((batch["labels"] != IGNORED).sum().item(), 49152)
+    assert seen[1] == (*batch["input_ids"].shape, 49152)
+
+
+def test_training_learns_and_is_the_same_twice(tokenizer):
+    runs = []
+    for _ in range(2):
+        setup(0)
+        model = tiny_lora(dropout=0.1)
+        runs.append(train(model, tokenizer, PAIRS, epochs=10, learning_rate=1e-1, seed=0, progress=False))
+    assert runs[0].loss == runs[1].loss
+    assert runs[0].steps == runs[0].total_steps == 20
+    assert runs[0].loss[-1] < runs[0].loss[0] - 0.05
+    assert runs[0].trained_tokens == 10 * sum(len(f["input_ids"]) for f in encode(tokenizer, PAIRS))
+    json.dumps(runs[0].as_dict())
+
+
+def test_only_what_requires_a_gradient_moves(tokenizer):
+    model = tiny_lora()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train(model, tokenizer, PAIRS, epochs=1, learning_rate=1e-2, progress=False)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name in before if "lora_" in name}
+
+
+def interrupt_after(step: int):
+    """Return a callback that sends this process a Ctrl-C at the end of a step."""
+
+    class Interrupt(training.TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == step - 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    return Interrupt()
+
+
+def test_interrupt_saves_and_resume_reaches_the_same_losses(tokenizer, tmp_path, monkeypatch, capsys):
+    def run(folder, **options):
+        setup(0)
+        model = tiny_lora(dropout=0.1)
+        return model, train(model, tokenizer, PAIRS, epochs=4, seed=0, output_dir=folder, progress=False, **options)
+
+    _, whole = run(tmp_path / "whole")
+    original = training.AnswerTrainer.__init__
+
+    def with_interrupt(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.add_callback(interrupt_after(step=3))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.AnswerTrainer, "__init__", with_interrupt)
+        model, stopped = run(tmp_path / "stopped")
+    assert stopped.interrupted and stopped.steps == 3 and stopped.total_steps == 8
+    said = capsys.readouterr().out
+    assert "Stopped after step 3 of 8" in said and "resume=True" in said
+    assert evaluate(model, tokenizer, ["Cron:"], max_new_tokens=2)  # the model is usable
+    _, resumed = run(tmp_path / "stopped", resume=True)
+    assert resumed.steps == 8 and not resumed.interrupted
+    assert stopped.loss + resumed.loss == pytest.approx(whole.loss, rel=1e-6)
+
+
+def test_second_interrupt_is_an_ordinary_one():
+    callback = training._Progress(training.History(), show=False)
+    previous = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), callback.catch_interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is previous
+
+
+def test_training_works_outside_the_main_thread(tokenizer):
+    result = []
+    worker = threading.Thread(
+        target=lambda: result.append(train(tiny_lora(), tokenizer, PAIRS, epochs=1, progress=False))
+    )
+    worker.start()
+    worker.join()
+    assert result[0].steps == 2
+
+
+def test_an_incomplete_checkpoint_is_passed_over(tokenizer, tmp_path):
+    train(tiny_lora(), tokenizer, PAIRS, epochs=2, output_dir=tmp_path, progress=False)
+    (tmp_path / "checkpoint-9").mkdir()  # a run that was killed while it saved
+    assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
+    with pytest.raises(OSError, match="no complete checkpoint"):
+        training.last_checkpoint(tmp_path / "checkpoint-9")
+
+
+def test_bad_calls_say_what_to_do(tokenizer):
+    frozen = tiny_llama().requires_grad_(False)
+    with pytest.raises(ValueError, match="is_trainable=True"):
+        train(frozen, tokenizer, PAIRS)
+    with pytest.raises(ValueError, match="output_dir"):
+        train(tiny_llama(), tokenizer, PAIRS, resume=True)
+    with pytest.raises(ValueError, match="at least one Pair"):
+        train(tiny_llama(), tokenizer, [])
+    with pytest.raises(ValueError, match=r"pair 2 has \d+ tokens, at most 8"):
+        encode(tokenizer, [Pair("a", "b"), Pair("word " * 20, "b")], max_tokens=8)
+
+
+def test_batched_greedy_answers_equal_those_one_by_one(tokenizer):
+    model = tiny_llama(seed=4)
+    prompts = ["one", "a longer prompt with more words", "and\nanother", "x" * 40]
+    batched = evaluate(model, tokenizer, prompts, max_new_tokens=6, batch_size=3)
+    assert batched == [evaluate(model, tokenizer, [p], max_new_tokens=6)[0] for p in prompts]
+    assert len(set(batched)) > 1
+    assert evaluate(model, tokenizer, []) == []
+
+
+def test_evaluate_leaves_the_mode_as_it_was(tokenizer):
+    model = tiny_llama().train()
+    evaluate(model, tokenizer, ["a"], max_new_tokens=1)
+    assert model.training
+
+
+def test_text_loss_is_the_mean_over_predicted_tokens(tokenizer):
+    model = tiny_llama()
+    loss, tokens = training.text_loss(model, tokenizer, "The quick brown fox.")
+    ids = tokenizer("The quick brown fox.", return_tensors="pt")["input_ids"]
+    log_p = model(ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None])
+    assert tokens == ids.shape[1] - 1
+    assert loss == pytest.approx(-log_p.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "a"}', 'line 2: "completion" must be a non-empty string, got None'),
+        ('{"prompt": "", "completion": "b"}', 'line 2: "prompt" must be a non-empty string'),
+        ('{"prompt": "a", "completion": 3}', "got 3"),
+        ('{"prompt": "a", "completion": "b", "answer": "c"}', "unknown field 'answer'"),
+        ('["a", "b"]', "a JSON object was expected, got list"),
+        ("prompt,completion", "line 2: not JSON"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, line, message):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n' + line + "\n")
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        load_pairs(path)
+
+
+def test_other_bad_files_are_answered(tmp_path):
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    with pytest.raises(ValueError, match="holds no pairs"):
+        load_pairs(tmp_path / "empty.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "\xe9", "completion": "b"}')
+    with pytest.raises(ValueError, match="UTF-8"):
+        load_pairs(tmp_path / "latin.jsonl")
+    with pytest.raises(OSError, match=r"missing\.jsonl"):
+        load_pairs(tmp_path / "missing.jsonl")
+
+
+text = st.text(min_size=1).filter(lambda s: s.strip())
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(pairs=st.lists(st.builds(Pair, text, text), min_size=1, max_size=5))
+def test_pairs_survive_the_file(pairs, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps(pair._asdict(), ensure_ascii=False) for pair in pairs), encoding="utf-8")
+    assert load_pairs(path) == pairs

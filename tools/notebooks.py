@@ -1,0 +1,152 @@
+"""Execute notebooks in place, clean their metadata, measure them: python tools/notebooks.py [NAME ...]
+
+`make notebooks` calls it; all notebooks where none is named. A notebook that fails keeps its file as it was.
+Writes experiments/results/notebooks.json and, from it, the table in README.md.
+"""
+
+import json
+import os
+import platform
+import re
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+RESULTS = ROOT / "experiments" / "results" / "notebooks.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- notebooks:begin -->", "<!-- notebooks:end -->"
+CELL_TIMEOUT = 600  # seconds, as in `make test`
+
+# What a notebook may say about itself; everything else changes from machine to machine or from run to run.
+NOTEBOOK_METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
+}
+CELL_METADATA = ("jupyter", "slideshow", "tags")
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a random id; without its state a viewer shows an error instead
+
+
+def clean(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Reset the notebook's metadata, drop widget ids and all cell metadata but `CELL_METADATA`, in place."""
+    nb.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    for cell in nb.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
+    return nb
+
+
+def title(nb: nbformat.NotebookNode) -> str:
+    """The first heading of a notebook, without its marks."""
+    for cell in nb.cells:
+        if cell.cell_type == "markdown" and (heading := re.search(r"^#+\s+(.+)$", cell.source, re.MULTILINE)):
+            return heading[1].strip()
+    raise ValueError("the notebook has no heading: start its first cell with '# ' and a title")
+
+
+def watch_memory(client: NotebookClient, done: threading.Event, peak: list[int]) -> None:
+    """Keep in `peak[0]` the largest resident memory, in bytes, of the kernel with its children, until `done`."""
+    while not done.wait(0.1):
+        provisioner = client.km and client.km.provisioner
+        if not (provisioner and provisioner.pid):
+            continue  # the kernel has not started yet
+        try:
+            kernel = psutil.Process(provisioner.pid)
+            processes = [kernel, *kernel.children(recursive=True)]
+            peak[0] = max(peak[0], sum(process.memory_info().rss for process in processes))
+        except psutil.NoSuchProcess:
+            continue  # a child ended between the two lines
+
+
+def execute(path: Path) -> dict | str:
+    """Run one notebook from a fresh kernel and write it back clean; return what was measured, or what went wrong."""
+    nb = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        nb,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+    )
+    done, peak, start = threading.Event(), [0], time.monotonic()
+    watcher = threading.Thread(target=watch_memory, args=(client, done, peak), daemon=True)
+    watcher.start()
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        ran = [cell.id for cell in nb.cells if cell.get("execution_count")]
+        return f"at cell '{ran[-1] if ran else nb.cells[0].id}':\n{error}"
+    finally:
+        done.set()
+        watcher.join()
+    nbformat.write(clean(nb), path)
+    return {
+        "title": title(nb),
+        "minutes": round((time.monotonic() - start) / 60, 2),
+        "peak_gib": round(peak[0] / 2**30, 2),
+        "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.machine()}",
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers", "peft")},
+    }
+
+
+def table(measured: dict[str, dict]) -> str:
+    """The Markdown table of the README."""
+    lines = ["| notebook | what it is | run minutes | peak memory |", "|---|---|---|---|"]
+    for name, row in sorted(measured.items()):
+        link = f"[{name}](notebooks/{name}.ipynb)"
+        lines.append(f"| {link} | {row['title']} | {row['minutes']:.1f} | {row['peak_gib']:.1f} GiB |")
+    return "\n".join(lines)
+
+
+def with_table(readme: str, measured: dict[str, dict]) -> str:
+    """The README's text with its table replaced; raise ValueError where the two markers are missing."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md has no place for the table: add the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table(measured)}\n{END}{after}"
+
+
+def record(measured: dict[str, dict]) -> None:
+    """Merge new measurements with those of notebooks that were not run now, and drop those that no longer exist."""
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    known = {name: row for name, row in (known | measured).items() if (NOTEBOOKS / f"{name}.ipynb").exists()}
+    RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+    README.write_text(with_table(README.read_text(), known))
+
+
+def main(names: list[str]) -> int:
+    """Execute the named notebooks (all where none is named); return 1 if one failed."""
+    paths = [NOTEBOOKS / f"{Path(name).stem}.ipynb" for name in names] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    if missing := [path.name for path in paths if not path.exists()]:
+        print(f"no such notebook in {NOTEBOOKS.name}/: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # The course is written for two cores: one notebook for every two, so that the minutes mean the same everywhere.
+    measured, failed = {}, False
+    with ProcessPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
+        for path, result in zip(paths, pool.map(execute, paths), strict=True):
+            if isinstance(result, str):
+                failed = True
+                print(f"{path.stem} FAILED, its file is unchanged; {result}", file=sys.stderr, flush=True)
+            else:
+                measured[path.stem] = result
+                print(f"{path.stem}: {result['minutes']} min, {result['peak_gib']} GiB", flush=True)
+    record(measured)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
