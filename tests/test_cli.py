@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import torch
 from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -228,14 +229,16 @@ def tiny_model(monkeypatch, tmp_path_factory):
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     config = LlamaConfig(
         vocab_size=len(vocabulary),
-        hidden_size=16,
-        intermediate_size=32,
+        hidden_size=64,
+        intermediate_size=128,
+        initializer_range=0.2,
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
         eos_token_id=0,
     )
     folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     monkeypatch.setenv("LORAUTILS_MODEL", str(folder))
@@ -247,10 +250,10 @@ def test_train_on_own_pairs_saves_an_adapter_that_loads(tiny_model, capsys, tmp_
 
     pairs = lines(tmp_path / "pairs.jsonl", *['{"prompt": "ping ", "completion": "pong"}'] * 16)
     output = tmp_path / "deep" / "adapter"
-    arguments = ["train", "--data", pairs, "--output", str(output), "--epochs", "10", "--learning-rate", "0.05"]
+    arguments = ["train", "--data", pairs, "--output", str(output), "--epochs", "20", "--learning-rate", "0.02"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    assert out.startswith("20 steps, last loss ") and out.endswith(f", adapter in {output}\n")
+    assert out.startswith("40 steps, last loss ") and out.endswith(f", adapter in {output}\n")
     model = PeftModel.from_pretrained(basemodel.load_base_model(), output)
     assert training.evaluate(model, basemodel.load_tokenizer(), ["ping "]) == ["pong"]
 

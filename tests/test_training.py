@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from lorautils import setup, training
 from lorautils.basemodel import load_tokenizer
+from lorautils.cron import train_examples
 from lorautils.training import IGNORED, Pair, answer_loss, collate, encode, evaluate, load_pairs, train
 
 PAIRS = [Pair(f"Cron: minute {m}\n", f"{m} * * * *") for m in range(16)]
@@ -41,7 +42,7 @@ def tiny_llama(seed: int = 0, layers: int = 2) -> LlamaForCausalLM:
 def tiny_lora(seed: int = 0, dropout: float = 0.0):
     model = tiny_llama(seed)
     torch.manual_seed(seed)
-    return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], lora_dropout=dropout))
+    return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", lora_dropout=dropout))
 
 
 def test_labels_cover_the_answer_and_the_stop_token_only(tokenizer):
@@ -53,7 +54,7 @@ def test_labels_cover_the_answer_and_the_stop_token_only(tokenizer):
 
 
 def test_encoding_apart_equals_encoding_the_whole_text(tokenizer):
-    for pair in training.cron_pairs(training.cron.train_examples(200, seed=3)):
+    for pair in training.cron_pairs(train_examples(200, seed=3)):
         (feature,) = encode(tokenizer, [pair])
         whole = tokenizer(pair.prompt + pair.completion + tokenizer.eos_token)["input_ids"]
         assert feature["input_ids"] == whole
@@ -110,9 +111,23 @@ def test_training_learns_and_is_the_same_twice(tokenizer):
 def test_only_what_requires_a_gradient_moves(tokenizer):
     model = tiny_lora()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    train(model, tokenizer, PAIRS, epochs=1, learning_rate=1e-2, progress=False)
+    train(model, tokenizer, PAIRS, epochs=3, learning_rate=1e-2, progress=False)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {name for name in before if "lora_" in name}
+
+
+def test_batches_hold_similar_lengths_and_every_example_once():
+    lengths = [10 + 7 * i % 50 for i in range(101)]
+    sampler = training.LengthSortedSampler(lengths, batch_size=8, seed=0)
+    orders = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+        assert sorted(orders[-1]) == list(range(101)) and orders[-1] == list(sampler)
+        batches = [[lengths[i] for i in orders[-1][start : start + 8]] for start in range(0, 96, 8)]
+        assert max(max(batch) - min(batch) for batch in batches) <= 12
+        assert batches != sorted(batches)
+    assert orders[0] != orders[1] != orders[2]
 
 
 def interrupt_after(step: int):

@@ -133,6 +133,7 @@ def main(names: list[str]) -> int:
     if missing := [path.name for path in paths if not path.exists()]:
         print(f"no such notebook in {NOTEBOOKS.name}/: {', '.join(missing)}", file=sys.stderr)
         return 2
+    with_table(README.read_text(), {})  # raises now rather than after the minutes of all notebooks
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # The course is written for two cores: one notebook for every two, so that the minutes mean the same everywhere.
     measured, failed = {}, False

@@ -1,0 +1,58 @@
+"""The three lists of what is installed agree, and Jupyter takes its kernel from this environment."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from jupyter_client.kernelspec import KernelSpecManager
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+DIRECT = [Requirement(line) for group in (PROJECT["dependencies"], EXTRAS["lab"], EXTRAS["test"]) for line in group]
+NAMES = {canonicalize_name(requirement.name) for requirement in DIRECT}
+CONSTRAINTS = (ROOT / "constraints.txt").read_text().split("\n")
+
+
+def conda_environment() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+def test_conda_names_what_pyproject_names():
+    pip = conda_environment()["dependencies"][-1]["pip"]
+    options = [line for line in pip if line.startswith("-")]
+    assert options == ["-c constraints.txt", "-e .[lab,test]"]
+    assert pip[0] == options[0]  # a constraint counts wherever it stands; first is where a reader looks
+    assert set(pip) - set(options) == NAMES
+
+
+def test_conda_takes_a_python_that_pyproject_allows():
+    python = next(line for line in conda_environment()["dependencies"] if str(line).startswith("python="))
+    assert python.removeprefix("python=") == PROJECT["requires-python"].removeprefix(">=")
+
+
+@pytest.mark.parametrize("requirement", DIRECT, ids=lambda requirement: requirement.name)
+def test_every_direct_dependency_has_a_lower_bound_and_a_pin_that_fits(requirement):
+    assert {spec.operator for spec in requirement.specifier} & {">=", "=="}, f"{requirement}: no lower bound"
+    pins = [Requirement(line.partition(";")[0]) for line in CONSTRAINTS if line]
+    versions = [pin.specifier for pin in pins if canonicalize_name(pin.name) == canonicalize_name(requirement.name)]
+    assert versions, f"{requirement.name} has no line in constraints.txt"
+    for specifier in versions:
+        (pinned,) = specifier
+        assert pinned.operator == "=="
+        assert pinned.version in requirement.specifier
+
+
+def test_constraints_contain_versions_and_no_address():
+    for line in filter(None, CONSTRAINTS):
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+( ; .*)?", line), line
+
+
+def test_the_kernel_comes_from_this_environment_and_from_no_users_folder():
+    kernels = KernelSpecManager().find_kernel_specs()
+    assert Path(kernels["python3"]).is_relative_to(sys.prefix), f"python3 is {kernels['python3']}"
