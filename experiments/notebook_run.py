@@ -16,13 +16,14 @@ from lorautils.results import RESULTS
 from lorautils.training import cron_pairs, evaluate, few_shot_prompt, lora_config, text_loss, train
 
 EXAMPLES = 400
-ENGLISH = (RESULTS.parent.parent / "lorautils" / "data" / "english.txt").read_text()
-FULL_LEARNING_RATE = 1e-4  # the best of 2e-5, 5e-5, 1e-4, 2e-4 for seed 0
+HUMAN_SHARE = 0.3
+LORA_LEARNING_RATE = 2e-3
+FULL_LEARNING_RATE = 2e-4
 
 
 def train_examples(seed: int) -> list[cron.Example]:
     """Return the training set of notebook 08 for one seed."""
-    return cron.train_examples(EXAMPLES, seed=seed)
+    return cron.train_examples(EXAMPLES, seed=seed, human_share=HUMAN_SHARE)
 
 
 def trained(kind: str, seed: int, learning_rate: float | None = None) -> dict:
@@ -31,9 +32,9 @@ def trained(kind: str, seed: int, learning_rate: float | None = None) -> dict:
     tokenizer, model = load_tokenizer(), load_base_model()
     if kind == "lora":
         model = get_peft_model(model, lora_config())
-    rate = learning_rate or (1e-3 if kind == "lora" else FULL_LEARNING_RATE)
+    rate = learning_rate or (LORA_LEARNING_RATE if kind == "lora" else FULL_LEARNING_RATE)
     history = train(model, tokenizer, cron_pairs(train_examples(seed)), learning_rate=rate, seed=seed)
-    english, tokens = text_loss(model, tokenizer, ENGLISH)
+    english, tokens = text_loss(model, tokenizer, english_text())
     return {
         "learning_rate": rate,
         "scores": scores(model, tokenizer),
@@ -55,7 +56,7 @@ def untrained(kind: str, seed: int) -> dict:
     model, tokenizer = load_base_model(), load_tokenizer()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     if kind == "untouched":
-        english, tokens = text_loss(model, tokenizer, ENGLISH)
+        english, tokens = text_loss(model, tokenizer, english_text())
         return {"scores": scores(model, tokenizer), "english_loss": english, "english_tokens": tokens}
     counts = {}
     for name, cases in tests().items():

@@ -50,7 +50,7 @@ SOURCE = Source()
 class BaseModelError(OSError):
     """The base model is not to be had: what was given, what was expected, what to do next."""
 
-    def __init__(self, given: str, expected: str, remedy: str):  # noqa: D107
+    def __init__(self, given: str, expected: str, remedy: str):
         super().__init__(f"{given}.\nExpected: {expected}.\nNext: {remedy}.")
 
 

@@ -51,7 +51,9 @@ def _allowed(field: str, index: int) -> frozenset[int]:
     if not _FIELD.fullmatch(field):
         raise ValueError(f"{field!r} is no field of standard cron: use numbers, three-letter names, * , - and /")
     fields = ["*"] * 5
-    fields[index] = re.sub(r"\b(\w+)-\1\b", r"\1", field)  # croniter reads 9-9 as the whole cycle; to cron it is 9
+    fields[index] = re.sub(
+        r"\b(\w+)-\1(/\d+)?\b", r"\1", field
+    )  # croniter reads 9-9 as the whole cycle; to cron it is 9
     values = croniter.expand(" ".join(fields))[0][index]
     low, high = BOUNDS[index]
     return frozenset(range(low, high + 1) if values == ["*"] else values)
@@ -115,7 +117,7 @@ def canonical(cron: str) -> str:
     _expand(cron)
     fields = [_canonical_field(text, index) for index, text in enumerate(cron.lower().split())]
     for one, other in ((2, 4), (4, 2)):  # days of the month and of the week: 1-31 OR Mondays is every day
-        if fields[one] == "*" and cron.split()[one] not in ("*", "*/1"):
+        if fields[one] == "*" and cron.split()[one] not in ("*", "*/1") and "*" not in fields[other]:
             fields[other] = "*"
     return " ".join(fields)
 
@@ -341,7 +343,7 @@ def normalized(text: str) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """Return a hash of the normalized text. Those of Test-C stand in data/test_c.sha256: training avoids them unread."""
+    """Return a hash of the normalized text. Those of Test-C stand in data/test_c_hashes.txt: training avoids them unread."""
     return hashlib.sha256(normalized(text).encode()).hexdigest()[:16]
 
 
@@ -360,7 +362,7 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.5) -> list[Exam
     if n < 0 or not 0 <= human_share <= 1:
         raise ValueError(f"expected n >= 0 and human_share between 0 and 1, got n={n} and human_share={human_share}")
     rng, examples, described, human_count = Random(seed), {}, set(), 0
-    reserved = set(_data("test_c.sha256"))
+    reserved = set(_data("test_c_hashes.txt"))
     while len(examples) < n:
         cron, family = random_schedule(rng)
         human = human_count < human_share * (len(examples) + 1)

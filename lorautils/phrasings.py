@@ -50,7 +50,9 @@ def fill(template: str, rng: Random, **parts: object) -> str:
 
 def pick(rng: Random, *rules: str, **parts: object) -> str:
     """Choose one alternative of the named rules and fill it."""
-    return fill(rng.choice(RULES[rules[0]] if len(rules) == 1 else [a for rule in rules for a in RULES[rule]]), rng, **parts)
+    return fill(
+        rng.choice(RULES[rules[0]] if len(rules) == 1 else [a for rule in rules for a in RULES[rule]]), rng, **parts
+    )
 
 
 # ------------------------------------------------------------------------------- fields
@@ -137,7 +139,9 @@ def _nth(n: int) -> str:
 
 
 def _ordinals(numbers: Sequence[int], rng: Random) -> list[str]:
-    write = rng.choices((ORDINALS.__getitem__, _nth, str), (30, 67, 3))[0]  # on the 15 of May, as foreign writers have it
+    write = rng.choices((ORDINALS.__getitem__, _nth, str), (30, 67, 3))[
+        0
+    ]  # on the 15 of May, as foreign writers have it
     return [write(n) if n < len(ORDINALS) else _nth(n) for n in numbers]
 
 
@@ -329,7 +333,9 @@ def every_hours(n: int, rng: Random) -> str:
         return f"{_count(24 // n, rng)} {pick(rng, 'a day')}"
     if n == 2 and rng.random() < 0.06:
         return pick(rng, "even hours")
-    return every(n, "hour", rng) + (rng.choice((" starting at midnight", " from midnight")) if rng.random() < 0.04 else "")
+    return every(n, "hour", rng) + (
+        rng.choice((" starting at midnight", " from midnight")) if rng.random() < 0.04 else ""
+    )
 
 
 def window(low: int, high: int, rng: Random, minute: int = 0, alone: bool = True) -> str:
@@ -397,7 +403,9 @@ def _hourly(minutes: Sequence[int], rng: Random) -> str:
         return pick(rng, "every hour" if rng.random() < 0.6 else "on the hour")
     if rng.random() < 0.5:
         return past_hour(minutes, rng.choice(("every hour", "every hour", "each hour", "the hour")), rng)
-    lead = rng.choice(("every hour", "each hour", "every hour,", "hourly", "once an hour")[: 5 if len(minutes) == 1 else 3])
+    lead = rng.choice(
+        ("every hour", "each hour", "every hour,", "hourly", "once an hour")[: 5 if len(minutes) == 1 else 3]
+    )
     half = minutes == (30,) and rng.random() < 0.3
     return f"{lead} {'on the half hour' if half else past_hour(minutes, 'the hour', rng)}"
 
@@ -417,13 +425,21 @@ def _stepped_minutes(minute: Field, hour: str, rng: Random) -> str:
     if (low, high) == (0, 59):
         return every_minutes(minute.step, rng)
     rule = "start of minutes" if high == 59 else "span of minutes"
-    return f"{every(minute.step, 'minute', rng)} " + pick(rng, rule, a=low, b=high, aa=f"{low:02}", bb=f"{high:02}", hour=hour)
+    return f"{every(minute.step, 'minute', rng)} " + pick(
+        rng, rule, a=low, b=high, aa=f"{low:02}", bb=f"{high:02}", hour=hour
+    )
 
 
 def time_phrase(minute: Field, hour: Field, rng: Random) -> str:
     """Say the minute and the hour of an expression."""
-    few_hours = hour.kind == "value" or (hour.kind == "list" and all((b - a) % 24 < 2 for a, b in _runs(hour.values, 0, 23)))
-    few_hours |= minute.kind == "value" and hour.kind in ("list", "range") and len(hour.values) < (6 if hour.kind == "list" else rng.randint(2, 5))
+    few_hours = hour.kind == "value" or (
+        hour.kind == "list" and all((b - a) % 24 < 2 for a, b in _runs(hour.values, 0, 23))
+    )
+    few_hours |= (
+        minute.kind == "value"
+        and hour.kind in ("list", "range")
+        and len(hour.values) < (6 if hour.kind == "list" else rng.randint(2, 5))
+    )
     if minute.kind in ("value", "list") and few_hours:
         return _listed_times(minute, hour, rng)
     if minute.kind == "value":
@@ -433,7 +449,9 @@ def time_phrase(minute: Field, hour: Field, rng: Random) -> str:
     if minute.kind == "range" and hour.kind == "value" and rng.random() < 0.7:
         ends = [(hour.values[0], minute.values[0]), (hour.values[0], minute.values[-1])]
         _, (start, end) = clocks(ends, rng, (["clock24", "clock12"], (1, 1)))
-        return fill(f"(every|every|each) minute (from {start} (to|until|till|through) {end}|between {start} and {end})", rng)
+        return fill(
+            f"(every|every|each) minute (from {start} (to|until|till|through) {end}|between {start} and {end})", rng
+        )
     the_hour = "every hour" if hour.kind == "any" else rng.choice(("the hour", "each hour", "every hour"))
     past = {
         "list": lambda: past_hour(minute.values, "the hour" if hour.kind == "step" else the_hour, rng),
@@ -454,7 +472,9 @@ def _listed_times(minute: Field, hour: Field, rng: Random) -> str:
     crossing = 0.5 if len(minute.values) > 1 else 0.15 if len(times) > 1 and minute.values[0] else 0
     if len(times) > 4 or rng.random() < crossing:
         figures = "bare" if hour.values[0] else "clock24"
-        return past_hour(minute.values, join(clocks([(h, 0) for h in hour.values], rng, (["clock12", figures], (2, 1)))[1], rng), rng)
+        return past_hour(
+            minute.values, join(clocks([(h, 0) for h in hour.values], rng, (["clock12", figures], (2, 1)))[1], rng), rng
+        )
     return clock_phrase(times, rng)
 
 
@@ -482,7 +502,9 @@ def weekdays(dow: Field, lead: bool, rng: Random) -> str:
     days, form = dow.values, rng.choice(("long", "long", "plural", "plural", "short"))
     singular = [fill(name, rng) for name in (DAYS_SHORT if form == "short" else DAYS)]
     if form == "short" and rng.random() < 0.15:
-        singular = [f"{day[:3]}." for day in DAYS] if rng.random() < 0.5 or len(days) == 1 else [day[:2] for day in DAYS]
+        singular = (
+            [f"{day[:3]}." for day in DAYS] if rng.random() < 0.5 or len(days) == 1 else [day[:2] for day in DAYS]
+        )
     name = [day + "s" for day in DAYS] if form == "plural" else singular
     missing = [day for day in range(7) if day not in days]
     if len(days) == 1:
@@ -507,10 +529,18 @@ def weekdays(dow: Field, lead: bool, rng: Random) -> str:
 def _day_list(days: Sequence[int], name: Sequence[str], singular: Sequence[str], rng: Random) -> str:
     runs = _runs(days, 0, 6) if rng.random() < 0.9 else [(day, day) for day in days]
     ranges = any((high - low) % 7 > 1 for low, high in runs)
-    leads = ("on", "on", "every", "", "on", "each") if not ranges or len(runs) > 1 else ("on", "from", "every day from", "", "every")
+    leads = (
+        ("on", "on", "every", "", "on", "each")
+        if not ranges or len(runs) > 1
+        else ("on", "from", "every day from", "", "every")
+    )
     lead = rng.choice(leads)
     shown = name if lead in ("on", "") else singular
-    link = rng.choice((" to ", " to ", " through ", " till ", " until ", " thru ") if "from" in lead else (" to ", " through ", "-", "-", " - "))
+    link = rng.choice(
+        (" to ", " to ", " through ", " till ", " until ", " thru ")
+        if "from" in lead
+        else (" to ", " through ", "-", "-", " - ")
+    )
     items = []
     for low, high in runs if rng.random() < 0.8 else sorted(runs):
         if (high - low) % 7 > 1:
@@ -557,7 +587,9 @@ def monthdays(dom: Field, of: str, monthly: bool, lead: bool, rng: Random) -> st
     texts = dict(zip(dom.values, map(str, dom.values) if figures else _ordinals(dom.values, rng), strict=True))
     link, items = rng.choice((" to ", " through ", " to the " if not figures else "-")), []
     for low, high in _runs(dom.values, 0, 32):
-        items += [f"{texts[low]}{link}{texts[high]}"] if high - low > 1 else [texts[day] for day in range(low, high + 1)]
+        items += (
+            [f"{texts[low]}{link}{texts[high]}"] if high - low > 1 else [texts[day] for day in range(low, high + 1)]
+        )
     if figures:
         return f"{every_month} {on} days {join(items, rng)} {of}"
     if len(items) == 2 and monthly and not every_month and rng.random() < 0.1:
@@ -586,12 +618,18 @@ def _stepped_days(dom: Field, of: str, rng: Random) -> str:
         return pick(rng, "odd days", of=of) if dom.step == 2 and rng.random() < 0.08 else text
     if high == 31:
         return f"{text} {rng.choice(('from', 'starting on', 'starting from', 'beginning on', 'starting'))} the {a} {of}"
-    return f"{text} " + fill(f"(from the {a} to the {b}|between the {a} and the {b}|from the {a} until the {b}) {of}", rng)
+    return f"{text} " + fill(
+        f"(from the {a} to the {b}|between the {a} and the {b}|from the {a} until the {b}) {of}", rng
+    )
 
 
 # ------------------------------------------------------------------------------- months and dates
 PARTS_OF_YEAR = {(1, 3): "(the first quarter|Q1)", (4, 6): "(the second quarter|Q2)", (7, 9): "(the third quarter|Q3)"}
-PARTS_OF_YEAR |= {(10, 12): "(the fourth quarter|Q4)", (1, 6): "the first half of the year", (7, 12): "the second half of the year"}
+PARTS_OF_YEAR |= {
+    (10, 12): "(the fourth quarter|Q4)",
+    (1, 6): "the first half of the year",
+    (7, 12): "the second half of the year",
+}
 
 
 def _month_names(values: Sequence[int], rng: Random) -> list[str]:
@@ -617,7 +655,11 @@ def months(month: Field, rng: Random) -> str:
         return pick(rng, "months from to", a=names[runs[0][0]], b=names[runs[0][1]])
     items = []
     for low, high in runs:
-        items += [f"{names[low]} to {names[high]}"] if (high - low) % 12 > 1 else [names[m] for m in dict.fromkeys((low, high))]
+        items += (
+            [f"{names[low]} to {names[high]}"]
+            if (high - low) % 12 > 1
+            else [names[m] for m in dict.fromkeys((low, high))]
+        )
     return f"{rng.choice(('in', 'in', 'in', 'during', 'only in', 'in the months of'))} {join(items, rng)}"
 
 
@@ -646,7 +688,11 @@ def date(days: Sequence[int], month: int, lead: bool, rng: Random) -> str:
         return f"every {text}" if not text.startswith("the") and rng.random() < 0.1 else f"{on} {text}"
     last = "and between dates"
     if rng.random() < 0.3:
-        return f"{on} " + join([f"{name} {day}" for day in figures] if rng.random() < 0.5 else [f"{day} {name}" for day in figures], rng, last)
+        return f"{on} " + join(
+            [f"{name} {day}" for day in figures] if rng.random() < 0.5 else [f"{day} {name}" for day in figures],
+            rng,
+            last,
+        )
     return f"{on} " + pick(rng, "dates", m=name, d=join(figures, rng, last), nth=join(ordinals, rng, last))
 
 
@@ -659,7 +705,9 @@ def _same_day_of_months(day: int, month: Field, lead: bool, rng: Random) -> str:
         return f"{on} {join([form.format(m=name, d=day, nth=nth) for name in names], rng, 'and between dates')}"
     if len(runs) == 1 and len(names) > 2:
         a, b = (names[month.values.index(end)] for end in runs[0])
-        return f"{on} the {nth} of " + fill(f"(every|each) month (from {a} (to|until|through) {b}|between {a} and {b}|, {a} to {b})", rng)
+        return f"{on} the {nth} of " + fill(
+            f"(every|each) month (from {a} (to|until|through) {b}|between {a} and {b}|, {a} to {b})", rng
+        )
     return f"{on} the {nth} of {join(names, rng)}"
 
 
@@ -679,7 +727,9 @@ def day_phrases(dates: str | None, dom: Field, month: Field, dow: Field, lead: b
         if stepped.startswith("every") and dom.kind != "step" and rng.random() < 0.5:
             return [monthdays(dom, f"of {stepped}", False, lead, rng)]
         return [f"{stepped} {monthdays(dom, '', False, False, rng)}"]
-    if month.kind == "value" and (dom.kind in ("value", "range") or all(b - a < 2 for a, b in _runs(dom.values, 0, 32))):
+    if month.kind == "value" and (
+        dom.kind in ("value", "range") or all(b - a < 2 for a, b in _runs(dom.values, 0, 32))
+    ):
         return [date(dom.values, month.values[0], lead, rng)]
     if dom.kind == "value" and len(month.values) < 7 and rng.random() < 0.8:
         return [_same_day_of_months(dom.values[0], month, lead, rng)]
@@ -690,7 +740,9 @@ def _told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] 
     """Say the part of the day with the days, and the time without it: on Friday evenings, at half past six."""
     after = (hour + 1) % 24 if minute > 30 else hour
     parts = [part for part in parts_of_day(hour) if part in parts_of_day(after) and (part != "morning" or hour)]
-    parts = [part for part in parts if part != "night" or hour > 5 or dow.kind == "any"]  # Friday night at 2 is Saturday
+    parts = [
+        part for part in parts if part != "night" or hour > 5 or dow.kind == "any"
+    ]  # Friday night at 2 is Saturday
     if not parts:
         return None
     h, later = _twelve(hour), _twelve(after)
@@ -705,7 +757,9 @@ def _told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] 
     return [f"at {time}", part_phrase(rng.choice(parts), dow, rng)]
 
 
-CLEAR_START = re.compile(r"(on|every|each|in|at|during|daily|from|week|once|only|except|between|twice|while)\b", re.IGNORECASE)
+CLEAR_START = re.compile(
+    r"(on|every|each|in|at|during|daily|from|week|once|only|except|between|twice|while)\b", re.IGNORECASE
+)
 
 NUMBER_START = re.compile(rf"\d|(a )?(quarter|half)|({'|'.join(UNITS + TENS[2:])})\b")
 
@@ -748,7 +802,13 @@ def schedule(cron: str, rng: Random) -> str | None:
 
 
 # ------------------------------------------------------------------------------- the sentence
-ADJECTIVES = {"* * *": "daily", "* * 0": "weekly", "1 * *": "monthly", "1 1 *": "(yearly|annual)", "1 */3 *": "quarterly"}
+ADJECTIVES = {
+    "* * *": "daily",
+    "* * 0": "weekly",
+    "1 * *": "monthly",
+    "1 1 *": "(yearly|annual)",
+    "1 */3 *": "quarterly",
+}
 ADJECTIVES["1 */6 *"] = "(half-yearly|six-monthly|semi-annual)"
 
 
@@ -787,12 +847,16 @@ def _slip(word: str, rng: Random) -> str:
     row = next((row for row in KEYS if word[at].lower() in row), word[at].lower())
     near = row[max(0, min(row.index(word[at].lower()) + rng.choice((-1, 1)), len(row) - 1))]
     start, end = word[:at], word[at + 1 :]
-    return rng.choice((start + end[0] + word[at] + end[1:], start + end, start + word[at] + word[at:], start + near + end))
+    return rng.choice(
+        (start + end[0] + word[at] + end[1:], start + end, start + word[at] + word[at:], start + near + end)
+    )
 
 
 def _misspell(text: str, rng: Random) -> str:
     found = list(WORD.finditer(text))
-    for match in sorted(rng.sample(found, min(len(found), rng.choice((1, 1, 1, 2, 3)))), key=lambda match: -match.start()):
+    for match in sorted(
+        rng.sample(found, min(len(found), rng.choice((1, 1, 1, 2, 3)))), key=lambda match: -match.start()
+    ):
         text = text[: match.start()] + _slip(match[0], rng) + text[match.end() :]
     return text
 

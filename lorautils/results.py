@@ -4,7 +4,7 @@ Every notebook that shows a recorded number uses it. A score is a count out of n
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lorautils.cron import wilson_interval
@@ -32,6 +32,30 @@ def percent(successes: int, n: int) -> str:
     """Return a share in per cent with its 95 % Wilson interval, such as '90 % (80-95)'."""
     low, high = wilson_interval(successes, n)
     return f"{successes / n:.0%} ({100 * low:.0f}-{100 * high:.0f})".replace("%", " %")
+
+
+def pooled(runs: Iterable[Mapping], measure: str = "exact") -> dict[str, tuple[int, int]]:
+    """Add up the counts of several runs, such as seeds: {"A": (successes, cases), ...}."""
+    total: dict[str, tuple[int, int]] = {}
+    for run in runs:
+        for test, score in run["scores"].items():
+            successes, n = total.get(test, (0, 0))
+            total[test] = (successes + score[measure], n + score["n"])
+    return total
+
+
+def intervals(counts: Mapping[str, tuple[int, int]]) -> dict[str, tuple[float, float, float]]:
+    """Turn pooled counts into shares with their 95 % Wilson intervals, for plots: {"Test-A": (share, low, high), ...}."""
+    return {f"Test-{test}": (successes / n, *wilson_interval(successes, n)) for test, (successes, n) in counts.items()}
+
+
+def comparison(recorded: Mapping[str, Mapping[str, tuple[int, int]]]) -> str:
+    """Return a table of pooled counts, one line a method and one column a test."""
+    tests = list(next(iter(recorded.values())))
+    lines = [" " * 18 + "".join(f"{'Test-' + test:>16}" for test in tests)]
+    for method, counts in recorded.items():
+        lines.append(f"{method:18}" + "".join(f"{percent(*counts[test]):>16}" for test in tests))
+    return "\n".join(lines)
 
 
 def score_table(scores: Mapping[str, Mapping[str, int]]) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib import resources
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -387,6 +388,11 @@ def evaluate(
             answers[index] = text.strip()
     model.train(was_training)
     return answers
+
+
+def english_text() -> str:
+    """Return the paragraph of plain English on which the course measures forgetting."""
+    return resources.files("lorautils").joinpath("data/english.txt").read_text(encoding="utf-8")
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 Used by every notebook through `lorautils.exercises`; no notebook teaches it. A known mistake is an example of a
 wrong answer: whoever gives the same value, or a function that behaves alike on all cases, is told its name.
 """
-# ruff: noqa: D105 (the blank is nothing but magic methods)
+
 
 import copy
 import math
