@@ -13,7 +13,15 @@ from peft import get_peft_model
 from lorautils import cron, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.results import RESULTS
-from lorautils.training import cron_pairs, evaluate, few_shot_prompt, lora_config, text_loss, train
+from lorautils.training import (
+    cron_pairs,
+    english_text,
+    evaluate,
+    few_shot_prompt,
+    lora_config,
+    text_loss,
+    train,
+)
 
 EXAMPLES = 400
 HUMAN_SHARE = 0.3

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 import platformdirs
 from filelock import FileLock, Timeout
 
+from lorautils import release_memory
+
 if TYPE_CHECKING:  # imported where they are used: they take seconds, and most errors come before
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -96,6 +98,7 @@ def load_base_model(name: str | Path | None = None, dtype: torch.dtype | str = "
 
     Raises ValueError if `name` cannot name a model and OSError if the model is not to be had.
     """
+    release_memory()  # of the model that this one replaces
     return _load("AutoModelForCausalLM", name, dtype=dtype, use_safetensors=True).eval()
 
 

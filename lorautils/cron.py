@@ -171,9 +171,12 @@ def _steps(low: int, high: int, latest: int, steps: Sequence[int]) -> Callable[[
     return draw
 
 
-def _all_but_one(rng: Random) -> str:
-    out = rng.randint(1, 12)
-    return ",".join(str(month) for month in range(1, 13) if month != out)
+def _all_but_one(low: int, high: int) -> Callable[[Random], str]:
+    def draw(rng: Random) -> str:
+        out = rng.randint(low, high)
+        return ",".join(str(value) for value in range(low, high + 1) if value != out)
+
+    return draw
 
 
 def _holiday(rng: Random) -> str:
@@ -194,7 +197,7 @@ HOLES: dict[str, Callable[[Random], object]] = {
     **{f"o{count}": _some(count, 1, 12) for count in (2, 3, 4)},
     **{f"w{count}": _some(count, 0, 6) for count in (2, 3, 4, 5, 6)},
     "step": lambda rng: rng.choice(
-        (2, 3, 4, 5, 5, 5, 6, 10, 10, 10, 12, 15, 15, 15, 20, 20, 25, 30, 30, 30, 40, 45, rng.randint(2, 45))
+        (5, 10, 15, 20, 30, 2, 3, 4, 6, 12, 25, 40, 45, *rng.choices((5, 10, 15, 20, 30), k=9))
     ),
     "hours": _span(0, 23, 16, shortest=1),
     "day hours": _span(7, 20, 12, shortest=1),
@@ -209,32 +212,37 @@ HOLES: dict[str, Callable[[Random], object]] = {
     "d steps": _steps(2, 31, 10, (2, 2, 3, 3, 4, 5, 7, 10)),
     "o steps": _steps(2, 12, 5, (2, 3, 4, 6)),
     "n": lambda rng: rng.randint(2, 12),
-    "other months": _all_but_one,
+    "other hours": _all_but_one(0, 23),
+    "other days": _all_but_one(1, 31),
+    "other months": _all_but_one(1, 12),
     "holiday": _holiday,
 }
 
-# Templates as in phrasings.py: (a|b) is a choice. Times are "minute hour"; in days, "day-of-month @ weekday", @ is the month.
+# Templates: (a|b) is a choice. Times are "minute hour"; days are "day-of-month @ weekday", where @ is the month.
 CLOCK, MIDNIGHT = "{m} {h}", "0 0"
-OFTEN_MIDNIGHT = f"({MIDNIGHT}|{CLOCK}|{CLOCK})"
+OFTEN_MIDNIGHT = [MIDNIGHT, CLOCK, CLOCK]
 TIMES = "(0|0|{m}) ({h2}|{h2}|{h3}|{h4})"
 CROSSING = "(0,30|0,30|15,45|0,15,30,45|0,20,40|{m2}|{m3}) ({h}|{h2}|{h3})"
 INTERVAL, HOUR_INTERVAL = "*/{step} *", "(0|0|0|{m}) */(2|2|3|4|5|6|8|12|{n})"
 HOURS = "(9-17|{hours}|{day hours})"
 WINDOW = f"(*/{{step}}|*/{{step}}|*/{{step}}|0|0|*|{{m}}) {HOURS}"
-TWO_WINDOWS = "(*/{step}|*/{step}|0) ({morning},{afternoon}|0-(1|2|3|4|5|6|7),(18|19|20|21|22|23)-23)"
+NIGHT = "0-(1|2|3|4|5|6|7),(18|19|20|21|22|23)-23"
+TWO_WINDOWS = f"((*/{{step}}|*/{{step}}|0) ({{morning}},{{afternoon}}|{NIGHT})|(0 {{other hours}}|*/{{step}} {NIGHT}))"
 PAST_HOUR = f"({{m}}|{{m}}|0,30|15,45|0,15,30,45|0,20,40|{{m2}}|{{m2}}|{{m3}}|{{m4}}) (*|*|*|{HOURS}|*/(2|3|4|6))"
 EVERY_MINUTE = f"(*|*|0-(4|9|14|19|29)|(30|45|50|55)-59|{{m span}}) (*|{{h}}|{{h}}|{HOURS})"
 MINUTE_STEPS, HOUR_STEPS = f"{{m steps}} (*|*|*|{HOURS}|*/(2|3|4|6))", "(0|0|0|{m}|0,30|*/15) {h steps}"
 DAILY, MONTHDAY = "* @ *", "{d} @ *"
 WEEKDAYS = "* @ ({w}|{w}|{w}|1-5|1-5|0,6|{w2}|{w2}|{w3}|({w4}|{w5}|{w6})|{w span})"
-MONTHDAYS = "({d2}|{d2}|{d3}|{d4}|{d span}|{d span}|1-(3|5|7|10|14|20)|(15|16|20|25|28)-31|1,15|1-7,(10|15|21)) @ *"
+MONTHDAYS = "({d2}|{d2}|{d3}|{d4}|{d span}|1-(3|5|7|10|14|20)|(15|16|20|25|28)-31|1,15|1-7,(10|21)|{other days}) @ *"
 DAY_STEPS = "(*/(2|3)|*/(2|3|4|5|7|10)|{d steps}) @ *"
-SOME_DAYS = f"({DAILY}|{DAILY}|{DAILY}|{WEEKDAYS}|{WEEKDAYS}|{WEEKDAYS}|{WEEKDAYS}|{MONTHDAY})"
-FEW_DAYS = f"({WEEKDAYS}|{WEEKDAYS}|{WEEKDAYS}|{MONTHDAY}|{MONTHDAY}|{MONTHDAYS}|{DAY_STEPS})"
+SOME_DAYS = [DAILY] * 3 + [WEEKDAYS] * 4 + [MONTHDAY]
+FEW_DAYS = [WEEKDAYS] * 3 + [MONTHDAY] * 2 + [MONTHDAYS, DAY_STEPS]
 MONTHS = "({o2}|{o3}|{o4}|{o span}|{o span}|{o}|{o}|1-3|4-6|7-9|10-12|6-8|1,2,12|1,4,7,10|1-6|7-12|{other months})"
 MONTH_STEPS = "(*/(2|3|4|5|6)|*/(2|3|3|6)|{o steps})"
 
-# Family: weight, times, days, months. The first ten, the everyday ones, are two thirds of what is drawn.
+RECURRING = [INTERVAL, HOUR_INTERVAL, WINDOW, TIMES, PAST_HOUR, HOUR_STEPS, MINUTE_STEPS, EVERY_MINUTE]
+
+# Family: weight, times, days, months. Test-A is drawn from the first four; the first ten are the everyday ones.
 FAMILIES = {
     "daily time": (9, CLOCK, DAILY, "*"),
     "weekday time": (13, CLOCK, WEEKDAYS, "*"),
@@ -266,15 +274,16 @@ FAMILIES = {
     "monthdays months": (0.7, CLOCK, MONTHDAYS, MONTHS),
     "first of months": (1.5, OFTEN_MIDNIGHT, "1 @ *", MONTH_STEPS),
     "days, month steps": (1, CLOCK, FEW_DAYS, MONTH_STEPS),
-    "interval, few days": (1.5, f"({INTERVAL}|{HOUR_INTERVAL})", FEW_DAYS, "*"),
-    "interval, months": (1, f"({INTERVAL}|{HOUR_INTERVAL}|{{m}} *)", DAILY, MONTHS),
+    "interval, few days": (1.5, [INTERVAL, HOUR_INTERVAL], FEW_DAYS, "*"),
+    "interval, months": (1, [INTERVAL, HOUR_INTERVAL, "{m} *"], DAILY, MONTHS),
     "window, few days": (1, WINDOW, FEW_DAYS, "*"),
     "window, months": (1, WINDOW, DAILY, MONTHS),
     "times, months": (1, TIMES, DAILY, MONTHS),
+    "three parts": (3, RECURRING, [WEEKDAYS, *FEW_DAYS], [MONTHS, MONTHS, MONTH_STEPS]),
     "either day": (0.7, CLOCK, "({d}|{d2}|{d span}) @ ({w}|{w2}|1-5|0,6)", "(*|*|{o})"),
     "weekday steps": (0.5, CLOCK, "* @ (*/2|*/3|1-5/2|0-4/2|1-6/2|2-6/2)", "*"),
 }
-_NAMES, _WEIGHTS = list(FAMILIES), [weight for weight, *_ in FAMILIES.values()]
+CLOCK_FAMILIES, EVERYDAY = list(FAMILIES)[:4], list(FAMILIES)[:10]
 
 
 class _Holes(dict):
@@ -287,19 +296,21 @@ class _Holes(dict):
         return str(HOLES[name](self.rng))
 
 
-def _draw(times: str, days: str, months: str, rng: Random) -> str:
-    """Fill the templates; draw again if the day never comes, such as 31 June."""
+def _draw(parts: Sequence[str | list[str]], rng: Random) -> str:
+    """Fill templates of times, days and months; draw again if the day never comes, such as 31 June."""
     while True:
+        times, days, months = (part if isinstance(part, str) else rng.choice(part) for part in parts)
         cron = phrasings.choose(f"{times} {days}".replace("@", months), rng).format_map(_Holes(rng))
         *_, day, month, _ = cron.split()
         if not month.isdigit() or day == "*" or max(_allowed(day, 2)) <= MONTH_DAYS[int(month) - 1] or "/" in day:
             return canonical(cron)
 
 
-def random_schedule(rng: Random) -> tuple[str, str]:
-    """Draw a canonical expression and its family, everyday schedules more often than rare ones."""
-    family = rng.choices(_NAMES, _WEIGHTS)[0]
-    return _draw(*FAMILIES[family][1:], rng), family
+def random_schedule(rng: Random, variety: float = 1.0) -> tuple[str, str]:
+    """Draw a canonical expression and its family; `variety` below 1 makes all but the clock families rarer."""
+    weights = [row[0] * (1 if name in CLOCK_FAMILIES else variety) for name, row in FAMILIES.items()]
+    family = rng.choices(list(FAMILIES), weights)[0]
+    return _draw(FAMILIES[family][1:], rng), family
 
 
 # ------------------------------------------------------------------------------- splits
@@ -343,7 +354,7 @@ def normalized(text: str) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """Return a hash of the normalized text. Those of Test-C stand in data/test_c_hashes.txt: training avoids them unread."""
+    """Return a hash of the normalized text: training avoids those of Test-C, in data/test_c_hashes.txt, unread."""
     return hashlib.sha256(normalized(text).encode()).hexdigest()[:16]
 
 
@@ -358,13 +369,14 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.5) -> list[Exam
     """Make n training examples with distinct texts: `human_share` of them in people's phrasing, the rest the library's.
 
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B or a text of Test-C.
+    A small budget is spent on clock times: the rest is rare at first and has its full share from 5,000 on.
     """
     if n < 0 or not 0 <= human_share <= 1:
         raise ValueError(f"expected n >= 0 and human_share between 0 and 1, got n={n} and human_share={human_share}")
     rng, examples, described, human_count = Random(seed), {}, set(), 0
-    reserved = set(_data("test_c_hashes.txt"))
+    reserved, variety = set(_data("test_c_hashes.txt")), min(1.0, max(0.15, n / 5000))
     while len(examples) < n:
-        cron, family = random_schedule(rng)
+        cron, family = random_schedule(rng, variety)
         human = human_count < human_share * (len(examples) + 1)
         if _writes_unseen_time(cron) or composition(cron) in HELD_OUT or (not human and cron in described):
             continue
@@ -392,8 +404,7 @@ def test_a(n: int = 200) -> list[Example]:
     def draw(rng: Random) -> tuple[str, str] | None:
         cron, family = random_schedule(rng)
         minute, hour = cron.split()[:2]
-        everyday = family in ("daily time", "weekday time", "monthday time", "date time")
-        return (cron, family) if everyday and _unseen_time(int(hour), int(minute)) else None
+        return (cron, family) if family in CLOCK_FAMILIES and _unseen_time(int(hour), int(minute)) else None
 
     return _test(n, 1, draw)
 
@@ -403,7 +414,7 @@ def test_b(n: int = 200) -> list[Example]:
 
     def draw(rng: Random) -> tuple[str, str] | None:
         kinds = rng.choice(list(HELD_OUT))
-        cron = _draw(*HELD_OUT[kinds], rng)
+        cron = _draw(HELD_OUT[kinds], rng)
         return (cron, " + ".join(kinds)) if composition(cron) == kinds else None
 
     return _test(n, 2, draw)
@@ -452,7 +463,10 @@ def score(predictions: Sequence[str], examples: Sequence[Example]) -> Score:
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return Wilson's interval for a share, by default at 95 % (E. B. Wilson, 1927); ValueError unless 0 <= successes <= n."""
+    """Return Wilson's interval for a share, at 95 % unless z says otherwise (E. B. Wilson, 1927).
+
+    ValueError unless 0 <= successes <= n and n > 0.
+    """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"expected n >= 1 and 0 <= successes <= n, got {successes} of {n}")
     share = successes / n

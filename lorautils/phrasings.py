@@ -50,9 +50,7 @@ def fill(template: str, rng: Random, **parts: object) -> str:
 
 def pick(rng: Random, *rules: str, **parts: object) -> str:
     """Choose one alternative of the named rules and fill it."""
-    return fill(
-        rng.choice(RULES[rules[0]] if len(rules) == 1 else [a for rule in rules for a in RULES[rule]]), rng, **parts
-    )
+    return fill(rng.choice([form for rule in rules for form in RULES[rule]]), rng, **parts)
 
 
 # ------------------------------------------------------------------------------- fields
@@ -139,9 +137,7 @@ def _nth(n: int) -> str:
 
 
 def _ordinals(numbers: Sequence[int], rng: Random) -> list[str]:
-    write = rng.choices((ORDINALS.__getitem__, _nth, str), (30, 67, 3))[
-        0
-    ]  # on the 15 of May, as foreign writers have it
+    write = rng.choices((ORDINALS.__getitem__, _nth, str), (30, 67, 3))[0]  # str: on the 15 of May
     return [write(n) if n < len(ORDINALS) else _nth(n) for n in numbers]
 
 
@@ -154,9 +150,10 @@ def join(items: Sequence[str], rng: Random, *rules: str) -> str:
 
 
 # ------------------------------------------------------------------------------- clock times
-def parts_of_day(hour: int) -> list[str]:
-    """Return the parts of the day that this hour may be said to lie in."""
-    spans = (("morning", 0, 11), ("afternoon", 12, 18), ("evening", 17, 23), ("night", 0, 5), ("night", 18, 23))
+def parts_of_day(hour: int, minute: int = 0) -> list[str]:
+    """Return the parts of the day that this time may be said to lie in."""
+    spans = [("morning", 1, 11), ("afternoon", 12, 18), ("evening", 17, 23), ("night", 0, 5), ("night", 18, 23)]
+    spans += [("morning", 0, 0)] * (minute > 0)
     return [name for name, low, high in spans if low <= hour <= high]
 
 
@@ -168,118 +165,79 @@ def _am(hour: int) -> str:
     return "am" if hour < 12 else "pm"
 
 
-def _in_part(hours: Sequence[int], rng: Random) -> str:
-    """Say in the morning, at night: true of all the hours; empty if nothing is."""
-    parts = [part for part in parts_of_day(hours[0]) if all(part in parts_of_day(hour) for hour in hours)]
-    part = rng.choice(parts) if parts else ""
-    return part and ("at night" if part == "night" else f"in the {part}")
+def _in_part(parts: Sequence[str], rng: Random) -> str:
+    part = rng.choice(parts)
+    return "at night" if part == "night" else f"in the {part}"
 
 
-def _half_of_day(hours: Sequence[int], rng: Random) -> str | None:
-    """Say in the evening, pm: true of all the hours; None if nothing is."""
-    part = _in_part(hours, rng) if rng.random() < 0.6 else ""
-    if part:
-        return f" {part}"
-    return f" {pick(rng, _am(hours[0])).strip()}" if len({hour < 12 for hour in hours}) == 1 else None
-
-
-def _clock24(h: int, m: int, rng: Random) -> str:
-    return pick(rng, "clock24", h=h, hh=f"{h:02}", mm=f"{m:02}")
-
-
-def _clock24_rare(h: int, m: int, rng: Random) -> str:
-    text = pick(rng, "clock24 rare", h=h, hh=f"{h:02}", mm=f"{m:02}", m=m)
-    return f"{h}h" if text == f"{h}h00" else text
-
-
-def _clock12(h: int, m: int, rng: Random) -> str:
-    minutes = rng.choice((f":{m:02}", f":{m:02}", f":{m:02}", f".{m:02}") if m else ("", "", "", "", ":00", ".00"))
-    return f"{_twelve(h)}{minutes}{pick(rng, _am(h))}"
-
-
-def _bare(h: int, m: int, rng: Random) -> str | None:
-    return None if m or not h else str(h)
-
-
-def _bare_words(h: int, m: int, rng: Random) -> str | None:
-    return in_words(h) if m == 0 and 1 <= h <= 12 else None
-
-
-def _oclock(h: int, m: int, rng: Random) -> str | None:
-    number = _number(_twelve(h), rng) + rng.choice((" o'clock", " o'clock", " oclock", " o clock"))
-    part = "" if 1 <= h <= 12 and rng.random() < 0.5 else " " + _in_part([h], rng)
-    return None if m or (h == 0 and "morning" in part) else number + part
-
-
-def _spoken(h: int, m: int, rng: Random) -> str | None:
-    minute = fill("(oh|oh|o) ", rng) + in_words(m) if m < 10 else in_words(m)
-    literal = 1 <= h <= 12 and rng.random() < 0.5
-    return f"{in_words(_twelve(h))} {minute}" + ("" if literal else _half_of_day([h], rng) or "") if m else None
+def _half_of_day(h: int, m: int, after: int, rng: Random) -> str | None:
+    """Say in the evening, pm: true of the time and of the hour that it is told by; None if nothing is."""
+    shared = [part for part in parts_of_day(h, m) if part in parts_of_day(after, m)]
+    if shared and rng.random() < 0.6:
+        return _in_part(shared, rng)
+    return pick(rng, _am(h)).strip() if (h < 12) == (after < 12) else None
 
 
 def _past_to(h: int, m: int, rng: Random) -> str | None:
-    """Half past nine, a quarter to five pm, ten to midnight, seven minutes past 3 in the afternoon."""
+    """Say half past nine, a quarter to five pm, ten to midnight, seven minutes past 3 in the afternoon."""
     if m == 0:
         return None
-    gap, hour = (60 - m, (h + 1) % 24) if m > 30 else (m, h)
+    gap, after = (60 - m, (h + 1) % 24) if m > 30 else (m, h)
     minutes = {15: "(quarter|quarter|a quarter)", 30: "(half|half|half-)", 1: "(one minute|1 minute|a minute)"}.get(gap)
     if minutes is None:
         minutes = _number(gap, rng) + ("( minutes| minutes| mins|||)" if gap % 5 == 0 else "( minutes| minutes| mins)")
     link = "(to|to|to|before|till)" if m > 30 else "past" if m == 30 else "(past|past|past|after)"
     start = fill(f"{minutes} {link} ", rng).replace("- ", "-")
-    if hour % 12 == 0 and rng.random() < 0.6:
-        return start + ("midnight" if hour == 0 else rng.choice(("noon", "midday")))
-    if hour > 12 and rng.random() < 0.15:
-        return f"{start}{hour}"
-    literal = (2 if m > 30 else 1) <= hour <= 12 and rng.random() < 0.6
-    half = "" if literal else _half_of_day([h, hour], rng)
-    return None if half is None else f"{start}{_number(_twelve(hour), rng)}{half}"
+    if after % 12 == 0 and rng.random() < 0.6:
+        return start + ("midnight" if after == 0 else rng.choice(("noon", "midday")))
+    if after > 12 and rng.random() < 0.15:
+        return f"{start}{after}"
+    literal = (2 if m > 30 else 1) <= after <= 12 and rng.random() < 0.6
+    half = "" if literal else _half_of_day(h, m, after, rng)
+    return None if half is None else f"{start}{_number(_twelve(after), rng)} {half}".strip()
 
 
-def _named(h: int, m: int, rng: Random) -> str | None:
-    return None if m or h % 12 else pick(rng, "noon" if h else "midnight")
+def _military(n: int, rng: Random) -> str:
+    return in_words(n) if n > 9 else rng.choice(("oh ", "zero ")) + in_words(n)
 
 
-def _parted(h: int, m: int, rng: Random) -> str | None:
-    number, part = f"{_twelve(h)}{rng.choice('::.')}{m:02}" if m else _number(_twelve(h), rng), _in_part([h], rng)
-    if part == "in the morning" and 1 <= h <= 6:
-        part = rng.choice((part, part, "in the early morning", "early in the morning"))
-    return None if h == 0 and "morning" in part else f"{number} {part}"
+def clock(style: str, h: int, m: int, rng: Random) -> str | None:
+    """Say a time of day in one of the styles, without "at"; None where the style cannot say it."""
+    rule = style if m else f"{style} 0"
+    if style == "past to":
+        return _past_to(h, m, rng)
+    if style == "named":
+        return pick(rng, "noon" if h else "midnight") if m == 0 and h % 12 == 0 else None
+    literal = 1 <= h <= 12  # read on the 24-hour clock, the words mean what they say
+    if rule not in RULES or (style == "bare" and h == 0) or (style in ("bare words", "oclock") and not literal):
+        return None
+    return pick(
+        rng, rule, h=h, hh=f"{h:02}", m=m, mm=f"{m:02}", t=_twelve(h), w=in_words(_twelve(h)),
+        n=_number(_twelve(h), rng), am=pick(rng, _am(h)), part=_in_part(parts_of_day(h, m), rng),
+        hw=_military(h, rng), mw=_military(m, rng),
+        minute=in_words(m) if m > 9 else rng.choice(("oh ", "oh ", "o ")) + in_words(m),
+        half="" if literal and rng.random() < 0.5 else " " + (_half_of_day(h, m, h, rng) or ""),
+    ).strip()  # fmt: skip
 
 
-def _twice_parted(h: int, m: int, rng: Random) -> str | None:
-    return f"{rng.choice((f'{_twelve(h)}:{m:02} {_am(h)}', f'{h:02}:{m:02}'))} {_in_part([h], rng)}" if h else None
-
-
-def _hundred(h: int, m: int, rng: Random) -> str:
-    hour, minute = (in_words(n) if n > 9 else fill("(oh|zero) ", rng) + in_words(n) for n in (h, m))
-    return f"{hour} hundred" + rng.choice(("", " hours")) if m == 0 else f"{hour} {minute} hours"
-
-
-def _spelled(h: int, m: int, rng: Random) -> str:
-    return pick(rng, "spelled", h=h, m=m)
-
-
-# Every way to say a time of day: (hour, minute, rng) -> the words after "at", or None where it cannot say it.
-CLOCKS = {
-    "clock24": _clock24, "clock12": _clock12, "clock24 rare": _clock24_rare, "bare": _bare, "bare words": _bare_words,
-    "oclock": _oclock, "spoken": _spoken, "past to": _past_to, "named": _named, "parted": _parted,
-    "twice parted": _twice_parted, "hundred": _hundred, "spelled": _spelled,
+STYLES = {  # how often each is taken for times of day, and for the ends of windows
+    "clock24": (12, 5), "clock24 rare": (6, 2), "clock12": (16, 8), "bare": (5, 4), "bare words": (3, 1),
+    "oclock": (2, 0.5), "oclock part": (2, 0.5), "spoken": (7, 0), "past to": (11, 0), "named": (8, 0),
+    "parted": (6, 2), "pleonasm": (1, 0), "hundred": (2, 0), "spelled": (1, 0),
 }  # fmt: skip
-CLOCK_MIX = list(CLOCKS), (12, 16, 6, 5, 3, 4, 7, 11, 8, 6, 1, 2, 1)
-SPAN_MIX = list(CLOCKS), (5, 8, 2, 4, 1, 1, 0, 0, 0, 2, 0, 0, 0)
+CLOCK_MIX, SPAN_MIX = ((list(STYLES), [weights[use] for weights in STYLES.values()]) for use in (0, 1))
 NEEDS_AT = ("bare", "bare words", "past to", "hundred", "spelled")
 MARK = re.compile(r" ?[ap]\.? ?m\.?$", re.IGNORECASE)
-Mix = tuple[list[str], tuple[int, ...]]
+Mix = tuple[Sequence[str], Sequence[float]]
 
 
 def clocks(times: Sequence[tuple[int, int]], rng: Random, mix: Mix) -> tuple[str, list[str]]:
     """Say several (hour, minute) in one style, noon and midnight by name now and then; return style and texts."""
     while True:
         style, seed = rng.choices(*mix)[0], rng.random()
-        texts = [CLOCKS[style](h, m, Random(seed)) for h, m in times]
+        texts = [clock(style, h, m, Random(seed)) for h, m in times]
         if len(times) > 1 and (None in texts or rng.random() < 0.5):
-            texts = [_named(h, m, Random(seed)) or text for (h, m), text in zip(times, texts, strict=True)]
+            texts = [clock("named", h, m, Random(seed)) or text for (h, m), text in zip(times, texts, strict=True)]
         if None not in texts:
             break
     same_half = len({h < 12 for h, _ in times}) == 1 and all(h % 12 for h, _ in times)
@@ -301,7 +259,7 @@ def clock_phrase(times: Sequence[tuple[int, int]], rng: Random) -> str:
     (hour, minute), last_hour = times[0], times[-1][0]
     if len(times) == 2 and last_hour == hour + 12 and 5 <= hour <= 11 and rng.random() < 0.25:
         return pick(rng, "morning and evening", t=f"{hour}:{minute:02}" if minute else _number(hour, rng))
-    texts = texts[::-1] if rng.random() < 0.08 and MARK.search(texts[0]) else texts
+    texts = texts[::-1] if rng.random() < 0.06 and (MARK.search(texts[0]) or style == "named") else texts
     more = "and between two times" if len(times) == 2 else "and between more times"
     return f"{pick(rng, 'times at', count=_count(len(times), rng))} {join(texts, rng, 'and between times', more)}"
 
@@ -333,9 +291,7 @@ def every_hours(n: int, rng: Random) -> str:
         return f"{_count(24 // n, rng)} {pick(rng, 'a day')}"
     if n == 2 and rng.random() < 0.06:
         return pick(rng, "even hours")
-    return every(n, "hour", rng) + (
-        rng.choice((" starting at midnight", " from midnight")) if rng.random() < 0.04 else ""
-    )
+    return every(n, "hour", rng) + (" starting at midnight" if rng.random() < 0.04 else "")
 
 
 def window(low: int, high: int, rng: Random, minute: int = 0, alone: bool = True) -> str:
@@ -346,7 +302,7 @@ def window(low: int, high: int, rng: Random, minute: int = 0, alone: bool = True
     if style == "clock12" and low < 12 < high and low % 12 > high % 12 and rng.random() < 0.3:
         start = MARK.sub("", start)  # 9 to 5pm
     if not minute and rng.random() < 0.06:
-        ends = (f"{low}:00", f"{high}:59"), (_clock12(low, 0, rng), f"{_twelve(high)}:59{_am(high)}")
+        ends = (f"{low}:00", f"{high}:59"), (f"{_twelve(low)}{_am(low)}", f"{_twelve(high)}:59{_am(high)}")
         start, end = rng.choice(ends)
     if high == 23 and rng.random() < 0.3:
         return pick(rng, "window to midnight", a=start)
@@ -387,15 +343,13 @@ def past_hour(minutes: Sequence[int], hour: str, rng: Random) -> str:
     every_hour = hour.endswith("hour")  # else times of day: past 9 and 17
     if every_hour and named in RULES:
         rules = [named, "past by number"]
-    if hour == "the hour":
-        rules += ["past in colons"]
-    if every_hour and len(minutes) == 1 and named not in RULES:
-        rules += ["nth minute"] + (["before the hour"] if minutes[0] > 30 and minutes[0] % 5 == 0 else [])
+    elif every_hour and len(minutes) == 1:
+        rules += ["nth minute"] + ["before the hour"] * (minutes[0] > 30 and minutes[0] % 5 == 0)
+    rules += ["past in colons"] * (hour == "the hour")
     number = in_words if rng.random() < 0.25 else str
-    return pick(
-        rng, *rules, hour=hour, n=join([number(m) for m in minutes], rng), colons=join([f":{m:02}" for m in minutes], rng),
-        s="s" if len(minutes) > 1 and rng.random() < 0.9 else "", nth=_nth(minutes[0]), before=_number((60 - minutes[0]) % 60, rng),
-    )  # fmt: skip
+    plural, before = "s" if len(minutes) > 1 and rng.random() < 0.9 else "", _number((60 - minutes[0]) % 60, rng)
+    n, colons = join([number(m) for m in minutes], rng), join([f":{m:02}" for m in minutes], rng)
+    return pick(rng, *rules, hour=hour, n=n, colons=colons, s=plural, nth=_nth(minutes[0]), before=before)
 
 
 def _hourly(minutes: Sequence[int], rng: Random) -> str:
@@ -403,44 +357,38 @@ def _hourly(minutes: Sequence[int], rng: Random) -> str:
         return pick(rng, "every hour" if rng.random() < 0.6 else "on the hour")
     if rng.random() < 0.5:
         return past_hour(minutes, rng.choice(("every hour", "every hour", "each hour", "the hour")), rng)
-    lead = rng.choice(
-        ("every hour", "each hour", "every hour,", "hourly", "once an hour")[: 5 if len(minutes) == 1 else 3]
-    )
     half = minutes == (30,) and rng.random() < 0.3
-    return f"{lead} {'on the half hour' if half else past_hour(minutes, 'the hour', rng)}"
+    past = "on the half hour" if half else past_hour(minutes, "the hour", rng)
+    return f"{pick(rng, 'each hour' if len(minutes) > 1 else 'hourly')} {past}"
 
 
 def _minute_range(low: int, high: int, hour: str, rng: Random) -> str:
     size = high - low + 1
     part = {15: "(quarter|15 minutes|fifteen minutes)", 30: "(half|30 minutes|thirty minutes)"}
-    rules = ["minute range"] + (["first minutes"] if low == 0 or high == 59 else [])
-    return pick(
-        rng, *rules, m=rng.choice(("every minute", "every minute", "each minute")), a=low, b=high, aa=f"{low:02}", bb=f"{high:02}",
-        part=fill(part.get(size, f"({size}|{in_words(size)}) minutes"), rng), end="first" if low == 0 else "last", hour=hour,
-    )  # fmt: skip
+    part = fill(part.get(size, f"({size}|{in_words(size)}) minutes"), rng)
+    rules, end = ["minute range"] + ["first minutes"] * (low == 0 or high == 59), "last" if low else "first"
+    parts = {"m": rng.choice(("every minute", "every minute", "each minute")), "part": part, "end": end, "hour": hour}
+    return pick(rng, *rules, a=low, b=high, aa=f"{low:02}", bb=f"{high:02}", **parts)
 
 
 def _stepped_minutes(minute: Field, hour: str, rng: Random) -> str:
     low, high = minute.values
     if (low, high) == (0, 59):
         return every_minutes(minute.step, rng)
-    rule = "start of minutes" if high == 59 else "span of minutes"
-    return f"{every(minute.step, 'minute', rng)} " + pick(
-        rng, rule, a=low, b=high, aa=f"{low:02}", bb=f"{high:02}", hour=hour
-    )
+    rule, step = "start of minutes" if high == 59 else "span of minutes", every(minute.step, "minute", rng)
+    return f"{step} {pick(rng, rule, a=low, b=high, aa=f'{low:02}', bb=f'{high:02}', hour=hour)}"
+
+
+def _listable(minute: Field, hour: Field, rng: Random) -> bool:
+    """Tell whether the hours are to be said one by one rather than as windows or steps."""
+    few = minute.kind == "value" and len(hour.values) < {"list": 6, "range": rng.randint(2, 5)}.get(hour.kind, 0)
+    scattered = hour.kind == "list" and all((b - a) % 24 < 2 for a, b in _runs(hour.values, 0, 23))
+    return minute.kind in ("value", "list") and (hour.kind == "value" or few or scattered)
 
 
 def time_phrase(minute: Field, hour: Field, rng: Random) -> str:
     """Say the minute and the hour of an expression."""
-    few_hours = hour.kind == "value" or (
-        hour.kind == "list" and all((b - a) % 24 < 2 for a, b in _runs(hour.values, 0, 23))
-    )
-    few_hours |= (
-        minute.kind == "value"
-        and hour.kind in ("list", "range")
-        and len(hour.values) < (6 if hour.kind == "list" else rng.randint(2, 5))
-    )
-    if minute.kind in ("value", "list") and few_hours:
+    if _listable(minute, hour, rng):
         return _listed_times(minute, hour, rng)
     if minute.kind == "value":
         return _by_the_hour(minute.values[0], hour, rng)
@@ -449,9 +397,7 @@ def time_phrase(minute: Field, hour: Field, rng: Random) -> str:
     if minute.kind == "range" and hour.kind == "value" and rng.random() < 0.7:
         ends = [(hour.values[0], minute.values[0]), (hour.values[0], minute.values[-1])]
         _, (start, end) = clocks(ends, rng, (["clock24", "clock12"], (1, 1)))
-        return fill(
-            f"(every|every|each) minute (from {start} (to|until|till|through) {end}|between {start} and {end})", rng
-        )
+        return pick(rng, "minutes of a clock", a=start, b=end)
     the_hour = "every hour" if hour.kind == "any" else rng.choice(("the hour", "each hour", "every hour"))
     past = {
         "list": lambda: past_hour(minute.values, "the hour" if hour.kind == "step" else the_hour, rng),
@@ -470,12 +416,11 @@ def _listed_times(minute: Field, hour: Field, rng: Random) -> str:
     """Say a few times of day: every listed minute of every listed hour."""
     times = [(h, m) for h in hour.values for m in minute.values]
     crossing = 0.5 if len(minute.values) > 1 else 0.15 if len(times) > 1 and minute.values[0] else 0
-    if len(times) > 4 or rng.random() < crossing:
-        figures = "bare" if hour.values[0] else "clock24"
-        return past_hour(
-            minute.values, join(clocks([(h, 0) for h in hour.values], rng, (["clock12", figures], (2, 1)))[1], rng), rng
-        )
-    return clock_phrase(times, rng)
+    if len(times) <= 4 and rng.random() >= crossing:
+        return clock_phrase(times, rng)
+    figures = "bare" if hour.values[0] else "clock24"
+    _, texts = clocks([(h, 0) for h in hour.values], rng, (["clock12", figures], (2, 1)))
+    return past_hour(minute.values, join(texts, rng), rng)
 
 
 def _by_the_hour(minute: int, hour: Field, rng: Random) -> str:
@@ -484,7 +429,10 @@ def _by_the_hour(minute: int, hour: Field, rng: Random) -> str:
         return _hourly((minute,), rng)
     told_by_span = minute > 0 and rng.random() < 0.35  # every hour from 9:30 to 17:30
     if hour.kind == "range" and told_by_span:
-        return f"{rng.choice(('every hour', 'hourly', 'once an hour'))} {window(hour.values[0], hour.values[-1], rng, minute)}"
+        return f"{pick(rng, 'hourly')} {window(hour.values[0], hour.values[-1], rng, minute)}"
+    missing = [value for value in range(24) if value not in hour.values]
+    if minute == 0 and hour.kind != "step" and len(missing) == 1:
+        return pick(rng, "every hour but", a=clocks([(missing[0], 0)], rng, CLOCK_MIX)[1][0])
     if hour.kind != "step":
         return pick(rng, "minutes in hours", p=_hourly((minute,), rng), w=hours(hour, rng))
     whole_day = hour.values == (0, 23)
@@ -502,9 +450,8 @@ def weekdays(dow: Field, lead: bool, rng: Random) -> str:
     days, form = dow.values, rng.choice(("long", "long", "plural", "plural", "short"))
     singular = [fill(name, rng) for name in (DAYS_SHORT if form == "short" else DAYS)]
     if form == "short" and rng.random() < 0.15:
-        singular = (
-            [f"{day[:3]}." for day in DAYS] if rng.random() < 0.5 or len(days) == 1 else [day[:2] for day in DAYS]
-        )
+        two_letters = len(days) > 1 and rng.random() < 0.5
+        singular = [day[:2] if two_letters else f"{day[:3]}." for day in DAYS]
     name = [day + "s" for day in DAYS] if form == "plural" else singular
     missing = [day for day in range(7) if day not in days]
     if len(days) == 1:
@@ -529,27 +476,15 @@ def weekdays(dow: Field, lead: bool, rng: Random) -> str:
 def _day_list(days: Sequence[int], name: Sequence[str], singular: Sequence[str], rng: Random) -> str:
     runs = _runs(days, 0, 6) if rng.random() < 0.9 else [(day, day) for day in days]
     ranges = any((high - low) % 7 > 1 for low, high in runs)
-    leads = (
-        ("on", "on", "every", "", "on", "each")
-        if not ranges or len(runs) > 1
-        else ("on", "from", "every day from", "", "every")
-    )
-    lead = rng.choice(leads)
-    shown = name if lead in ("on", "") else singular
-    link = rng.choice(
-        (" to ", " to ", " through ", " till ", " until ", " thru ")
-        if "from" in lead
-        else (" to ", " through ", "-", "-", " - ")
-    )
-    items = []
+    lead = pick(rng, "before a range" if ranges and len(runs) == 1 else "before days")
+    shown = singular if "e" in lead else name  # every Monday, on Mondays
+    link, items = pick(rng, "from to" if "from" in lead else "to"), []
     for low, high in runs if rng.random() < 0.8 else sorted(runs):
-        if (high - low) % 7 > 1:
-            items.append(f"{shown[low]}{link}{shown[high]}")
-        else:
-            items += [shown[day] for day in dict.fromkeys((low, high))]
+        ends = [shown[day] for day in dict.fromkeys((low, high))]
+        items += [link.join(ends)] if (high - low) % 7 > 1 else ends
     if not ranges and lead == "" and rng.random() < 0.2:
         return " ".join(items)  # mon wed fri
-    inclusive = " inclusive" if len(runs) == 1 and rng.random() < 0.03 else ""
+    inclusive = " inclusive" if ranges and len(runs) == 1 and rng.random() < 0.03 else ""
     return f"{lead} {join(items, rng, 'and' if ranges else 'and between days')}{inclusive}"
 
 
@@ -568,7 +503,7 @@ def part_phrase(part: str, dow: Field, rng: Random) -> str:
         return pick(rng, "parts but", p=part, d=DAYS[missing[0]] + rng.choice(("", "s")))
     plural = rng.choice(("", "s"))
     lead = rng.choice(("on", "on", "") if plural else ("every", "on", "each", "every"))
-    return f"{lead} {join([DAYS[day] for day in dow.values], rng, 'or').replace(' or ', ' and ')} {part}{plural}"
+    return f"{lead} {join([DAYS[day] for day in dow.values], rng)} {part}{plural}"
 
 
 # ------------------------------------------------------------------------------- days of the month
@@ -579,6 +514,9 @@ def monthdays(dom: Field, of: str, monthly: bool, lead: bool, rng: Random) -> st
     of = "" if every_month else of
     if dom.kind == "step":
         return _stepped_days(dom, of, rng)
+    missing = [day for day in range(1, 32) if day not in dom.values]
+    if len(missing) == 1:
+        return f"{every_month} {pick(rng, 'days but', nth=_ordinals(missing, rng)[0], of=of)}"
     if dom.kind == "range" and rng.random() < 0.85:
         return f"{every_month} {_day_range(dom.values[0], dom.values[-1], of, rng)}"
     if dom.kind == "value":
@@ -587,9 +525,8 @@ def monthdays(dom: Field, of: str, monthly: bool, lead: bool, rng: Random) -> st
     texts = dict(zip(dom.values, map(str, dom.values) if figures else _ordinals(dom.values, rng), strict=True))
     link, items = rng.choice((" to ", " through ", " to the " if not figures else "-")), []
     for low, high in _runs(dom.values, 0, 32):
-        items += (
-            [f"{texts[low]}{link}{texts[high]}"] if high - low > 1 else [texts[day] for day in range(low, high + 1)]
-        )
+        ends = [texts[day] for day in dict.fromkeys((low, high))]
+        items += [link.join(ends)] if high - low > 1 else ends
     if figures:
         return f"{every_month} {on} days {join(items, rng)} {of}"
     if len(items) == 2 and monthly and not every_month and rng.random() < 0.1:
@@ -618,18 +555,12 @@ def _stepped_days(dom: Field, of: str, rng: Random) -> str:
         return pick(rng, "odd days", of=of) if dom.step == 2 and rng.random() < 0.08 else text
     if high == 31:
         return f"{text} {rng.choice(('from', 'starting on', 'starting from', 'beginning on', 'starting'))} the {a} {of}"
-    return f"{text} " + fill(
-        f"(from the {a} to the {b}|between the {a} and the {b}|from the {a} until the {b}) {of}", rng
-    )
+    return f"{text} " + fill(f"(from the {a} (to|until) the {b}|between the {a} and the {b}) {of}", rng)
 
 
 # ------------------------------------------------------------------------------- months and dates
-PARTS_OF_YEAR = {(1, 3): "(the first quarter|Q1)", (4, 6): "(the second quarter|Q2)", (7, 9): "(the third quarter|Q3)"}
-PARTS_OF_YEAR |= {
-    (10, 12): "(the fourth quarter|Q4)",
-    (1, 6): "the first half of the year",
-    (7, 12): "the second half of the year",
-}
+PARTS_OF_YEAR = {(1, 3): "first quarter", (4, 6): "second quarter", (7, 9): "third quarter", (10, 12): "fourth quarter"}
+PARTS_OF_YEAR |= {(1, 6): "first half of the year", (7, 12): "second half of the year"}
 
 
 def _month_names(values: Sequence[int], rng: Random) -> list[str]:
@@ -649,17 +580,16 @@ def months(month: Field, rng: Random) -> str:
         return pick(rng, "month", m=_month_names(month.values, rng)[0])
     runs = _runs(month.values, 1, 12)
     if len(runs) == 1 and runs[0] in PARTS_OF_YEAR and rng.random() < 0.3:
-        return fill(f"(in|during|only in) {PARTS_OF_YEAR[runs[0]]}", rng)
+        part = PARTS_OF_YEAR[runs[0]]
+        short = "quarter" in part and rng.random() < 0.5
+        return f"{rng.choice(('in', 'during', 'only in'))} {f'Q{runs[0][1] // 3}' if short else f'the {part}'}"
     names = dict(zip(range(1, 13), _month_names(range(1, 13), rng), strict=True))
     if len(runs) == 1 and len(month.values) > 2:
         return pick(rng, "months from to", a=names[runs[0][0]], b=names[runs[0][1]])
     items = []
     for low, high in runs:
-        items += (
-            [f"{names[low]} to {names[high]}"]
-            if (high - low) % 12 > 1
-            else [names[m] for m in dict.fromkeys((low, high))]
-        )
+        ends = [names[value] for value in dict.fromkeys((low, high))]
+        items += [" to ".join(ends)] if (high - low) % 12 > 1 else ends
     return f"{rng.choice(('in', 'in', 'in', 'during', 'only in', 'in the months of'))} {join(items, rng)}"
 
 
@@ -676,7 +606,7 @@ def stepped_months(month: Field, rng: Random) -> str:
 
 def date(days: Sequence[int], month: int, lead: bool, rng: Random) -> str:
     """Say dates in one month: on March 3rd, every 3 March, on the 1st and 15th of May, July 1-7, on Christmas."""
-    on = rng.choice(("", pick(rng, "on date"))) if lead else pick(rng, "on date")
+    on, last = rng.choice(("", pick(rng, "on date"))) if lead else pick(rng, "on date"), "and between dates"
     if len(days) == 1 and (days[0], month) in HOLIDAYS and rng.random() < 0.6:
         return f"{rng.choice((on, 'every', 'on'))} {fill(HOLIDAYS[days[0], month], rng)}"
     name, figures, ordinals = _month_names([month], rng)[0], [str(day) for day in days], _ordinals(days, rng)
@@ -686,14 +616,10 @@ def date(days: Sequence[int], month: int, lead: bool, rng: Random) -> str:
     if len(days) == 1:
         text = pick(rng, "date", m=name, d=figures[0], nth=ordinals[0])
         return f"every {text}" if not text.startswith("the") and rng.random() < 0.1 else f"{on} {text}"
-    last = "and between dates"
     if rng.random() < 0.3:
-        return f"{on} " + join(
-            [f"{name} {day}" for day in figures] if rng.random() < 0.5 else [f"{day} {name}" for day in figures],
-            rng,
-            last,
-        )
-    return f"{on} " + pick(rng, "dates", m=name, d=join(figures, rng, last), nth=join(ordinals, rng, last))
+        form = rng.choice(("{m} {d}", "{d} {m}"))
+        return f"{on} {join([form.format(m=name, d=day) for day in figures], rng, last)}"
+    return f"{on} {pick(rng, 'dates', m=name, d=join(figures, rng, last), nth=join(ordinals, rng, last))}"
 
 
 def _same_day_of_months(day: int, month: Field, lead: bool, rng: Random) -> str:
@@ -705,9 +631,7 @@ def _same_day_of_months(day: int, month: Field, lead: bool, rng: Random) -> str:
         return f"{on} {join([form.format(m=name, d=day, nth=nth) for name in names], rng, 'and between dates')}"
     if len(runs) == 1 and len(names) > 2:
         a, b = (names[month.values.index(end)] for end in runs[0])
-        return f"{on} the {nth} of " + fill(
-            f"(every|each) month (from {a} (to|until|through) {b}|between {a} and {b}|, {a} to {b})", rng
-        )
+        return f"{on} the {nth} of {pick(rng, 'every month from to', a=a, b=b)}"
     return f"{on} the {nth} of {join(names, rng)}"
 
 
@@ -727,9 +651,8 @@ def day_phrases(dates: str | None, dom: Field, month: Field, dow: Field, lead: b
         if stepped.startswith("every") and dom.kind != "step" and rng.random() < 0.5:
             return [monthdays(dom, f"of {stepped}", False, lead, rng)]
         return [f"{stepped} {monthdays(dom, '', False, False, rng)}"]
-    if month.kind == "value" and (
-        dom.kind in ("value", "range") or all(b - a < 2 for a, b in _runs(dom.values, 0, 32))
-    ):
+    scattered = dom.kind == "list" and all(b - a < 2 for a, b in _runs(dom.values, 0, 32))
+    if month.kind == "value" and (dom.kind in ("value", "range") or scattered):
         return [date(dom.values, month.values[0], lead, rng)]
     if dom.kind == "value" and len(month.values) < 7 and rng.random() < 0.8:
         return [_same_day_of_months(dom.values[0], month, lead, rng)]
@@ -739,15 +662,14 @@ def day_phrases(dates: str | None, dom: Field, month: Field, dow: Field, lead: b
 def _told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] | None:
     """Say the part of the day with the days, and the time without it: on Friday evenings, at half past six."""
     after = (hour + 1) % 24 if minute > 30 else hour
-    parts = [part for part in parts_of_day(hour) if part in parts_of_day(after) and (part != "morning" or hour)]
-    parts = [
-        part for part in parts if part != "night" or hour > 5 or dow.kind == "any"
-    ]  # Friday night at 2 is Saturday
+    parts = [part for part in parts_of_day(hour) if part in parts_of_day(after)]
+    if hour < 6 and dow.kind != "any":  # Friday night at 2 is Saturday
+        parts = [part for part in parts if part != "night"]
     if not parts:
         return None
     h, later = _twelve(hour), _twelve(after)
     if rng.random() < 0.3:
-        time = _clock12(hour, minute, rng)
+        time = clock("clock12", hour, minute, rng)
     elif minute == 0:
         time = fill(f"({h}|{h}|{in_words(h)}|{h}:00|({h}|{in_words(h)}) o'clock)", rng)
     else:
@@ -757,10 +679,7 @@ def _told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] 
     return [f"at {time}", part_phrase(rng.choice(parts), dow, rng)]
 
 
-CLEAR_START = re.compile(
-    r"(on|every|each|in|at|during|daily|from|week|once|only|except|between|twice|while)\b", re.IGNORECASE
-)
-
+CLEAR_START = re.compile(r"(on|every|each|in|at|during|daily|from|week|once|only|except|between|twice|while)\b", re.I)
 NUMBER_START = re.compile(rf"\d|(a )?(quarter|half)|({'|'.join(UNITS + TENS[2:])})\b")
 
 
@@ -802,14 +721,8 @@ def schedule(cron: str, rng: Random) -> str | None:
 
 
 # ------------------------------------------------------------------------------- the sentence
-ADJECTIVES = {
-    "* * *": "daily",
-    "* * 0": "weekly",
-    "1 * *": "monthly",
-    "1 1 *": "(yearly|annual)",
-    "1 */3 *": "quarterly",
-}
-ADJECTIVES["1 */6 *"] = "(half-yearly|six-monthly|semi-annual)"
+ADJECTIVES = {"* * *": "daily", "* * 0": "weekly", "1 * *": "monthly", "1 1 *": "(yearly|annual)"}
+ADJECTIVES |= {"1 */3 *": "quarterly", "1 */6 *": "(half-yearly|six-monthly|semi-annual)"}
 
 
 def _with_adjective(cron: str, rng: Random) -> str | None:
@@ -826,7 +739,7 @@ def _with_adjective(cron: str, rng: Random) -> str | None:
 
 def frame(core: str, rng: Random) -> str:
     """Put the schedule into a sentence: bare, or with a task, a request, a question."""
-    rule = rng.choices(("bare", "schedule frames", "task frames", "noun frames"), (45, 17, 22, 16))[0]
+    rule = rng.choices(("no frame", "schedule frames", "task frames", "noun frames"), (45, 17, 22, 16))[0]
     do, noun = rng.choice(TASKS)
     return pick(rng, rule, s=core, do=do, noun=noun)
 
@@ -847,16 +760,14 @@ def _slip(word: str, rng: Random) -> str:
     row = next((row for row in KEYS if word[at].lower() in row), word[at].lower())
     near = row[max(0, min(row.index(word[at].lower()) + rng.choice((-1, 1)), len(row) - 1))]
     start, end = word[:at], word[at + 1 :]
-    return rng.choice(
-        (start + end[0] + word[at] + end[1:], start + end, start + word[at] + word[at:], start + near + end)
-    )
+    swapped, doubled = start + end[0] + word[at] + end[1:], start + word[at] + word[at:]
+    return rng.choice((swapped, start + end, doubled, start + near + end))
 
 
 def _misspell(text: str, rng: Random) -> str:
     found = list(WORD.finditer(text))
-    for match in sorted(
-        rng.sample(found, min(len(found), rng.choice((1, 1, 1, 2, 3)))), key=lambda match: -match.start()
-    ):
+    slips = rng.sample(found, min(len(found), rng.choice((1, 1, 1, 2, 3))))
+    for match in sorted(slips, key=lambda match: -match.start()):
         text = text[: match.start()] + _slip(match[0], rng) + text[match.end() :]
     return text
 

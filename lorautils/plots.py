@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import ScalarFormatter
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2",
@@ -26,11 +27,13 @@ plt.rcParams.update({"font.size": 13, "axes.spines.top": False, "axes.spines.rig
 def loss_curve(losses: Sequence[float], *, window: int = 10, title: str = "") -> Axes:
     """Draw the loss of every step (nats per answer token) and its running mean over `window` steps."""
     steps = np.arange(1, len(losses) + 1)
+    window = min(window, len(losses))
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
     _, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
     axes.plot(steps, losses, color=SKY, linewidth=1, label="each step")
     axes.plot(steps[window - 1 :], smooth, color=BLUE, linewidth=3, label=f"mean of {window} steps")
     axes.set(xlabel="optimiser step", ylabel="loss (nats per answer token)", yscale="log", title=title)
+    axes.yaxis.set_major_formatter(ScalarFormatter())  # 0.1, not 10^-1
     axes.legend(frameon=False)
     return axes
 

@@ -45,7 +45,7 @@ def pooled(runs: Iterable[Mapping], measure: str = "exact") -> dict[str, tuple[i
 
 
 def intervals(counts: Mapping[str, tuple[int, int]]) -> dict[str, tuple[float, float, float]]:
-    """Turn pooled counts into shares with their 95 % Wilson intervals, for plots: {"Test-A": (share, low, high), ...}."""
+    """Turn pooled counts into shares with their 95 % Wilson intervals, for plots: {"Test-A": (share, low, high)}."""
     return {f"Test-{test}": (successes / n, *wilson_interval(successes, n)) for test, (successes, n) in counts.items()}
 
 

@@ -26,6 +26,7 @@ from torch.utils.data import Sampler
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from lorautils import release_memory
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.cron import Example
 
@@ -346,6 +347,8 @@ def train(
     with callback.catch_interrupt():
         trainer.train(resume_from_checkpoint=checkpoint)
     history.seconds = time.perf_counter() - start
+    del trainer
+    release_memory()
     tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
     history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / history.total_steps)
     if history.interrupted:

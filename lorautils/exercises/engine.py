@@ -4,7 +4,6 @@ Used by every notebook through `lorautils.exercises`; no notebook teaches it. A 
 wrong answer: whoever gives the same value, or a function that behaves alike on all cases, is told its name.
 """
 
-
 import copy
 import math
 from collections.abc import Sequence
