@@ -24,14 +24,13 @@ from lorautils.training import (
 )
 
 EXAMPLES = 400
-HUMAN_SHARE = 0.3
 LORA_LEARNING_RATE = 2e-3
 FULL_LEARNING_RATE = 2e-4
 
 
 def train_examples(seed: int) -> list[cron.Example]:
     """Return the training set of notebook 08 for one seed."""
-    return cron.train_examples(EXAMPLES, seed=seed, human_share=HUMAN_SHARE)
+    return cron.train_examples(EXAMPLES, seed=seed)
 
 
 def trained(kind: str, seed: int, learning_rate: float | None = None) -> dict:

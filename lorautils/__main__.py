@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train_parser.add_argument("--output", type=Path, default=Path("my-adapter"), metavar="DIR", help="a new folder")
     train_parser.add_argument("--epochs", type=_positive(float), default=3, help="default: 3")
-    train_parser.add_argument("--learning-rate", type=_positive(float), default=1e-3, help="default: 0.001")
+    train_parser.add_argument("--learning-rate", type=_positive(float), default=2e-3, help="default: 0.002")
     train_parser.add_argument("--seed", type=int, default=0, help="default: 0")
     return parser
 

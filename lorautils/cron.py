@@ -179,8 +179,13 @@ def _all_but_one(low: int, high: int) -> Callable[[Random], str]:
     return draw
 
 
+def _both_halves(rng: Random) -> str:
+    hour = rng.randint(1, 11)
+    return f"{hour},{hour + 12}"
+
+
 def _holiday(rng: Random) -> str:
-    day, month = rng.choice(list(phrasings.HOLIDAYS))
+    day, month = rng.choice([*phrasings.HOLIDAYS, *phrasings.HOLIDAYS, *phrasings.NEAR_HOLIDAYS])
     return f"{day} {month}"
 
 
@@ -194,7 +199,7 @@ HOLES: dict[str, Callable[[Random], object]] = {
     **{f"m{count}": _some(count, 0, 59) for count in (2, 3, 4)},
     **{f"h{count}": _some(count, 0 if count == 2 else 6, 23) for count in (2, 3, 4)},
     **{f"d{count}": _some(count, 1, 31) for count in (2, 3, 4)},
-    **{f"o{count}": _some(count, 1, 12) for count in (2, 3, 4)},
+    **{f"o{count}": _some(count, 1, 12) for count in (2, 3, 4, 10)},
     **{f"w{count}": _some(count, 0, 6) for count in (2, 3, 4, 5, 6)},
     "step": lambda rng: rng.choice(
         (5, 10, 15, 20, 30, 2, 3, 4, 6, 12, 25, 40, 45, *rng.choices((5, 10, 15, 20, 30), k=9))
@@ -215,29 +220,34 @@ HOLES: dict[str, Callable[[Random], object]] = {
     "other hours": _all_but_one(0, 23),
     "other days": _all_but_one(1, 31),
     "other months": _all_but_one(1, 12),
+    "am and pm": _both_halves,
     "holiday": _holiday,
 }
 
 # Templates: (a|b) is a choice. Times are "minute hour"; days are "day-of-month @ weekday", where @ is the month.
 CLOCK, MIDNIGHT = "{m} {h}", "0 0"
 OFTEN_MIDNIGHT = [MIDNIGHT, CLOCK, CLOCK]
-TIMES = "(0|0|{m}) ({h2}|{h2}|{h3}|{h4})"
+TIMES = "(0|0|{m}) ({h2}|{h2}|{h3}|{h4}|{am and pm})"
 CROSSING = "(0,30|0,30|15,45|0,15,30,45|0,20,40|{m2}|{m3}) ({h}|{h2}|{h3})"
 INTERVAL, HOUR_INTERVAL = "*/{step} *", "(0|0|0|{m}) */(2|2|3|4|5|6|8|12|{n})"
 HOURS = "(9-17|{hours}|{day hours})"
 WINDOW = f"(*/{{step}}|*/{{step}}|*/{{step}}|0|0|*|{{m}}) {HOURS}"
 NIGHT = "0-(1|2|3|4|5|6|7),(18|19|20|21|22|23)-23"
-TWO_WINDOWS = f"((*/{{step}}|*/{{step}}|0) ({{morning}},{{afternoon}}|{NIGHT})|(0 {{other hours}}|*/{{step}} {NIGHT}))"
+BUT_ONE_HOUR = "(0|0|{m}|*/{step}) {other hours}"
+TWO_WINDOWS = f"((*/{{step}}|*/{{step}}|0) ({{morning}},{{afternoon}}|{NIGHT})|({BUT_ONE_HOUR}|*/{{step}} {NIGHT}))"
 PAST_HOUR = f"({{m}}|{{m}}|0,30|15,45|0,15,30,45|0,20,40|{{m2}}|{{m2}}|{{m3}}|{{m4}}) (*|*|*|{HOURS}|*/(2|3|4|6))"
-EVERY_MINUTE = f"(*|*|0-(4|9|14|19|29)|(30|45|50|55)-59|{{m span}}) (*|{{h}}|{{h}}|{HOURS})"
+EVERY_MINUTE = f"(*|*|0-(4|9|14|19|29)|(30|45|50|55)-59|{{m span}}) (*|{{h}}|{{h}}|{{h2}}|{HOURS})"
 MINUTE_STEPS, HOUR_STEPS = f"{{m steps}} (*|*|*|{HOURS}|*/(2|3|4|6))", "(0|0|0|{m}|0,30|*/15) {h steps}"
 DAILY, MONTHDAY = "* @ *", "{d} @ *"
-WEEKDAYS = "* @ ({w}|{w}|{w}|1-5|1-5|0,6|{w2}|{w2}|{w3}|({w4}|{w5}|{w6})|{w span})"
+WELL_KNOWN = "(1-4|2-5|1-3,5|1,2,4,5|1,3-5|1,3,5|1,3,5|2,4|2,4)"  # MWF, TTh, weekdays except one
+WEEKDAYS = f"* @ ({{w}}|{{w}}|{{w}}|1-5|1-5|0,6|{{w2}}|{{w2}}|{{w3}}|({{w4}}|{{w5}}|{{w6}})|{{w span}}|{WELL_KNOWN})"
 MONTHDAYS = "({d2}|{d2}|{d3}|{d4}|{d span}|1-(3|5|7|10|14|20)|(15|16|20|25|28)-31|1,15|1-7,(10|21)|{other days}) @ *"
 DAY_STEPS = "(*/(2|3)|*/(2|3|4|5|7|10)|{d steps}) @ *"
 SOME_DAYS = [DAILY] * 3 + [WEEKDAYS] * 4 + [MONTHDAY]
 FEW_DAYS = [WEEKDAYS] * 3 + [MONTHDAY] * 2 + [MONTHDAYS, DAY_STEPS]
-MONTHS = "({o2}|{o3}|{o4}|{o span}|{o span}|{o}|{o}|1-3|4-6|7-9|10-12|6-8|1,2,12|1,4,7,10|1-6|7-12|{other months})"
+MONTHS = (
+    "({o2}|{o3}|{o4}|{o span}|{o span}|{o}|{o}|1-3|4-6|7-9|10-12|6-8|1,2,12|1,4,7,10|1-6|7-12|{other months}|{o10})"
+)
 MONTH_STEPS = "(*/(2|3|4|5|6)|*/(2|3|3|6)|{o steps})"
 
 RECURRING = [INTERVAL, HOUR_INTERVAL, WINDOW, TIMES, PAST_HOUR, HOUR_STEPS, MINUTE_STEPS, EVERY_MINUTE]
@@ -254,22 +264,22 @@ FAMILIES = {
     "hour interval": (4, HOUR_INTERVAL, SOME_DAYS, "*"),
     "window": (8, WINDOW, SOME_DAYS, "*"),
     "hourly": (3, "(0|{m}|{m}) *", SOME_DAYS, "*"),
-    "holiday": (1.5, OFTEN_MIDNIGHT, "{holiday} *", "*"),
+    "holiday": (2, [*OFTEN_MIDNIGHT * 4, *RECURRING], "{holiday} *", "*"),
     "several times": (4, TIMES, SOME_DAYS, "*"),
     "several times, few days": (1, TIMES, FEW_DAYS, "*"),
     "times crossing": (1.5, CROSSING, SOME_DAYS, "*"),
     "minutes past": (2.5, PAST_HOUR, SOME_DAYS, "*"),
     "every minute": (1.5, EVERY_MINUTE, SOME_DAYS, "*"),
-    "one hour": (1, "*/{step} {h}", SOME_DAYS, "*"),
+    "one hour": (1, "*/{step} ({h}|{h}|{h2})", SOME_DAYS, "*"),
     "minute steps": (1.5, MINUTE_STEPS, SOME_DAYS, "*"),
     "hour steps": (2.5, HOUR_STEPS, SOME_DAYS, "*"),
     "two windows": (1, TWO_WINDOWS, SOME_DAYS, "*"),
     "monthdays time": (3, CLOCK, MONTHDAYS, "*"),
-    "day steps": (2, CLOCK, DAY_STEPS, "*"),
+    "day steps": (2.5, OFTEN_MIDNIGHT, DAY_STEPS, ["*", "*", MONTHS]),
     "months time": (1.5, CLOCK, DAILY, MONTHS),
     "months only": (0.7, MIDNIGHT, DAILY, MONTHS),
     "weekdays months": (2, OFTEN_MIDNIGHT, WEEKDAYS, MONTHS),
-    "dates": (2.5, OFTEN_MIDNIGHT, MONTHDAYS, "{o}"),
+    "dates": (2.5, [*OFTEN_MIDNIGHT * 4, *RECURRING], [MONTHDAYS, MONTHDAYS, MONTHDAY], "{o}"),
     "monthday months": (2, OFTEN_MIDNIGHT, MONTHDAY, MONTHS),
     "monthdays months": (0.7, CLOCK, MONTHDAYS, MONTHS),
     "first of months": (1.5, OFTEN_MIDNIGHT, "1 @ *", MONTH_STEPS),
@@ -365,7 +375,7 @@ def _data(name: str) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def train_examples(n: int, seed: int = 0, human_share: float = 0.5) -> list[Example]:
+def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Example]:
     """Make n training examples with distinct texts: `human_share` of them in people's phrasing, the rest the library's.
 
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B or a text of Test-C.

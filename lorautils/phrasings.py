@@ -122,6 +122,31 @@ HOLIDAYS = {  # (day, month)
     (31, 12): "(New Year's Eve|New Years Eve|New Year's eve|NYE)",
 }
 
+NEAR_HOLIDAYS = {  # the days around them, where the year is no matter
+    (2, 1): "(the day after New Year's Day|the day after New Year's)",
+    (13, 2): "the day before (Valentine's Day|Valentines Day)",
+    (15, 2): "the day after (Valentine's Day|Valentine's|Valentines Day)",
+    (13, 3): "the day before Pi Day",
+    (15, 3): "the day after Pi Day",
+    (16, 3): "the day before (St Patrick's Day|St. Patrick's Day)",
+    (18, 3): "the day after (St Patrick's Day|St Paddy's Day)",
+    (31, 3): "the day before April (Fools' Day|Fools)",
+    (2, 4): "the day after April (Fools' Day|Fools)",
+    (30, 4): "the day before May Day",
+    (2, 5): "the day after May Day",
+    (3, 7): "the day before (US |)Independence Day",
+    (5, 7): "the day after (US |)Independence Day",
+    (13, 7): "the day before Bastille Day",
+    (15, 7): "the day after Bastille Day",
+    (30, 10): "the day before Halloween",
+    (1, 11): "the day after Halloween",
+    (23, 12): "the day before Christmas Eve",
+    (24, 12): "the day before Christmas (Day|Day|)",
+    (26, 12): "the day after Christmas (Day|Day|)",
+    (27, 12): "the day after Boxing Day",
+    (30, 12): "the day before New Year's Eve",
+}
+
 
 def in_words(n: int) -> str:
     """Write 0 to 59 in words: 25 -> twenty-five."""
@@ -144,8 +169,8 @@ def _ordinals(numbers: Sequence[int], rng: Random) -> list[str]:
 def join(items: Sequence[str], rng: Random, *rules: str) -> str:
     """Write a and b; a, b and c; a & b; a, b, c: the last link is one of the rules' alternatives."""
     link = pick(rng, *(rules or ["and"]))
-    link = " and " if len(items) == 2 and link == ", and " else link
-    comma = link if link in ("/", " + ", " & ") else ", "
+    link = link.removeprefix(",") if len(items) == 2 and link.startswith(", ") and link != ", " else link
+    comma = link if link in ("/", " + ", " & ", " n ") and rng.random() < 0.8 else ", "
     return comma.join(items[:-1]) + link + items[-1] if len(items) > 1 else items[0]
 
 
@@ -223,7 +248,7 @@ def clock(style: str, h: int, m: int, rng: Random) -> str | None:
 STYLES = {  # how often each is taken for times of day, and for the ends of windows
     "clock24": (12, 5), "clock24 rare": (6, 2), "clock12": (16, 8), "bare": (5, 4), "bare words": (3, 1),
     "oclock": (2, 0.5), "oclock part": (2, 0.5), "spoken": (7, 0), "past to": (11, 0), "named": (8, 0),
-    "parted": (6, 2), "pleonasm": (1, 0), "hundred": (2, 0), "spelled": (1, 0),
+    "parted": (6, 2), "pleonasm": (1.5, 0), "hundred": (3, 0), "spelled": (1.5, 0),
 }  # fmt: skip
 CLOCK_MIX, SPAN_MIX = ((list(STYLES), [weights[use] for weights in STYLES.values()]) for use in (0, 1))
 NEEDS_AT = ("bare", "bare words", "past to", "hundred", "spelled")
@@ -250,15 +275,29 @@ def _count(n: int, rng: Random) -> str:
     return pick(rng, f"{n} times") if n in (2, 3, 4) else fill(f"({n} times|{in_words(n)} times|{n}x)", rng)
 
 
+def _on_the_dial(h: int, m: int, rng: Random) -> str:
+    """Say 1 to 11 o'clock as both halves of the day have it: twenty past one, 1:20, one twenty, 9."""
+    told = [str(h), in_words(h), f"{_number(h, rng)} o'clock"]
+    if m:
+        link, gap, to = ("past", m, h) if m <= 30 else ("to", 60 - m, _twelve(h + 1))
+        gap = {15: "quarter", 30: "half"}.get(gap) or _number(gap, rng) + " minutes" * (gap % 5 > 0)
+        spoken = in_words(m) if m > 9 else f"oh {in_words(m)}"
+        told = [f"{h}:{m:02}", f"{h}:{m:02}", f"{in_words(h)} {spoken}"]
+        told += [f"{gap} {link} {_number(to, rng)}"] * 2 * (h < 11 or m <= 30)
+    return rng.choice(told)
+
+
 def clock_phrase(times: Sequence[tuple[int, int]], rng: Random) -> str:
     """Say one or several times of day: at 9, at 8am, noon and 6pm, twice a day at 9:00 and 17:00."""
     style, texts = clocks(times, rng, CLOCK_MIX)
     if len(times) == 1:
         at = "at" if style in NEEDS_AT or rng.random() < 0.75 else rng.choice(("", pick(rng, "at")))
-        return f"{at} {texts[0]} " + (rng.choice(("sharp", "on the dot")) if rng.random() < 0.02 else "")
+        return f"{at} {texts[0]} " + (rng.choice(("sharp", "on the dot")) if rng.random() < 0.04 else "")
     (hour, minute), last_hour = times[0], times[-1][0]
     if len(times) == 2 and last_hour == hour + 12 and 5 <= hour <= 11 and rng.random() < 0.25:
         return pick(rng, "morning and evening", t=f"{hour}:{minute:02}" if minute else _number(hour, rng))
+    if len(times) == 2 and last_hour == hour + 12 and hour and rng.random() < 0.35:
+        return pick(rng, "both halves", t=_on_the_dial(hour, minute, rng))
     texts = texts[::-1] if rng.random() < 0.06 and (MARK.search(texts[0]) or style == "named") else texts
     more = "and between two times" if len(times) == 2 else "and between more times"
     return f"{pick(rng, 'times at', count=_count(len(times), rng))} {join(texts, rng, 'and between times', more)}"
@@ -318,7 +357,14 @@ def hours(hour: Field, rng: Random) -> str:
         nth = rng.choice(("other", "second")) if hour.step == 2 else _ordinals([hour.step], rng)[0]
         return f"every {nth} hour" + ("" if hour.values == (0, 23) else f" {_steps_between(*hour.values, 0, rng)}")
     runs = _runs(hour.values, 0, 23)
+    missing = [value for value in range(24) if value not in hour.values]
+    if len(missing) == 1:
+        return _one_hour("not one hour", missing[0], rng)
     if len(runs) > 1 and all(low == high for low, high in runs):
+        if rng.random() < 0.6:
+            return rng.choice(("in ", "during ", "within ")) + join(
+                [_one_hour("several hours", value, rng) for value in hour.values], rng
+            )
         return fill("(during|in) (the hours|hours) ", rng) + join([str(value) for value in hour.values], rng)
     alone = len(runs) == 1
     texts = [_one_hour("one hour", a, rng) if a == b else window(a, b, rng, alone=alone) for a, b in runs]
@@ -350,6 +396,12 @@ def past_hour(minutes: Sequence[int], hour: str, rng: Random) -> str:
     plural, before = "s" if len(minutes) > 1 and rng.random() < 0.9 else "", _number((60 - minutes[0]) % 60, rng)
     n, colons = join([number(m) for m in minutes], rng), join([f":{m:02}" for m in minutes], rng)
     return pick(rng, *rules, hour=hour, n=n, colons=colons, s=plural, nth=_nth(minutes[0]), before=before)
+
+
+def _past_bare(minute: int, rng: Random) -> str:
+    """Say a minute of an hour that the words before have named: at a quarter past, at 20 past, on the half hour."""
+    rule = f"past bare {minute}"
+    return pick(rng, rule if rule in RULES else "past bare", n=_number(minute, rng))
 
 
 def _hourly(minutes: Sequence[int], rng: Random) -> str:
@@ -416,7 +468,7 @@ def _listed_times(minute: Field, hour: Field, rng: Random) -> str:
     """Say a few times of day: every listed minute of every listed hour."""
     times = [(h, m) for h in hour.values for m in minute.values]
     crossing = 0.5 if len(minute.values) > 1 else 0.15 if len(times) > 1 and minute.values[0] else 0
-    if len(times) <= 4 and rng.random() >= crossing:
+    if len(times) <= (6 if rng.random() < 0.2 else 4) and rng.random() >= crossing:
         return clock_phrase(times, rng)
     figures = "bare" if hour.values[0] else "clock24"
     _, texts = clocks([(h, 0) for h in hour.values], rng, (["clock12", figures], (2, 1)))
@@ -426,7 +478,8 @@ def _listed_times(minute: Field, hour: Field, rng: Random) -> str:
 def _by_the_hour(minute: int, hour: Field, rng: Random) -> str:
     """Say one minute of many hours: hourly at 20 past, every two hours from 9:30, every hour between 9 and 17."""
     if hour.kind == "any":
-        return _hourly((minute,), rng)
+        bare = minute > 0 and rng.random() < 0.15
+        return f"{pick(rng, 'hourly')} {_past_bare(minute, rng)}" if bare else _hourly((minute,), rng)
     told_by_span = minute > 0 and rng.random() < 0.35  # every hour from 9:30 to 17:30
     if hour.kind == "range" and told_by_span:
         return f"{pick(rng, 'hourly')} {window(hour.values[0], hour.values[-1], rng, minute)}"
@@ -441,10 +494,25 @@ def _by_the_hour(minute: int, hour: Field, rng: Random) -> str:
         text += " " + _steps_between(*hour.values, minute if told_by_span else 0, rng)
     if (told_by_span and not whole_day) or (minute == 0 and rng.random() < 0.9):
         return text
-    return fill("({t} {p}|{t} {p}|{t}, {p}|{p}, {t})", rng, t=text, p=past_hour((minute,), "the hour", rng))
+    past = _past_bare(minute, rng) if rng.random() < 0.4 else past_hour((minute,), "the hour", rng)
+    return fill("({t} {p}|{t} {p}|{t}, {p}|{p}, {t})", rng, t=text, p=past)
 
 
 # ------------------------------------------------------------------------------- days of the week
+INITIALS = {
+    (1, 3, 5): "MWF MWF M/W/F M/W/F Mo/We/Fr M-W-F M,W,F M+W+F Mon/Wed/Fri",
+    (2, 4): "TTh TTh T/Th Tu/Th TuTh Tue/Thu Tu+Th Tu&Th",
+    (1, 2, 3, 4): "M-Th Mo-Th Mon-Thu MTWTh",
+    (1, 3): "M/W MW Mo/We Mon/Wed M+W",
+    (3, 5): "W/F Wed/Fri We/Fr",
+    (1, 2, 3, 4, 5): "M-F M-F Mo-Fr Mon-Fri MTWThF M/T/W/Th/F",
+    (2, 3, 4, 5): "Tu-F Tue-Fri Tu-Fr",
+    (1, 2, 3, 4, 5, 6): "M-Sa Mo-Sa Mon-Sat",
+    (0, 6): "Sat/Sun Sat+Sun Sa/Su Sat&Sun",
+    (5, 6): "Fri/Sat Fri+Sat",
+}
+
+
 def weekdays(dow: Field, lead: bool, rng: Random) -> str:
     """Say a set of days of the week: on Mondays, Mon-Fri, every day except Sunday, Tuesday & Thursday."""
     days, form = dow.values, rng.choice(("long", "long", "plural", "plural", "short"))
@@ -460,6 +528,8 @@ def weekdays(dow: Field, lead: bool, rng: Random) -> str:
         return pick(rng, *(["weekdays"] if lead else ["weekdays", "not on weekends"]))
     if days == (0, 6) and rng.random() < 0.7:
         return pick(rng, "weekends")
+    if len(missing) == 1 and rng.random() < 0.35:
+        return pick(rng, "days of the week but", d=rng.choice((singular, name))[missing[0]])
     if len(missing) <= 2 and missing != [0, 6] and rng.random() < 0.6:
         everyday = pick(rng, "every day") if lead or rng.random() < 0.8 else ""
         link = pick(rng, "except") if everyday else rng.choice(("except", "except on", "but not on", "not on"))
@@ -468,8 +538,8 @@ def weekdays(dow: Field, lead: bool, rng: Random) -> str:
         return pick(rng, "weekdays and Saturday")
     if len(missing) == 3 and {0, 6} <= set(missing) and rng.random() < 0.5:
         return pick(rng, "weekdays but", d=name[next(day for day in missing if day % 6)])
-    if days == (1, 3, 5) and rng.random() < 0.1:
-        return rng.choice(("MWF", "on MWF", "M/W/F"))
+    if days in INITIALS and rng.random() < 0.25:
+        return rng.choice(("on ", "on ", "")) + rng.choice(INITIALS[days].split())
     return _day_list(days, name, singular, rng)
 
 
@@ -482,8 +552,10 @@ def _day_list(days: Sequence[int], name: Sequence[str], singular: Sequence[str],
     for low, high in runs if rng.random() < 0.8 else sorted(runs):
         ends = [shown[day] for day in dict.fromkeys((low, high))]
         items += [link.join(ends)] if (high - low) % 7 > 1 else ends
-    if not ranges and lead == "" and rng.random() < 0.2:
-        return " ".join(items)  # mon wed fri
+    if not ranges and lead in ("", "on") and rng.random() < 0.2:
+        return f"{lead} {rng.choice((' ', ' ', '/', ',')).join(items)}"  # mon wed fri
+    if not ranges and lead == "on" and len(items) == 2 and rng.random() < 0.08:
+        return f"on both {items[0]} and {items[1]}"
     inclusive = " inclusive" if ranges and len(runs) == 1 and rng.random() < 0.03 else ""
     return f"{lead} {join(items, rng, 'and' if ranges else 'and between days')}{inclusive}"
 
@@ -531,6 +603,9 @@ def monthdays(dom: Field, of: str, monthly: bool, lead: bool, rng: Random) -> st
         return f"{every_month} {on} days {join(items, rng)} {of}"
     if len(items) == 2 and monthly and not every_month and rng.random() < 0.1:
         on = fill("(twice a month,|twice a month|two times a month,) on", rng)
+    if rng.random() < 0.2:  # on 1st and 15th; on the 1st, the 10th and the 15th
+        items = [f"the {item}" for item in items] if rng.random() < 0.5 else items
+        return f"{every_month} {on} {join(items, rng)} {of}"
     return f"{every_month} {on} the {join(items, rng, 'and between nths')} {of}"
 
 
@@ -559,8 +634,20 @@ def _stepped_days(dom: Field, of: str, rng: Random) -> str:
 
 
 # ------------------------------------------------------------------------------- months and dates
-PARTS_OF_YEAR = {(1, 3): "first quarter", (4, 6): "second quarter", (7, 9): "third quarter", (10, 12): "fourth quarter"}
-PARTS_OF_YEAR |= {(1, 6): "first half of the year", (7, 12): "second half of the year"}
+PARTS_OF_YEAR = {
+    (1, 3): "(Q1|Q1|the 1st quarter|quarter 1|quarter one|the first quarter|the first three months of the year)",
+    (4, 6): "(Q2|Q2|the 2nd quarter|quarter 2|quarter two|the second quarter|the second quarter of the year)",
+    (7, 9): "(Q3|Q3|the 3rd quarter|quarter 3|quarter three|the third quarter|the third quarter of the year)",
+    (10, 12): "(Q4|Q4|the 4th quarter|quarter 4|quarter four|the fourth quarter|the last quarter of the year)",
+    (
+        1,
+        6,
+    ): "(the first half of the year|H1|the first half-year|the first six months of the year|the 1st half of the year)",
+    (
+        7,
+        12,
+    ): "(the second half of the year|H2|the second half-year|the last six months of the year|the 2nd half of the year)",
+}
 
 
 def _month_names(values: Sequence[int], rng: Random) -> list[str]:
@@ -574,15 +661,13 @@ def months(month: Field, rng: Random) -> str:
         text = stepped_months(month, rng)
         return f"{rng.choice(('in', 'during', ''))} {text}" if text.startswith("every") else text
     missing = [value for value in range(1, 13) if value not in month.values]
-    if len(missing) <= 2 and rng.random() < (0.8 if len(missing) == 1 else 0.3):
+    if len(missing) <= 2 and rng.random() < (0.8 if len(missing) == 1 else 0.6):
         return pick(rng, "months but", m=join(_month_names(missing, rng), rng, "or"))
     if month.kind == "value":
         return pick(rng, "month", m=_month_names(month.values, rng)[0])
     runs = _runs(month.values, 1, 12)
-    if len(runs) == 1 and runs[0] in PARTS_OF_YEAR and rng.random() < 0.3:
-        part = PARTS_OF_YEAR[runs[0]]
-        short = "quarter" in part and rng.random() < 0.5
-        return f"{rng.choice(('in', 'during', 'only in'))} {f'Q{runs[0][1] // 3}' if short else f'the {part}'}"
+    if len(runs) == 1 and runs[0] in PARTS_OF_YEAR and rng.random() < 0.5:
+        return pick(rng, "part of year", p=fill(PARTS_OF_YEAR[runs[0]], rng))
     names = dict(zip(range(1, 13), _month_names(range(1, 13), rng), strict=True))
     if len(runs) == 1 and len(month.values) > 2:
         return pick(rng, "months from to", a=names[runs[0][0]], b=names[runs[0][1]])
@@ -608,14 +693,20 @@ def date(days: Sequence[int], month: int, lead: bool, rng: Random) -> str:
     """Say dates in one month: on March 3rd, every 3 March, on the 1st and 15th of May, July 1-7, on Christmas."""
     on, last = rng.choice(("", pick(rng, "on date"))) if lead else pick(rng, "on date"), "and between dates"
     if len(days) == 1 and (days[0], month) in HOLIDAYS and rng.random() < 0.6:
-        return f"{rng.choice((on, 'every', 'on'))} {fill(HOLIDAYS[days[0], month], rng)}"
+        return f"{rng.choice((on, 'every', 'on', 'each year on'))} {fill(HOLIDAYS[days[0], month], rng)}"
+    if len(days) == 1 and (days[0], month) in NEAR_HOLIDAYS and rng.random() < 0.5:
+        return f"{rng.choice((on, 'on', 'each year on'))} {fill(NEAR_HOLIDAYS[days[0], month], rng)}"
+    if len(days) < 4 and all((day, month) in HOLIDAYS for day in days):
+        return f"on {join([fill(HOLIDAYS[day, month], rng) for day in days], rng, last)}"
     name, figures, ordinals = _month_names([month], rng)[0], [str(day) for day in days], _ordinals(days, rng)
     if len(days) > 2 and days[-1] - days[0] == len(days) - 1:
         rules = ["dates from to"] + ["first days of month"] * (days[0] == 1) + ["dates from to, short"] * lead
         return pick(rng, *rules, m=name, l=days[0], h=days[-1], a=ordinals[0], b=ordinals[-1])
     if len(days) == 1:
         text = pick(rng, "date", m=name, d=figures[0], nth=ordinals[0])
-        return f"every {text}" if not text.startswith("the") and rng.random() < 0.1 else f"{on} {text}"
+        if rng.random() < 0.05:
+            return f"{pick(rng, 'birthday')} {text}"
+        return f"{rng.choice(('every', 'each'))} {text}" if text[:3] != "the" and rng.random() < 0.1 else f"{on} {text}"
     if rng.random() < 0.3:
         form = rng.choice(("{m} {d}", "{d} {m}"))
         return f"{on} {join([form.format(m=name, d=day) for day in figures], rng, last)}"
@@ -626,6 +717,8 @@ def _same_day_of_months(day: int, month: Field, lead: bool, rng: Random) -> str:
     """Say one day in several months: on 1 March and 1 June, on the 1st of every month from March to June."""
     on, nth = rng.choice(("on", "on", "") if lead else ("on",)), _ordinals([day], rng)[0]
     names, runs = _month_names(month.values, rng), _runs(month.values, 1, 12)
+    if len(runs) == 1 and runs[0] in PARTS_OF_YEAR and rng.random() < 0.4:
+        return f"{on} the {nth} of {pick(rng, 'every month in part', p=fill(PARTS_OF_YEAR[runs[0]], rng))}"
     if len(names) <= 4 and rng.random() < 0.5:
         form = rng.choice(RULES["dates"])
         return f"{on} {join([form.format(m=name, d=day, nth=nth) for name in names], rng, 'and between dates')}"
@@ -680,6 +773,7 @@ def _told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] 
 
 
 CLEAR_START = re.compile(r"(on|every|each|in|at|during|daily|from|week|once|only|except|between|twice|while)\b", re.I)
+LEFT_OUT = re.compile(r"except|only|in every month", re.I)  # what the words before it must carry
 NUMBER_START = re.compile(rf"\d|(a )?(quarter|half)|({'|'.join(UNITS + TENS[2:])})\b")
 
 
@@ -695,6 +789,12 @@ def glue(parts: Sequence[str], rng: Random) -> str:
 
 def schedule(cron: str, rng: Random) -> str | None:
     """Say the bare schedule; None for what people do not say in one sentence."""
+    parts = phrases(cron, rng)
+    return None if parts is None else glue(parts, rng)
+
+
+def phrases(cron: str, rng: Random) -> list[str] | None:
+    """Say time, days and months in one to three phrases, in an order that reads well; None where nobody says it."""
     texts = cron.split()
     fields = [read_field(text, *bounds) for text, bounds in zip(texts, BOUNDS, strict=True)]
     minute, hour, dom, month, dow = fields
@@ -704,20 +804,22 @@ def schedule(cron: str, rng: Random) -> str | None:
     parts = _told_by_part(hour.values[0], minute.values[0], dow, rng) if one_time and dom.kind == "any" else None
     if parts and rng.random() < 0.15:
         in_months = [months(month, rng)] if month.kind != "any" else []
-        return glue([*(parts if rng.random() < 0.4 else parts[::-1]), *in_months], rng)
+        return [*(parts if rng.random() < 0.4 else parts[::-1]), *in_months]
     silent = texts[:2] == ["0", "0"] and rng.random() < 0.65  # days without a time begin at midnight
     lead = silent or rng.random() < 0.5
     days = day_phrases(" ".join(texts[2:]) if one_time else None, dom, month, dow, lead, rng)
     if days[0] == "" and rng.random() < (0.85 if silent else 0.6 if one_time else 0.15):
-        days[0] = pick(rng, "every day", "once a day" if one_time else "all day" if hour.kind == "any" else "every day")
+        more = "once a day" if one_time else "all day" if hour.kind == "any" else "every day"
+        days[0] = pick(rng, *(["every day", more] if silent or rng.random() < 0.5 else ["any day"]))
     if silent and not any(days):
         days = [pick(rng, "every day")]
     time = "" if silent else time_phrase(minute, hour, rng)
     if not days[0] and days[-1][:1] in (*",eb",):  # except in May, but not in May
-        return glue([time, *days], rng)
-    if len(days) == 2 and rng.random() < 0.4 and days[1][0] not in ",eb":
-        return glue(rng.choice(([days[1], days[0], time], [days[1], time, days[0]], [days[0], time, days[1]])), rng)
-    return glue([*days, time] if lead else [time, *days], rng)
+        return [time, *days]
+    if len(days) == 2 and rng.random() < 0.5 and days[1][0] not in ",eb":
+        a, b = days
+        return rng.choice(([b, a, time], [b, time, a], [a, time, b], [time, b, a]))
+    return [*days, time] if lead else [time, *days]
 
 
 # ------------------------------------------------------------------------------- the sentence
@@ -737,11 +839,19 @@ def _with_adjective(cron: str, rng: Random) -> str | None:
     return pick(rng, "with adjective", adjective=fill(adjective, rng), noun=rng.choice(TASKS)[1], time=time)
 
 
-def frame(core: str, rng: Random) -> str:
-    """Put the schedule into a sentence: bare, or with a task, a request, a question."""
-    rule = rng.choices(("no frame", "schedule frames", "task frames", "noun frames"), (45, 17, 22, 16))[0]
+FRAMES = {"no frame": 36, "schedule frames": 15, "task frames": 18, "noun frames": 14, "context frames": 17}
+
+
+def frame(parts: Sequence[str], rng: Random) -> str:
+    """Put the schedule into a sentence: bare, with a task, a request, a reason, or split around the task."""
+    parts = [text for text in (part.strip() for part in parts) if text]
     do, noun = rng.choice(TASKS)
-    return pick(rng, rule, s=core, do=do, noun=noun)
+    told = {"do": do, "noun": noun, "why": pick(rng, "why"), "who": pick(rng, "who"), "place": pick(rng, "place")}
+    splits = [at for at in range(1, len(parts)) if CLEAR_START.match(parts[at]) and not LEFT_OUT.match(parts[at])]
+    if splits and rng.random() < 0.16:
+        at = rng.choice(splits)
+        return pick(rng, "split frames", a=glue(parts[:at], rng), b=glue(parts[at:], rng), **told)
+    return pick(rng, rng.choices(list(FRAMES), FRAMES.values())[0], s=glue(parts, rng), **told)
 
 
 # ------------------------------------------------------------------------------- capitals and slips
@@ -766,6 +876,8 @@ def _slip(word: str, rng: Random) -> str:
 
 def _misspell(text: str, rng: Random) -> str:
     found = list(WORD.finditer(text))
+    telling = [match for match in found if match[0].lower() in MISSPELT or match[0].title() in (*DAYS, *MONTHS)]
+    found = telling if telling and rng.random() < 0.5 else found
     slips = rng.sample(found, min(len(found), rng.choice((1, 1, 1, 2, 3))))
     for match in sorted(slips, key=lambda match: -match.start()):
         text = text[: match.start()] + _slip(match[0], rng) + text[match.end() :]
@@ -779,17 +891,24 @@ def _drop_small_words(text: str, rng: Random) -> str:
     return re.sub(r"\b(on|in) (?=[A-Z][a-z])|\bat (?=\d\d?[:h]\d\d)", "", text)
 
 
+PHONE = {"please": "pls", "you": "u", "your": "ur", "thanks": "thx"}
+
+
 def finish(text: str, rng: Random) -> str:
     """Add capitals, a full stop and slips, as different people type."""
     if rng.random() < 0.3:
         text = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text)  # twenty five, half hourly
-    if rng.random() < 0.06:
+    if rng.random() < 0.08:
         text = _drop_small_words(text, rng)
-    if rng.random() < 0.13:
+    if rng.random() < 0.18:
         text = _misspell(text, rng)
+    if rng.random() < 0.04:
+        text = re.sub(r"\b(please|you|your|thanks)\b", lambda word: PHONE[word[0]], text)
+    if rng.random() < 0.03:
+        text = re.sub(r", (?=[A-Za-z])", ",", text)
     text = " ".join(text.replace(" ,", ",").split()).strip(",; ")
     title = " ".join(word[0].upper() + word[1:] for word in text.split())
-    text = rng.choices((text[0].upper() + text[1:], text.lower(), text, text.upper(), title), (40, 43, 8, 6, 3))[0]
+    text = rng.choices((text[0].upper() + text[1:], text.lower(), text, text.upper(), title), (40, 42, 8, 8, 2))[0]
     if text.endswith("?"):
         text = text[:-1] if rng.random() < 0.3 else text
     elif rng.random() < 0.35:
@@ -804,6 +923,6 @@ def say(cron: str, rng: Random) -> str | None:
     """
     whole = _with_adjective(cron, rng) if rng.random() < 0.04 else None
     if whole is None:
-        core = schedule(cron, rng)
-        whole = None if core is None else frame(core, rng)
+        parts = phrases(cron, rng)
+        whole = None if parts is None else frame(parts, rng)
     return None if whole is None else finish(whole, rng)

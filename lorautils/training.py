@@ -290,7 +290,7 @@ def train(
     *,
     epochs: float = 3,
     batch_size: int = 8,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
     seed: int = 0,
     output_dir: str | Path | None = None,
     resume: bool = False,
