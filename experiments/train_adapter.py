@@ -6,7 +6,10 @@ those of the saved bf16 file, loaded again.
 
 import argparse
 import json
+from itertools import chain
+from multiprocessing import Pool
 from pathlib import Path
+from random import Random
 
 import torch
 from common import machine, scores
@@ -21,9 +24,9 @@ from lorautils.training import ADAPTER, cron_pairs, load_cron_model, lora_config
 def main() -> None:
     """Train, save in bf16, load again, score, record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=250_000)
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--examples", type=int, default=224_000)
+    parser.add_argument("--batch-size", type=int, default=160)
+    parser.add_argument("--learning-rate", type=float, default=1.8e-3)
     parser.add_argument("--human-share", type=float, default=0.8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=ADAPTER)
@@ -32,7 +35,7 @@ def main() -> None:
     setup(options.seed)
     tokenizer = load_tokenizer()
     model = get_peft_model(load_base_model(), lora_config())
-    examples = cron.train_examples(options.examples, seed=options.seed, human_share=options.human_share)
+    examples = many_examples(options.examples, options.human_share)
     history = train(
         model,
         tokenizer,
@@ -52,6 +55,23 @@ def main() -> None:
     record = {"settings": settings, "machine": machine(), "scores": counts, "seconds": round(history.seconds)}
     record |= {"steps": history.steps, "trained_tokens": history.trained_tokens, "last_loss": history.loss[-1]}
     (options.output / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def shard(n: int, seed: int, human_share: float) -> list[cron.Example]:
+    """Make one process's share of the examples."""
+    return cron.train_examples(n, seed=seed, human_share=human_share)
+
+
+def many_examples(n: int, human_share: float) -> list[cron.Example]:
+    """Make n examples with distinct texts in twelve processes, each with a seed of its own, and shuffle them."""
+    with Pool(12) as pool:
+        shards = pool.starmap(shard, [(n // 12 + 2000, 1000 + index, human_share) for index in range(12)])
+    distinct: dict[str, cron.Example] = {}
+    for example in chain.from_iterable(shards):
+        distinct.setdefault(example.text, example)
+    examples = list(distinct.values())[:n]
+    Random(0).shuffle(examples)
+    return examples
 
 
 def save_bf16(model, folder: Path) -> None:
