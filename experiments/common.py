@@ -23,8 +23,8 @@ def machine() -> dict[str, str]:
 
 
 def tests(n: int = 200) -> dict[str, list[cron.Example]]:
-    """Return the three test sets: n cases of A and of B, and all of C."""
-    return {"A": cron.test_a(n), "B": cron.test_b(n), "C": cron.test_c()}
+    """Return the four test sets: n cases of A and of B, and all of C and D."""
+    return {"A": cron.test_a(n), "B": cron.test_b(n), "C": cron.test_c(), "D": cron.test_d()}
 
 
 def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, dict[str, int]]:

@@ -1,7 +1,7 @@
 """The run of notebook 08 over several seeds, beside full fine-tuning and the baselines without training.
 
-`python experiments/notebook_run.py lora 0` appends one line to results/notebook_run.jsonl. The first word is one of
-lora, full, untouched, few-shot, nearest; the second is the seed.
+`python experiments/notebook_run.py LoRA 0` appends one line to results/notebook_run.jsonl. The first word is one of
+LoRA, "full fine-tuning", untouched, few-shot, nearest; the second is the seed.
 """
 
 import sys
@@ -37,9 +37,9 @@ def trained(kind: str, seed: int, learning_rate: float | None = None) -> dict:
     """Train LoRA or all weights on the notebook's examples, and return scores and forgetting."""
     setup(seed)
     tokenizer, model = load_tokenizer(), load_base_model()
-    if kind == "lora":
+    if kind == "LoRA":
         model = get_peft_model(model, lora_config())
-    rate = learning_rate or (LORA_LEARNING_RATE if kind == "lora" else FULL_LEARNING_RATE)
+    rate = learning_rate or (LORA_LEARNING_RATE if kind == "LoRA" else FULL_LEARNING_RATE)
     history = train(model, tokenizer, cron_pairs(train_examples(seed)), learning_rate=rate, seed=seed)
     english, tokens = text_loss(model, tokenizer, english_text())
     return {
@@ -76,7 +76,7 @@ def main() -> None:
     """Run one kind with one seed and append the result."""
     kind, seed = sys.argv[1], int(sys.argv[2])
     rate = float(sys.argv[3]) if len(sys.argv) > 3 else None
-    result = trained(kind, seed, rate) if kind in ("lora", "full") else untrained(kind, seed)
+    result = trained(kind, seed, rate) if kind in ("LoRA", "full fine-tuning") else untrained(kind, seed)
     append(RESULTS / "notebook_run.jsonl", {"kind": kind, "seed": seed, **result, "machine": machine()})
 
 

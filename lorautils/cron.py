@@ -364,7 +364,7 @@ def normalized(text: str) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """Return a hash of the normalized text: training avoids those of Test-C, in data/test_c_hashes.txt, unread."""
+    """Return a hash of the normalized text: training avoids those of Tests C and D, in data/test_hashes.txt, unread."""
     return hashlib.sha256(normalized(text).encode()).hexdigest()[:16]
 
 
@@ -384,7 +384,7 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
     if n < 0 or not 0 <= human_share <= 1:
         raise ValueError(f"expected n >= 0 and human_share between 0 and 1, got n={n} and human_share={human_share}")
     rng, examples, described, human_count = Random(seed), {}, set(), 0
-    reserved, variety = set(_data("test_c_hashes.txt")), min(1.0, max(0.15, n / 5000))
+    reserved, variety = set(_data("test_hashes.txt")), min(1.0, max(0.15, n / 5000))
     while len(examples) < n:
         cron, family = random_schedule(rng, variety)
         human = human_count < human_share * (len(examples) + 1)
@@ -435,12 +435,24 @@ def test_c() -> list[Example]:
 
     OSError if the file is missing.
     """
-    rows = [json.loads(line) for line in _data("test_c.jsonl")]
+    return _hand_written("test_c.jsonl")
+
+
+def test_d() -> list[Example]:
+    """Load Test-D: phrasings written by hand after the last training, by somebody who had seen neither data nor tests.
+
+    OSError if the file is missing.
+    """
+    return _hand_written("test_d.jsonl")
+
+
+def _hand_written(name: str) -> list[Example]:
+    rows = [json.loads(line) for line in _data(name)]
     return [Example(row["text"], row["cron"], row["family"]) for row in rows]
 
 
 # Functions called test_* in a module that tests import: pytest shall not collect them.
-test_a.__test__ = test_b.__test__ = test_c.__test__ = False
+test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = False
 
 
 # ------------------------------------------------------------------------------- scoring

@@ -53,7 +53,7 @@ def score_bars(scores: Mapping[str, Mapping[str, tuple[float, float, float]]], *
             yerr=[share - low, high - share],
             capsize=4,
             label=method,
-            color=[GREY, ORANGE, PURPLE, SKY, BLUE, GREEN][index % 6],
+            color=[GREY, SKY, PURPLE, ORANGE, BLUE, GREEN][index % 6],
             hatch=HATCHES[index % len(HATCHES)],
             edgecolor="white",
             error_kw={"elinewidth": 1.5},
