@@ -68,14 +68,14 @@ def fetch(progress: Callable[[str], object] = print) -> Path:
     `progress` receives a short line at each step, and none if the model is there. Raises OSError.
     """
     folder = cache_dir() / FOLDER
-    if _damage(folder) is None and not _leftovers(folder.parent):
+    if damage_of(folder) is None and not _leftovers(folder.parent):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder.parent, progress):
             for leftover in _leftovers(folder.parent):
                 shutil.rmtree(leftover, ignore_errors=True)
-            damage = _damage(folder)  # again: another process may have finished it while this one waited
+            damage = damage_of(folder)  # again: another process may have finished it while this one waited
             if damage is not None:
                 if folder.exists():
                     progress(f"Rebuilding the cached base model: {damage}")
@@ -161,7 +161,7 @@ def _leftovers(cache: Path) -> list[Path]:
     return list(cache.glob(f"{PARTIAL}*"))
 
 
-def _damage(folder: Path) -> str | None:
+def damage_of(folder: Path) -> str | None:
     """Say what is wrong with the cached model, if anything; a file of recorded size and time is not hashed again."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

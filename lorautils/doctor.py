@@ -180,7 +180,7 @@ def check_cache() -> Iterator[Finding]:
     if other := os.environ.get("LORAUTILS_MODEL"):
         yield note(f"LORAUTILS_MODEL is {other}: the notebooks' outputs and adapters/cron are not its", "unset it")
     cache = basemodel.cache_dir()
-    damage = basemodel._damage(cache / basemodel.FOLDER)
+    damage = basemodel.damage_of(cache / basemodel.FOLDER)
     if damage is None:
         yield ok(f"the base model is in {cache}")
         return
