@@ -182,7 +182,7 @@ def check_cache() -> Iterator[Finding]:
     cache = basemodel.cache_dir()
     damage = basemodel.damage_of(cache / basemodel.FOLDER)
     if damage is None:
-        yield ok(f"the base model is in {cache}")
+        yield ok(f"the base model is in {cache}; {shutil.disk_usage(cache).free / GB:.1f} GB free there")
         return
     nearest = next(folder for folder in (cache, *cache.parents) if folder.exists())
     try:

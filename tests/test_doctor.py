@@ -224,7 +224,8 @@ def test_a_whole_model(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "model.safetensors").write_text("weights")
     basemodel._write_manifest(folder)
-    assert cache_findings(monkeypatch, tmp_path) == [doctor.ok(f"the base model is in {tmp_path}")]
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Disk(10**10, 10**9, 9 * 10**9))
+    assert cache_findings(monkeypatch, tmp_path) == [doctor.ok(f"the base model is in {tmp_path}; 9.0 GB free there")]
 
 
 def test_another_model_is_noted(tmp_path, monkeypatch):
