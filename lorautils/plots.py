@@ -3,11 +3,14 @@
 All notebooks draw with it. Colours are those of Okabe and Ito, which readers with colour blindness can tell apart.
 """
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ipywidgets import Image, SelectionSlider, VBox
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
@@ -61,3 +64,21 @@ def score_bars(scores: Mapping[str, Mapping[str, tuple[float, float, float]]], *
     axes.set(xticks=np.arange(len(tests)), xticklabels=tests, ylim=(0, 104), ylabel="exact answers (%)", title=title)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return axes
+
+
+def slider(draw: Callable[[object], Figure], options: Sequence, *, value, label: str) -> VBox:
+    """Return a slider over `options` with the figure that `draw(option)` returns under it, redrawn when it moves.
+
+    A saved page has no kernel to redraw it: show `draw(value)` in a cell of its own as well.
+    """
+
+    def png(option) -> bytes:
+        figure, buffer = draw(option), io.BytesIO()
+        figure.savefig(buffer, format="png")
+        plt.close(figure)
+        return buffer.getvalue()
+
+    control = SelectionSlider(options=options, value=value, description=label, continuous_update=False)
+    picture = Image(value=png(value), format="png")
+    control.observe(lambda change: setattr(picture, "value", png(change["new"])), names="value")
+    return VBox([control, picture])
