@@ -11,6 +11,11 @@ from lorautils import cron
 from lorautils.training import cron_prompt, evaluate
 
 
+def device() -> str:
+    """Return the device that a model is trained and scored on."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def machine() -> dict[str, str]:
     """Return the processor, the accelerator and the versions that a result was measured with."""
     libraries = ["torch", "transformers", "peft", "accelerate"]

@@ -6,8 +6,7 @@ LoRA, "full fine-tuning", untouched, few-shot, nearest; the second is the seed.
 
 import sys
 
-import torch
-from common import append, machine, scores, tests
+from common import append, device, machine, scores, tests
 from peft import get_peft_model
 
 from lorautils import cron, setup
@@ -61,7 +60,7 @@ def untrained(kind: str, seed: int) -> dict:
         answers = {name: cron.nearest_neighbour(shots, [e.text for e in cases]) for name, cases in tests().items()}
         return {"scores": {name: cron.score(answers[name], cases)._asdict() for name, cases in tests().items()}}
     model, tokenizer = load_base_model(), load_tokenizer()
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device())
     if kind == "untouched":
         english, tokens = text_loss(model, tokenizer, english_text())
         return {"scores": scores(model, tokenizer), "english_loss": english, "english_tokens": tokens}

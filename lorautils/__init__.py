@@ -6,6 +6,7 @@ What the notebooks teach stands in the notebooks; what they need stands here.
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import sys
 
@@ -13,6 +14,8 @@ import sys
 if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# PEFT imports bitsandbytes, which recommends a faster kernel on processors that have bf16: no error, and not for all.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 

@@ -12,6 +12,8 @@ from ipywidgets import Image, SelectionSlider, VBox
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
+from matplotlib.transforms import Bbox
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2",
@@ -82,3 +84,162 @@ def slider(draw: Callable[[object], Figure], options: Sequence, *, value, label:
     picture = Image(value=png(value), format="png")
     control.observe(lambda change: setattr(picture, "value", png(change["new"])), names="value")
     return VBox([control, picture])
+
+
+def spectra(shares: Mapping[str, Sequence[float]], *, mark: int | None = None, title: str = "") -> Axes:
+    """Draw spectra: shares[name][i] is the share of the energy in direction i + 1; both axes are logarithmic.
+
+    Shares below 1e-7 are not drawn: they are rounding in float32. A dashed line stands at direction `mark`.
+    """
+    colours, dashes = (GREY, ORANGE, BLUE, GREEN, RED, PURPLE), (":", "--", "-", "-.", "-", ":")
+    _, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    for index, (name, values) in enumerate(shares.items()):
+        values = np.asarray(values, dtype=float)
+        values = np.where(values < 1e-7, np.nan, values)
+        directions = np.arange(1, len(values) + 1)
+        axes.plot(directions, values, dashes[index % 6], color=colours[index % 6], linewidth=2.5, label=name)
+    if mark is not None:
+        axes.axvline(mark, color="black", linewidth=1, linestyle="--")
+        axes.annotate(f"{mark}", (mark, 1), xytext=(4, -14), textcoords="offset points")
+    axes.set(xscale="log", yscale="log", xlabel="direction, the strongest first", ylabel="share of the energy")
+    axes.set(ylim=(1e-7, 1.5), title=title)
+    axes.xaxis.set_major_formatter("{x:.0f}")  # 100, not 10^2
+    axes.legend(frameon=False, loc="lower left")
+    return axes
+
+
+def pictures(images: Mapping[str, np.ndarray], *, columns: int) -> Figure:
+    """Draw grey-scale images (height, width) under their titles, in rows of `columns`.
+
+    The first image of a row sets black and white for all of the row, so that they can be compared; its darkest and
+    lightest hundredth are cut off.
+    """
+    rows = -(-len(images) // columns)
+    height, width = next(iter(images.values())).shape
+    size = (4.2 * columns, rows * (4.2 * height / width + 0.5))
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for index, (axes, (title, image)) in enumerate(zip(grid.flat, images.items(), strict=False)):
+        if index % columns == 0:
+            low, high = np.percentile(image, (1, 99))
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high)
+        axes.set_title(title, fontsize=13)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return figure
+
+
+def clouds(points: Mapping[str, np.ndarray], *, azimuth: float) -> Figure:
+    """Draw sets of points (n, 3) side by side in space, turned by `azimuth` degrees about the vertical axis."""
+    figure = plt.figure(figsize=(4.4 * len(points), 4.0), layout="constrained")
+    for index, (name, cloud) in enumerate(points.items(), start=1):
+        axes = figure.add_subplot(1, len(points), index, projection="3d", proj_type="ortho")
+        axes.view_init(elev=19.5, azim=azimuth)
+        axes.scatter(*np.asarray(cloud).T, s=14, color=(BLUE, ORANGE)[index % 2], depthshade=False)
+        reach = np.abs(cloud).max()
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach), title=name)
+        axes.set(xlabel="y1", ylabel="y2", zlabel="y3", xticklabels=[], yticklabels=[], zticklabels=[])
+        axes.set_box_aspect((1, 1, 1), zoom=0.95)
+    return figure
+
+
+def shadow_on_line(point: Sequence[float], shadow: Sequence[float]) -> Axes:
+    """Draw a vector of the plane, its shadow on a line through the origin, and the rest between the two."""
+    point, shadow = np.asarray(point, dtype=float), np.asarray(shadow, dtype=float)
+    rest = point - shadow
+    _, axes = plt.subplots(figsize=(7, 5.2), layout="constrained")
+    axes.axline((0, 0), shadow, color=GREY, linewidth=1)
+    true_length = {"angles": "xy", "scale_units": "xy", "scale": 1}
+    axes.quiver(0, 0, *point, color=BLUE, width=0.009, zorder=3, **true_length)
+    axes.quiver(0, 0, *shadow, color=ORANGE, width=0.009, zorder=3, **true_length)
+    axes.plot(*np.array([shadow, point]).T, "--", color=RED, linewidth=2)
+    along, up = -0.18 * shadow / np.linalg.norm(shadow), 0.18 * rest / np.linalg.norm(rest)
+    axes.plot(*(shadow + np.array([along, along + up, up])).T, color=RED, linewidth=1.5)  # the right angle
+    axes.annotate("b", point, (-6, 6), textcoords="offset points", color=BLUE, ha="right")
+    axes.annotate("shadow P b", shadow, (8, -16), textcoords="offset points", color="#8A5E00")  # a dark ORANGE
+    axes.annotate("rest b - P b", shadow + rest / 2, (8, 6), textcoords="offset points", color=RED)
+    low, high = min(0, *point, *shadow) - 0.5, max(*point, *shadow) + 0.5
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="first coordinate", ylabel="second coordinate")
+    return axes
+
+
+def shadows_on_plane(plane: np.ndarray, point: Sequence[float], shadows: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw, one panel a title, a point (3,) and its shadow (3,) on the plane of the columns of `plane` (3, 2).
+
+    A hollow dot marks the nearest point of the plane; the title says how far the shadow is from the point.
+    """
+    basis, _ = np.linalg.qr(np.asarray(plane, dtype=float))
+    point = np.asarray(point, dtype=float)
+    nearest = basis @ (basis.T @ point)
+    corners = nearest + np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * 4 @ basis.T
+    limits = {f"{axis}lim": (middle - 3.8, middle + 3.8) for axis, middle in zip("xyz", nearest, strict=True)}
+    figure = plt.figure(figsize=(5.6 * len(shadows), 5.4), layout="constrained")
+    for index, (title, shadow) in enumerate(shadows.items(), start=1):
+        shadow = np.asarray(shadow, dtype=float)
+        axes = figure.add_subplot(1, len(shadows), index, projection="3d", computed_zorder=False)
+        axes.add_collection3d(Poly3DCollection([corners], facecolor=SKY, edgecolor=BLUE, alpha=0.3, zorder=1))
+        axes.plot(*np.array([nearest, shadow]).T, color=GREY, linewidth=2, zorder=2)
+        axes.plot(*np.array([point, shadow]).T, "--", color=RED, linewidth=2.5, zorder=3)
+        axes.scatter(*nearest, s=90, facecolor="white", edgecolor=GREY, linewidth=2, depthshade=False, zorder=4)
+        axes.scatter(*shadow, s=70, color=ORANGE, depthshade=False, zorder=5)
+        axes.scatter(*point, s=70, color=BLUE, depthshade=False, zorder=5)
+        axes.text(*(shadow + 0.5), "shadow", color="#8A5E00", fontsize=14, zorder=6)  # a dark ORANGE
+        axes.text(*(point + 0.5), "b", color=BLUE, fontsize=14, zorder=6)
+        axes.set_title(f"{title}\nfrom b to its shadow: {np.linalg.norm(point - shadow):.2f}")
+        axes.set(xlabel="first", ylabel="second", zlabel="third", **limits)
+        axes.set_box_aspect((1, 1, 1), zoom=0.92)
+        axes.view_init(elev=30, azim=20)
+        axes.locator_params(nbins=4)
+    return figure
+
+
+def word_map(points: np.ndarray, words: Mapping[str, Sequence[str]], *, title: str = "") -> Axes:
+    """Draw words at points (words, 2), in the order of `words`, which maps a group's name to its words."""
+    points = np.asarray(points)
+    _, axes = plt.subplots(figsize=(9.5, 7.5), layout="constrained")
+    axes.set(xlabel="first direction", ylabel="second direction", title=title)
+    axes.margins(x=0.22, y=0.17)
+    start = 0
+    for index, (group, members) in enumerate(words.items()):
+        color = [BLUE, RED, GREEN, GREY, PURPLE, ORANGE][index % 6]
+        members_at = points[start : start + len(members)]
+        axes.scatter(*members_at.T, s=32, color=color, marker="osD^vP"[index % 6], label=group)
+        start += len(members)
+    axes.legend(frameon=False)
+    colors = [dots.get_facecolor()[0] for dots in axes.collections for _ in words[dots.get_label()]]
+    _label_apart(axes, points, [word for members in words.values() for word in members], colors)
+    return axes
+
+
+def _label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str], colors: Sequence) -> None:
+    """Write a label beside each point (n, 2), further away and with a line where it would cover something."""
+    axes.figure.canvas.draw()  # fixes the scale, and so what covers what
+    pixels = axes.transData.transform(points)
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels]
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
+    for label, point, pixel, color in zip(labels, points, pixels, colors, strict=True):
+        text = axes.text(0, 0, label, fontsize=12)
+        size = text.get_window_extent().size + 2
+        text.remove()
+        for angle in np.arange(0, 60, 0.2):  # a flat spiral outwards
+            offset = np.array([(size[0] / 2 + 8 + 2 * angle) * np.cos(angle), (14 + 2 * angle) * np.sin(angle)])
+            box = Bbox.from_bounds(*(pixel + offset - size / 2), *size)
+            if not box.count_overlaps(taken):
+                break
+        taken.append(box)
+        style = {"fontsize": 12, "color": color, "ha": "center", "va": "center"}
+        axes.annotate(label, point, offset, textcoords="offset pixels", arrowprops=line, **style)
+
+
+def eigenvalues(clouds: Mapping[str, Sequence[complex]]) -> Figure:
+    """Draw the eigenvalues of matrices in the complex plane, one panel a matrix with its name, all on one scale."""
+    width = 4.4 * len(clouds)
+    figure, panels = plt.subplots(
+        1, len(clouds), figsize=(width, 4.8), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (name, values) in zip(panels[0], clouds.items(), strict=True):
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.axvline(0, color=GREY, linewidth=0.8)
+        axes.scatter(np.real(values), np.imag(values), s=22, color=BLUE, alpha=0.5, zorder=3)
+        axes.set(title=name, xlabel="real part", aspect="equal")
+    panels[0][0].set_ylabel("imaginary part")
+    return figure

@@ -150,9 +150,12 @@ def answer_rows_only(model: nn.Module, keep: torch.Tensor) -> Iterator[None]:
 
     The head is the largest matrix of a small model. Inside this context it maps (kept, hidden) to (kept, vocabulary)
     instead of (batch, tokens, hidden) to (batch, tokens, vocabulary): one contiguous two-dimensional product.
+    Prompt tuning puts its own tokens before the text; `keep` counts from the right.
     """
     bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
-    handle = bare.get_output_embeddings().register_forward_pre_hook(lambda head, inputs: (inputs[0][keep], *inputs[1:]))
+    handle = bare.get_output_embeddings().register_forward_pre_hook(
+        lambda head, inputs: (inputs[0][:, -keep.shape[1] :][keep], *inputs[1:])
+    )
     try:
         yield
     finally:

@@ -1,0 +1,164 @@
+"""The update of a full fine-tuning, cut to its top k directions, beside LoRA trained at r = k. Notebook 02 plots it.
+
+`python experiments/full_update.py full 0` trains the 210 projections of the base model (embeddings and norms frozen) on
+the examples of notebook 08, takes dW = W' - W of each, and scores W + (the best rank-k part of dW) for k = 1..128.
+`python experiments/full_update.py lora 0 8 1e-3` trains LoRA of rank 8 on the same examples at that learning rate.
+A last argument FOLDER keeps the rank-8 part (or the LoRA) as an adapter; `compare FOLDER FOLDER` sets two side by side.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from common import append, device, machine, scores
+from notebook_run import train_examples
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+
+from lorautils import cron, linalg, setup
+from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.results import RESULTS
+from lorautils.training import PROJECTIONS, cron_pairs, cron_prompt, english_text, evaluate, text_loss, train
+
+RANKS = [1, 2, 4, 8, 16, 32, 64, 128]
+KEPT = 8  # the rank of the factors that the repository holds
+LEARNING_RATE = 2e-4
+ALPHA = 32
+LAYER = 10  # whose spectra are recorded whole
+
+
+def projections(model: nn.Module) -> dict[str, nn.Linear]:
+    """Return the seven projections of every layer by name."""
+    return {name: module for name, module in model.named_modules() if name.split(".")[-1] in PROJECTIONS}
+
+
+def score_a(model, tokenizer) -> dict[str, int]:
+    """Return the counts of Test-A."""
+    cases = cron.test_a(200)
+    answers = evaluate(model, tokenizer, [cron_prompt(case.text) for case in cases], batch_size=200)
+    return cron.score(answers, cases)._asdict()
+
+
+def outcome(model, tokenizer, history) -> dict:
+    """Return what is recorded of every training: all tests, forgetting, the last losses."""
+    english, tokens = text_loss(model, tokenizer, english_text())
+    return {
+        "scores": scores(model, tokenizer, batch_size=256),
+        "english_loss": english,
+        "english_tokens": tokens,
+        "last_losses": history.loss[-10:],
+        "trained_tokens": history.trained_tokens,
+        "seconds": round(history.seconds),
+    }
+
+
+def keep_factors(factors: dict[str, tuple[torch.Tensor, torch.Tensor]], folder: str) -> None:
+    """Save factors (B, A) of every projection as a PEFT adapter with scaling 1, in bf16."""
+    config = LoraConfig(task_type=TaskType.CAUSAL_LM, target_modules=PROJECTIONS, r=KEPT, lora_alpha=KEPT)
+    adapter = get_peft_model(load_base_model(), config)
+    for name, module in adapter.base_model.model.named_modules():
+        if name in factors:
+            b, a = factors[name]
+            module.lora_B["default"].weight.data = b[:, :KEPT].to(torch.bfloat16).contiguous()
+            module.lora_A["default"].weight.data = a[:KEPT].to(torch.bfloat16).contiguous()
+    adapter.save_pretrained(folder)
+
+
+def full(seed: int, folder: str | None) -> dict:
+    """Train all projections, then score the base model plus the top k directions of every dW."""
+    setup(seed)
+    tokenizer, model = load_tokenizer(), load_base_model()
+    before = {name: module.weight.detach().clone() for name, module in projections(model).items()}
+    model.requires_grad_(False)
+    for module in projections(model).values():
+        module.weight.requires_grad_(True)
+    pairs = cron_pairs(train_examples(seed))
+    history = train(model, tokenizer, pairs, learning_rate=LEARNING_RATE, seed=seed, progress=False)
+    record = {"learning_rate": LEARNING_RATE, **outcome(model, tokenizer, history)}
+    return record | truncated(model, tokenizer, {name: w.to(device()) for name, w in before.items()}, folder)
+
+
+@torch.no_grad()
+def truncated(model, tokenizer, base: dict[str, torch.Tensor], folder: str | None) -> dict:
+    """Return the energy and spectra of every dW, and Test-A with its top k directions only."""
+    factors, energy, spectra, counts = {}, [], {}, {}
+    for name, module in projections(model).items():
+        update = module.weight - base[name]
+        u, s, vh = linalg.svd(update)
+        factors[name] = (u * s.sqrt(), s.sqrt()[:, None] * vh)
+        energy.append(linalg.energy(update)[[k - 1 for k in RANKS]].cpu())
+        if f"layers.{LAYER}." in name:
+            spectra[name.removeprefix("model.")] = [float(f"{x:.4g}") for x in s.tolist()]
+    for k in RANKS:
+        for name, module in projections(model).items():
+            b, a = factors[name]
+            module.weight.copy_(base[name] + b[:, :k] @ a[:k])
+        counts[k] = score_a(model, tokenizer)
+    if folder:
+        keep_factors(factors, folder)
+    shares = torch.stack(energy).mean(0).tolist()
+    return {"energy": dict(zip(RANKS, shares, strict=True)), "truncated": counts, "spectra": spectra}
+
+
+def lora(seed: int, r: int, learning_rate: float, folder: str | None) -> dict:
+    """Train LoRA of rank r with alpha = 32 on the same examples."""
+    setup(seed)
+    tokenizer = load_tokenizer()
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM, target_modules=PROJECTIONS, r=r, lora_alpha=ALPHA, lora_dropout=0.1
+    )
+    model = get_peft_model(load_base_model(), config)
+    pairs = cron_pairs(train_examples(seed))
+    history = train(model, tokenizer, pairs, learning_rate=learning_rate, seed=seed, progress=False)
+    if folder:
+        model.save_pretrained(folder)
+    return {"r": r, "alpha": ALPHA, "learning_rate": learning_rate, **outcome(model, tokenizer, history)}
+
+
+def updates(folder: str) -> dict[str, torch.Tensor]:
+    """Return dW of every adapted module of an adapter folder."""
+    model = PeftModel.from_pretrained(load_base_model(), folder).to(device()).base_model.model
+    return {
+        name: module.get_delta_weight("default").float().detach()
+        for name, module in model.named_modules()
+        if hasattr(module, "get_delta_weight")
+    }
+
+
+def shared_energy(update: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
+    """Return the share of `update`'s energy inside the top 8 column space, and row space, of `other`."""
+    u, _, vh = linalg.svd(other)
+    total = update.square().sum()
+    columns = (u[:, :KEPT].T @ update).square().sum() / total
+    rows = (update @ vh[:KEPT].T).square().sum() / total
+    return columns.item(), rows.item()
+
+
+def compare(first: str, second: str) -> dict:
+    """Return the mean shared energy, over all modules, of two adapters, and of the first with random directions."""
+    one, two = updates(first), updates(second)
+    generator = torch.Generator(device()).manual_seed(0)
+    noise = {name: torch.randn(dw.shape, generator=generator, device=dw.device) for name, dw in one.items()}
+    pairs = {"first in second": (one, two), "second in first": (two, one), "first in random": (one, noise)}
+    result = {"folders": [Path(first).name, Path(second).name]}
+    for label, (inner, outer) in pairs.items():
+        shares = torch.tensor([shared_energy(inner[name], outer[name]) for name in inner]).mean(0)
+        result[label] = {"columns": shares[0].item(), "rows": shares[1].item()}
+    return result
+
+
+def main() -> None:
+    """Run one kind and append the result."""
+    kind, *rest = sys.argv[1:]
+    if kind == "full":
+        record = {"kind": kind, "seed": int(rest[0]), **full(int(rest[0]), *rest[1:2] or [None])}
+    elif kind == "lora":
+        seed, r, rate, *folder = rest
+        record = {"kind": kind, "seed": int(seed), **lora(int(seed), int(r), float(rate), *folder or [None])}
+    else:
+        record = {"kind": kind, **compare(*rest)}
+    append(RESULTS / "full_update.jsonl", {**record, "machine": machine()})
+
+
+if __name__ == "__main__":
+    main()

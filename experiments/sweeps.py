@@ -1,0 +1,193 @@
+"""Which knob does what: many short trainings, one JSON line each. Notebooks 09 and 10 plot them.
+
+`python experiments/sweeps.py NAME [I/N]` runs what is missing of a sweep (share I of N, so that N processes can share a
+GPU) and appends to results/sweeps.jsonl; `list` shows how far each sweep is. A run that is recorded is not repeated.
+Every run trains on the task of notebook 08 and records the machine, the versions, the data's hash and the scores.
+"""
+
+import hashlib
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from itertools import product
+
+import torch
+from common import append, device, machine, scores
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    TaskType,
+    VeraConfig,
+    get_peft_model,
+)
+from torch import nn
+
+from lorautils import cron, release_memory, setup
+from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.results import RESULTS
+from lorautils.training import PROJECTIONS, cron_pairs, english_text, text_loss, train
+
+RECORD = RESULTS / "sweeps.jsonl"
+ATTENTION, MLP = PROJECTIONS[:4], PROJECTIONS[4:]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: everything that decides its result."""
+
+    sweep: str
+    seed: int
+    learning_rate: float
+    method: str = "LoRA"
+    r: int = 8
+    alpha: float = 32
+    targets: tuple[str, ...] = tuple(PROJECTIONS)
+    dropout: float = 0.1
+    examples: int = 400
+    epochs: float = 3
+    batch_size: int = 8
+
+
+def lora_config(run: Run, **changes) -> LoraConfig:
+    """Return LoRA as the run asks for it."""
+    return LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        target_modules=list(run.targets),
+        r=run.r,
+        lora_alpha=run.alpha,
+        lora_dropout=run.dropout,
+        **changes,
+    )
+
+
+METHODS = {
+    "LoRA": lora_config,
+    "rsLoRA": lambda run: lora_config(run, use_rslora=True),
+    "DoRA": lambda run: lora_config(run, use_dora=True),
+    "PiSSA": lambda run: lora_config(run, init_lora_weights="pissa"),
+    "OLoRA": lambda run: lora_config(run, init_lora_weights="olora"),
+    "gaussian": lambda run: lora_config(run, init_lora_weights="gaussian"),
+    "orthogonal": lambda run: lora_config(run, init_lora_weights="orthogonal"),
+    "VeRA": lambda run: VeraConfig(task_type=TaskType.CAUSAL_LM, target_modules=list(run.targets), r=256),
+    "IA3": lambda run: IA3Config(
+        task_type=TaskType.CAUSAL_LM,
+        target_modules=["k_proj", "v_proj", "down_proj"],
+        feedforward_modules=["down_proj"],
+    ),
+    "prefix tuning": lambda run: PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=20),
+    "prompt tuning": lambda run: PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=20),
+}
+
+
+def wrapped(run: Run) -> nn.Module:
+    """Return the base model with what the run trains."""
+    model = load_base_model()
+    return model if run.method == "full fine-tuning" else get_peft_model(model, METHODS[run.method](run))
+
+
+RATES = [2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3]
+FULL_RATES = [2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4, 8e-4]
+# Sets of targets with nearly as many parameters as q, v at r = 32: 1.84 million.
+BUDGET = {("q_proj", "v_proj"): 32, tuple(ATTENTION): 16, tuple(MLP): 10, tuple(PROJECTIONS): 6}
+METHOD_RATES = {
+    "rsLoRA": [2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3],
+    "DoRA": [5e-4, 1e-3, 2e-3, 4e-3],
+    "PiSSA": [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3],
+    "VeRA": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2],
+    "IA3": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2],
+    "prefix tuning": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2],
+    "prompt tuning": [4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 1.3e-1],
+}
+
+
+def sweeps() -> dict[str, list[Run]]:
+    """Return the runs of every sweep, in the order in which they are worth running."""
+    rank = [Run("rank", 0, rate, r=r) for r, rate in product([1, 4, 8, 32, 128, 256], RATES)]
+    targets = [Run("targets", 0, rate, targets=names, r=r) for (names, r), rate in product(BUDGET.items(), RATES[1:])]
+    full = [Run("full", 0, rate, method="full fine-tuning") for rate in FULL_RATES]
+    methods = [Run("methods", 0, rate, method=name) for name, rates in METHOD_RATES.items() for rate in rates]
+    return {"rank": rank, "targets": targets, "full": full, "methods": methods}
+
+
+def spectrum(model: nn.Module) -> dict[str, float] | None:
+    """Return mean stable rank and norm of dW = scaling B A over the modules with LoRA factors; None without any."""
+    values = []
+    for module in model.modules():
+        if hasattr(module, "lora_A") and "default" in module.lora_A:
+            b, a = module.lora_B["default"].weight.detach(), module.lora_A["default"].weight.detach()
+            core = torch.linalg.qr(b).R @ torch.linalg.qr(a.T).R.T  # (r, r), with the singular values of B A
+            values.append(module.scaling["default"] * torch.linalg.svdvals(core))
+    if not values:
+        return None
+    energy = [s.square().sum().item() for s in values]
+    stable = [total / s[0].item() ** 2 for total, s in zip(energy, values, strict=True)]
+    return {"stable_rank": sum(stable) / len(stable), "norm": sum(total**0.5 for total in energy) / len(energy)}
+
+
+def execute(run: Run) -> dict:
+    """Train and measure one run."""
+    setup(run.seed)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    tokenizer, model = load_tokenizer(), wrapped(run)
+    pairs = cron_pairs(cron.train_examples(run.examples, seed=run.seed))
+    start = time.perf_counter()
+    history = train(
+        model,
+        tokenizer,
+        pairs,
+        epochs=run.epochs,
+        batch_size=run.batch_size,
+        learning_rate=run.learning_rate,
+        seed=run.seed,
+        progress=False,
+    )
+    seconds = time.perf_counter() - start
+    model.to(device())
+    english, tokens = text_loss(model, tokenizer, english_text())
+    return {
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "trained_tokens": history.trained_tokens,
+        "seconds": round(seconds, 1),
+        "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        "last_losses": [round(loss, 4) for loss in history.loss[-10:]],
+        "scores": scores(model, tokenizer, batch_size=256),
+        "english_loss": round(english, 4),
+        "english_tokens": tokens,
+        "update": spectrum(model),
+        "data": hashlib.sha256(repr(pairs).encode()).hexdigest()[:16],
+    }
+
+
+def key(run: dict) -> str:
+    """Return what tells one run from another."""
+    return json.dumps(run, sort_keys=True)
+
+
+def done() -> set[str]:
+    """Return the keys of the recorded runs."""
+    if not RECORD.exists():
+        return set()
+    return {key(json.loads(line)["run"]) for line in RECORD.read_text(encoding="utf-8").splitlines()}
+
+
+def main() -> None:
+    """Run a share of a sweep, or show how far all sweeps are."""
+    name, *share = sys.argv[1:]
+    recorded = done()
+    if name == "list":
+        for sweep, runs in sweeps().items():
+            print(f"{sweep:10} {sum(key(asdict(run)) in recorded for run in runs)} of {len(runs)} runs recorded")
+        return
+    index, shares = map(int, share[0].split("/")) if share else (0, 1)
+    for run in sweeps()[name][index::shares]:
+        if key(asdict(run)) not in recorded:
+            append(RECORD, {"run": asdict(run), **execute(run), "machine": machine()})
+            release_memory()
+
+
+if __name__ == "__main__":
+    main()
