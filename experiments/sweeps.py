@@ -158,8 +158,13 @@ def execute(run: Run) -> dict:
         "english_loss": round(english, 4),
         "english_tokens": tokens,
         "update": spectrum(model),
-        "data": hashlib.sha256(repr(pairs).encode()).hexdigest()[:16],
+        "data": data_hash(pairs),
     }
+
+
+def data_hash(pairs: list) -> str:
+    """Return what tells one training set from another."""
+    return hashlib.sha256(repr(pairs).encode()).hexdigest()[:16]
 
 
 def key(run: dict) -> str:

@@ -1,0 +1,78 @@
+"""The recorded results are those of the scripts as they stand, and complete enough for what the notebooks show."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from lorautils import cron, results
+from lorautils.training import cron_pairs
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = ROOT / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+
+import full_update  # noqa: E402
+import sweeps  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def updates():
+    return results.read("full_update.jsonl")
+
+
+def pinned(library: str) -> str:
+    return re.search(rf"^{library}==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+
+
+@pytest.mark.parametrize("name", ["full_update.jsonl", "sweeps.jsonl", "notebook_run.jsonl"])
+def test_results_name_machine_and_the_versions_that_are_installed(name):
+    for record in results.read(name):
+        assert record["machine"]["device"]
+        for library in ("transformers", "peft"):
+            assert record["machine"][library] == pinned(library)
+
+
+def test_every_rank_was_truncated_and_trained_with_three_seeds(updates):
+    full = {record["seed"]: record for record in updates if record["kind"] == "full"}
+    assert sorted(full) == [0, 1, 2]
+    for record in full.values():
+        assert [int(k) for k in record["truncated"]] == full_update.RANKS
+        assert record["learning_rate"] == full_update.LEARNING_RATE
+    trained = {(r["seed"], r["r"], r["learning_rate"]) for r in updates if r["kind"] == "lora"}
+    assert trained == {(s, r, rate) for s in (0, 1, 2) for r in full_update.RANKS for rate in (1e-3, 2e-3)}
+
+
+def test_energy_agrees_with_the_spectra(updates):
+    """The recorded shares are means over 210 matrices; those of layer 10 lie in the same range."""
+    for record in (record for record in updates if record["kind"] == "full"):
+        shares = [
+            sum(s**2 for s in spectrum[:8]) / sum(s**2 for s in spectrum) for spectrum in record["spectra"].values()
+        ]
+        assert min(shares) < record["energy"]["8"] < max(shares)
+
+
+def test_the_recorded_factors_fit_in_six_megabytes_and_carry_scaling_one():
+    folder = results.RESULTS / "full_update_rank8"
+    weights = folder / "adapter_model.safetensors"
+    assert weights.stat().st_size < 6e6
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["r"] == config["lora_alpha"] == full_update.KEPT
+    with safe_open(weights, "pt") as tensors:
+        assert len(list(tensors.keys())) == 2 * 7 * 30
+
+
+def test_sweeps_hold_no_run_twice_and_none_that_the_script_does_not_know():
+    known = {sweeps.key(sweeps.asdict(run)) for runs in sweeps.sweeps().values() for run in runs}
+    recorded = [sweeps.key(record["run"]) for record in results.read("sweeps.jsonl")]
+    assert len(recorded) == len(set(recorded))
+    assert set(recorded) <= known
+
+
+def test_the_data_is_still_the_one_that_was_trained_on():
+    recorded = {(r["run"]["seed"], r["run"]["examples"]): r["data"] for r in results.read("sweeps.jsonl")}
+    for (seed, n), data in recorded.items():
+        assert data == sweeps.data_hash(cron_pairs(cron.train_examples(n, seed=seed)))
