@@ -182,7 +182,7 @@ def shadows_on_plane(plane: np.ndarray, point: Sequence[float], shadows: Mapping
         axes.scatter(*nearest, s=90, facecolor="white", edgecolor=GREY, linewidth=2, depthshade=False, zorder=4)
         axes.scatter(*shadow, s=70, color=ORANGE, depthshade=False, zorder=5)
         axes.scatter(*point, s=70, color=BLUE, depthshade=False, zorder=5)
-        axes.text(*(shadow + 0.5), "shadow", color="#8A5E00", fontsize=14, zorder=6)  # a dark ORANGE
+        axes.text(*np.add(shadow, (0.3, 0.3, -0.9)), "shadow", color="#8A5E00", fontsize=14, zorder=6)  # a dark ORANGE
         axes.text(*(point + 0.5), "b", color=BLUE, fontsize=14, zorder=6)
         axes.set_title(f"{title}\nfrom b to its shadow: {np.linalg.norm(point - shadow):.2f}")
         axes.set(xlabel="first", ylabel="second", zlabel="third", **limits)
@@ -242,4 +242,54 @@ def eigenvalues(clouds: Mapping[str, Sequence[complex]]) -> Figure:
         axes.scatter(np.real(values), np.imag(values), s=22, color=BLUE, alpha=0.5, zorder=3)
         axes.set(title=name, xlabel="real part", aspect="equal")
     panels[0][0].set_ylabel("imaginary part")
+    return figure
+
+
+def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, xlabel: str, ylabel: str) -> Axes:
+    """Draw curves lines[name] = (x, y), each in a colour and a dash of its own, with the axes through the origin."""
+    _, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    for index, (name, (x, y)) in enumerate(lines.items()):
+        dash, color = ("-", "--", ":", "-.")[index % 4], (BLUE, ORANGE, GREEN, RED)[index % 4]
+        axes.plot(x, y, dash, color=color, linewidth=3, label=name)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend(frameon=False)
+    return axes
+
+
+def histogram(values: np.ndarray, *, band: tuple[float, float], band_label: str, xlabel: str, title: str = "") -> Axes:
+    """Draw how often values occur, on a logarithmic scale, with a shaded band to compare them with."""
+    _, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    axes.axvspan(*band, color=ORANGE, alpha=0.35, label=band_label)
+    axes.hist(np.ravel(values), bins=120, color=BLUE)
+    axes.set(yscale="log", xlabel=xlabel, ylabel="number of values", title=title)
+    axes.legend(frameon=False)
+    return axes
+
+
+def ablations(by_part: Mapping[str, Mapping[str, Sequence]], by_depth: Mapping[str, Mapping[int, float]]) -> Figure:
+    """Draw how much the loss rises: by_part[kind][part] holds one rise a layer, by_depth[part][layer] one rise.
+
+    Left, the median of the layers as a bar and each layer as a dot; right, layer by layer. Rises below 0.01 nats are
+    drawn at 0.01.
+    """
+    size = {"figsize": (13, 5.5), "width_ratios": (3, 2)}
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, layout="constrained", **size)
+    for index, (kind, parts) in enumerate(by_part.items()):
+        color, hatch = (GREY, ORANGE, BLUE)[index % 3], HATCHES[index % 3]
+        position = np.arange(len(parts)) + (index - (len(by_part) - 1) / 2) * 0.27
+        rises = np.maximum(0.01, np.array(list(parts.values())))
+        left.bar(position, np.median(rises, axis=1), 0.25, label=kind, color=color, hatch=hatch, edgecolor="white")
+        left.plot(position, rises, ".", color="black", markersize=4, alpha=0.6)
+    left.set(xticks=np.arange(len(parts)), xticklabels=list(parts), ylabel="rise of the loss (nats per token)")
+    left.set(yscale="log", xlabel="projection (bar: median layer, dots: each layer)")
+    for index, (part, rises) in enumerate(by_depth.items()):
+        color, dash = (GREEN, RED, PURPLE)[index % 3], ("--", "-", ":")[index % 3]
+        heights = np.maximum(0.01, list(rises.values()))
+        right.plot(list(rises), heights, dash, marker="os^"[index % 3], color=color, linewidth=2.5, label=part)
+    right.set(xlabel="layer")
+    for axes in (left, right):
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.legend(frameon=False, loc="upper right")
     return figure

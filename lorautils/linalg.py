@@ -1,0 +1,251 @@
+"""Ranks, best low-rank approximations, projectors and angles between subspaces, on top of `torch.linalg`.
+
+Taught in notebooks 01 (ranks), 02 (truncation) and 03 (projectors); used again in 06.
+M = U diag(S) Vh with S descending; the best rank-k approximation keeps the first k of each: U_k diag(S_k) Vh_k.
+"""
+
+import math
+import operator
+
+import torch
+from torch import Tensor
+
+
+def numerical_rank(matrix: Tensor, rtol: float | None = None) -> int:
+    """Return how many singular values of an (m, n) matrix exceed `rtol` times the largest one.
+
+    By default `rtol` is max(m, n) times the machine epsilon of the matrix's dtype: what rounding alone can raise above
+    zero. It is the default of `numpy.linalg.matrix_rank` and `torch.linalg.matrix_rank`, too.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty or not finite, or `rtol` outside [0, 1).
+
+    Source: Golub and Van Loan, Matrix Computations, on numerical rank.
+    """
+    values = torch.linalg.svdvals(_checked(matrix))
+    if rtol is None:
+        rtol = _default_rtol(matrix)
+    if not 0 <= rtol < 1:
+        raise ValueError(f"rtol was {rtol}, expected a share of the largest singular value in [0, 1), such as 1e-6")
+    return int((values > rtol * values[0]).sum())
+
+
+def effective_rank(matrix: Tensor) -> float:
+    """Return exp(H), where H is the entropy (nats) of the singular values of an (m, n) matrix divided by their sum.
+
+    It is 1 for one direction and r for r equally strong ones; in between, weak directions count in part.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty, not finite, or zero.
+
+    Source: Roy and Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007.
+    """
+    values = _relative_singular_values(matrix)
+    return math.exp(torch.special.entr(values / values.sum()).sum())  # entr(p) = -p ln p, and 0 for p = 0
+
+
+def stable_rank(matrix: Tensor) -> float:
+    """Return ||M||_F^2 / s_1^2 of an (m, n) matrix: its energy in units of the strongest direction, at most the rank.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty, not finite, or zero.
+
+    Source: Rudelson and Vershynin, Sampling from large matrices, Journal of the ACM 54(4), 2007.
+    """
+    return float(_relative_singular_values(matrix).square().sum())
+
+
+def energy(matrix: Tensor) -> Tensor:
+    """Return the share of ||M||_F^2 that the first k directions hold, for k = 1 ... min(m, n); the last share is 1.
+
+    The result has shape (min(m, n),). Energy is the sum of the squared entries, and of the squared singular values.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty, not finite, or zero.
+
+    Source: Golub and Van Loan, Matrix Computations, on the Frobenius norm by singular values.
+    """
+    cumulative = _relative_singular_values(matrix).square().cumsum(0)
+    return cumulative / cumulative[-1]
+
+
+def rank_for_energy(matrix: Tensor, share: float) -> int:
+    """Return the smallest k whose first k directions hold at least `share` of the energy of an (m, n) matrix.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty, not finite, or zero, or `share` outside (0, 1].
+
+    Source: as `energy`; the share of explained variance in principal component analysis.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share was {share}, expected a share of the energy in (0, 1], such as 0.9")
+    return int((energy(matrix) < share).sum()) + 1
+
+
+def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the thin singular value decomposition of an (m, n) matrix, with signs that are the same everywhere.
+
+    With p = min(m, n): U (m, p), S (p,) descending, Vh (p, n), and `U @ torch.diag(S) @ Vh` is the matrix. Of each
+    column of U, the largest entry (the first, should several be as large) is positive.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty or not finite.
+
+    Source: `torch.linalg.svd`; the rule of signs is that of `sklearn.utils.extmath.svd_flip`.
+    """
+    U, S, Vh = torch.linalg.svd(_checked(matrix), full_matrices=False)
+    sizes = U.abs()
+    largest = (sizes > 0.999 * sizes.amax(dim=0)).int().argmax(dim=0)  # rounding must not decide between equals
+    signs = U[largest, torch.arange(len(S), device=U.device)].sign()
+    return U * signs, S, Vh * signs.unsqueeze(-1)
+
+
+def best_rank_k(matrix: Tensor, k: int) -> Tensor:
+    """Return the (m, n) matrix of rank at most k that is nearest to an (m, n) matrix: its truncated SVD.
+
+    Nearest in the Frobenius and in the spectral norm; the errors are sqrt(S_(k+1)^2 + ...) and S_(k+1).
+
+    Raises:
+        TypeError: not a float32 or float64 tensor, or k is no integer.
+        ValueError: not two-dimensional, empty or not finite, or k outside 1 ... min(m, n).
+
+    Source: Eckart and Young, Psychometrika 1, 1936; Mirsky, Quarterly Journal of Mathematics 11, 1960.
+    """
+    B, A = low_rank_factors(matrix, k)
+    return B @ A
+
+
+def low_rank_factors(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return B (m, k) and A (k, n) whose product is `best_rank_k(matrix, k)`; each takes the square root of S_k.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor, or k is no integer.
+        ValueError: not two-dimensional, empty or not finite, or k outside 1 ... min(m, n).
+
+    Source: as `best_rank_k`. The factors are not unique: B T and T^-1 A serve as well, for any invertible T (k, k).
+    """
+    k = operator.index(k)
+    U, S, Vh = svd(matrix)
+    if not 1 <= k <= len(S):
+        raise ValueError(f"k was {k}, expected a rank from 1 to {len(S)} for a matrix of shape {tuple(matrix.shape)}")
+    root = S[:k].sqrt()
+    return U[:, :k] * root, root.unsqueeze(-1) * Vh[:k]
+
+
+def break_even_rank(m: int, n: int) -> float:
+    """Return the rank mn / (m + n) at which two factors (m, r) and (r, n) hold as many numbers as one (m, n) matrix.
+
+    Raises:
+        ValueError: m or n is less than 1.
+
+    Source: r (m + n) = m n, solved for r.
+    """
+    if min(m, n) < 1:
+        raise ValueError(f"the shape was ({m}, {n}), expected two sides of at least 1")
+    return m * n / (m + n)
+
+
+def projector_onto(columns: Tensor) -> Tensor:
+    """Return the (m, m) orthogonal projector onto the column space of an (m, n) matrix.
+
+    Directions that the default tolerance of `numerical_rank` counts as rounding are left out; n may exceed m.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty or not finite.
+
+    Source: Golub and Van Loan, Matrix Computations, on orthogonal projections: P = Q Q^T for an orthonormal basis Q.
+    """
+    basis = _orthonormal_basis(columns)
+    return basis @ basis.T
+
+
+def is_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
+    """Tell whether P P = P for an (m, n) matrix, up to `tol` times its Frobenius norm; False if it is not square.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty or not finite.
+
+    Source: Golub and Van Loan, Matrix Computations, on orthogonal projections.
+    """
+    P = _checked(matrix)
+    return P.shape[0] == P.shape[1] and bool((P @ P - P).norm() <= tol * P.norm())
+
+
+def is_orthogonal_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
+    """Tell whether P P = P = P^T for an (m, n) matrix, up to `tol` times its Frobenius norm; False if not square.
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: not two-dimensional, empty or not finite.
+
+    Source: Golub and Van Loan, Matrix Computations, on orthogonal projections.
+    """
+    P = _checked(matrix)
+    return is_projector(P, tol) and bool((P - P.T).norm() <= tol * P.norm())
+
+
+def principal_angles(a: Tensor, b: Tensor) -> Tensor:
+    """Return the principal angles between the column spaces of a (m, p) and b (m, q): radians, ascending, float64.
+
+    There are as many as the smaller of the two ranks. All 0: one space lies in the other; all pi / 2: orthogonal.
+
+    Raises:
+        TypeError: not float32 or float64 tensors.
+        ValueError: not two-dimensional, empty, not finite or zero, or they differ in their number of rows.
+
+    Source: Björck and Golub, Mathematics of Computation 27, 1973; `scipy.linalg.subspace_angles` (descending).
+    """
+    wide, narrow = _orthonormal_basis(a).double(), _orthonormal_basis(b).double()
+    if len(wide) != len(narrow):
+        raise ValueError(f"the matrices had {len(wide)} and {len(narrow)} rows; angles need one space, so as many rows")
+    if wide.shape[1] < narrow.shape[1]:
+        wide, narrow = narrow, wide
+    if narrow.shape[1] == 0:
+        raise ValueError("a matrix was zero: its column space is a point and has no angles; expected a direction")
+    inside = wide.T @ narrow
+    cosines = torch.linalg.svdvals(inside)  # descending
+    sines = torch.linalg.svdvals(narrow - wide @ inside)  # descending, so paired with the cosines from the end
+    return torch.atan2(sines.flip(0), cosines)  # exact for small and for large angles
+
+
+def _checked(matrix: Tensor) -> Tensor:
+    """Return the matrix without its gradient history, or say why it is none that can be decomposed."""
+    if not isinstance(matrix, Tensor):
+        raise TypeError(f"a torch tensor was expected, got {type(matrix).__name__}; try torch.as_tensor(matrix)")
+    if matrix.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"float32 or float64 was expected, got {matrix.dtype}; call .double() first")
+    if matrix.dim() != 2 or matrix.numel() == 0:
+        raise ValueError(
+            f"a matrix with rows and columns was expected, got shape {tuple(matrix.shape)}; v[:, None] is one column"
+        )
+    if not matrix.isfinite().all():
+        raise ValueError("the matrix has entries that are infinite or no number; expected finite ones")
+    return matrix.detach()
+
+
+def _default_rtol(matrix: Tensor) -> float:
+    """Return the share of the largest singular value that rounding in the matrix's dtype can make out of zero."""
+    return max(matrix.shape) * torch.finfo(matrix.dtype).eps
+
+
+def _relative_singular_values(matrix: Tensor) -> Tensor:
+    """Return the singular values divided by the largest, so that their squares neither overflow nor vanish."""
+    values = torch.linalg.svdvals(_checked(matrix))
+    if values[0] == 0:
+        raise ValueError("the matrix is zero: it has no energy to share; expected a non-zero entry")
+    return values / values[0]
+
+
+def _orthonormal_basis(columns: Tensor) -> Tensor:
+    """Return an orthonormal basis (m, rank) of the column space of an (m, n) matrix."""
+    U, S, _ = svd(columns)
+    rank = int(S.gt(_default_rtol(columns) * S[0]).sum())
+    return U[:, :rank]

@@ -1,0 +1,280 @@
+"""LoRA in one file: wrap linear layers, train two thin matrices, merge them, save and load them as PEFT does.
+
+Notebook 06 builds it step by step and measures that it equals PEFT 0.21 in all that it can represent.
+y = W x + s B A dropout(x): W (out, in) is frozen, A is (r, in), B is (out, r), s = alpha / r (rsLoRA: alpha / sqrt(r)).
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."  # PEFT's two wrappers, a part of every name in its files
+# What a configuration of PEFT may say beside the fields of Config: anything, one of these values, or nothing.
+FREE = {"auto_mapping", "inference_mode", "megatron_core", "peft_version", "qalora_group_size", "revision"}
+LIMITED = {"peft_type": ["LORA"], "bias": ["none"], "init_lora_weights": [True, False, "gaussian"]}
+NOTHING = [None, False, [], {}]
+EXACT, HALF = {torch.float32, torch.float64}, {torch.bfloat16, torch.float16}  # dtypes of weights, for merging
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `inject` needs to know; names, meanings and defaults are those of `peft.LoraConfig`."""
+
+    target_modules: list[str] | str  # names or ends of names after a dot; a string is a regex for the whole name
+    r: int = 8
+    lora_alpha: float = 8
+    lora_dropout: float = 0.0
+    use_rslora: bool = False
+    rank_pattern: dict[str, int] = field(default_factory=dict)  # regex for the end of a name -> its own r
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    task_type: str | None = None  # for PEFT, which picks its wrapper by it
+    base_model_name_or_path: str | None = None
+
+    def r_and_alpha(self, name: str) -> tuple[int, float]:
+        """Return the rank and the alpha of the layer of that name: those of the first pattern that matches, if any."""
+
+        def chosen(patterns: dict, default):
+            return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
+
+        return chosen(self.rank_pattern, self.r), chosen(self.alpha_pattern, self.lora_alpha)
+
+
+class LoRALinear(nn.Module):
+    """A frozen linear layer plus s B A: (..., in) -> (..., out).
+
+    A (r, in) starts uniform in +-1 / sqrt(in), B (out, r) at zero, so that the layer starts as the one it wraps. Both
+    are float32 (float64 over a float64 weight), also over a weight in bf16 or 4 bits: small steps must not be lost.
+
+    Raises:
+        TypeError: the layer is not an nn.Linear.
+        ValueError: r is no integer of at least 1, or dropout is outside [0, 1).
+
+    Source: Hu et al., LoRA, 2021, arXiv 2106.09685, section 4.1; rsLoRA: Kalajdzievski, 2023, arXiv 2312.03732.
+    """
+
+    def __init__(self, base_layer: nn.Linear, r: int = 8, alpha: float = 8, dropout: float = 0.0, rslora: bool = False):
+        super().__init__()
+        if not isinstance(base_layer, nn.Linear):
+            raise TypeError(f"an nn.Linear was expected, got {type(base_layer).__name__}; PEFT covers other layers")
+        if not isinstance(r, int) or r < 1:
+            raise ValueError(f"r was {r!r}, expected an integer of at least 1, such as 8")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"lora_dropout was {dropout!r}, expected a share in [0, 1), such as 0.1")
+        weight = base_layer.weight
+        self.base_layer = base_layer.requires_grad_(False)
+        self.lora_A = nn.Linear(base_layer.in_features, r, bias=False)
+        self.lora_B = nn.Linear(r, base_layer.out_features, bias=False)
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B.weight)
+        self.dropout = nn.Dropout(dropout)
+        self.scaling = alpha / math.sqrt(r) if rslora else alpha / r
+        self.merged = self.disabled = False
+        self.to(weight.device).train(base_layer.training)
+        if weight.dtype == torch.float64:
+            self.double()
+
+    def delta(self) -> Tensor:
+        """Return the update of the weight, s B A, of shape (out, in)."""
+        return self.lora_B.weight @ self.lora_A.weight * self.scaling
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return W x + s B A dropout(x), in the dtype of W x; without the second term if merged or disabled."""
+        result = self.base_layer(x)
+        if self.merged or self.disabled:
+            return result
+        update = self.lora_B(self.lora_A(self.dropout(x.to(self.lora_A.weight.dtype)))) * self.scaling
+        return (result + update).to(result.dtype)
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
+    """Return the LoRA layers of a model by name.
+
+    Raises:
+        ValueError: it has none.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    if not layers:
+        raise ValueError(f"this {type(model).__name__} has no LoRA layers: call inject or load first")
+    return layers
+
+
+def inject(model: nn.Module, config: Config) -> dict[str, LoRALinear]:
+    """Freeze a model, replace in place the linear layers that the configuration names, and return the new ones.
+
+    Raises:
+        TypeError: a module that is named is no nn.Linear.
+        ValueError: no module is named, the model has LoRA layers already, or a value of the configuration is wrong.
+    """
+    layers = {
+        name: LoRALinear(linear, r, alpha, config.lora_dropout, config.use_rslora)
+        for name, (linear, r, alpha) in _plan(model, config).items()
+    }
+    model.requires_grad_(False)
+    for name, layer in layers.items():
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer)
+    model.lora_config = config
+    return layers
+
+
+def merge(model: nn.Module, *, rounding: bool = False) -> None:
+    """Add s B A to every weight, in place; the LoRA branches then rest. `rounding` allows it for bf16 and float16.
+
+    Raises:
+        TypeError: a weight is in 16 bits, which would drop part of the update, or quantised.
+        ValueError: there is nothing to merge, it is merged already, or a weight is shared with another layer.
+    """
+    layers = lora_layers(model)
+    owners = [id(weight) for _, weight in model.named_parameters(remove_duplicate=False)]
+    for name, layer in layers.items():
+        weight = layer.base_layer.weight
+        if layer.merged:
+            raise ValueError(f"{name} is merged already, and a second merge would add the update twice: unmerge first")
+        if owners.count(id(weight)) > 1:
+            raise ValueError(f"the weight of {name} is tied to another layer, which a merge would change, too")
+        if weight.dtype not in (EXACT | HALF if rounding else EXACT):
+            raise TypeError(
+                f"the weight of {name} is {weight.dtype} and would drop part of the update: load the base model in "
+                "float32, merge, then convert; rounding=True merges into bf16 and float16 all the same"
+            )
+    for layer in layers.values():
+        layer.base_layer.weight.data += layer.delta().detach()
+        layer.merged = True
+
+
+def unmerge(model: nn.Module) -> None:
+    """Subtract s B A from every merged weight, in place: the old weight up to rounding.
+
+    Raises:
+        ValueError: the model is not merged, or has no LoRA layers.
+    """
+    layers = lora_layers(model).values()
+    if not all(layer.merged for layer in layers):
+        raise ValueError("the model is not merged, so there is nothing to take out: merge first")
+    for layer in layers:
+        weight = layer.base_layer.weight
+        weight.data -= layer.delta().detach().to(weight.dtype)  # rounded first, as PEFT does
+        layer.merged = False
+
+
+@contextmanager
+def disabled(model: nn.Module) -> Iterator[None]:
+    """Inside this context the model computes what its base computes.
+
+    Raises:
+        ValueError: it is merged, or has no LoRA layers.
+    """
+    layers = lora_layers(model).values()
+    if any(layer.merged for layer in layers):
+        raise ValueError("the model is merged, so that its base is not there to be used: unmerge first")
+    for layer in layers:
+        layer.disabled = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.disabled = False
+
+
+def save(model: nn.Module, folder: str | Path) -> None:
+    """Write A and B of every layer, and the configuration, as the two files that `peft.PeftModel` reads.
+
+    Raises:
+        OSError: the folder cannot be written.
+        ValueError: the model has no LoRA layers.
+    """
+    factors = _factors(lora_layers(model))
+    record = {"peft_type": "LORA", "bias": "none", "init_lora_weights": True, "inference_mode": True}
+    record |= asdict(model.lora_config)
+    record["base_model_name_or_path"] = record["base_model_name_or_path"] or getattr(model, "name_or_path", None)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    tensors = {key: parameter.detach().contiguous() for key, parameter in factors.items()}
+    save_file(tensors, Path(folder) / WEIGHTS, metadata={"format": "pt"})
+    (Path(folder) / CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def load(model: nn.Module, folder: str | Path, *, trainable: bool = False) -> dict[str, LoRALinear]:
+    """Inject the adapter that `save` or PEFT wrote, and return its layers: frozen and in eval mode unless `trainable`.
+
+    Nothing of the model is touched unless all names and shapes fit.
+
+    Raises:
+        OSError: a file is missing or damaged.
+        TypeError: the adapter names a module that is no nn.Linear.
+        ValueError: the configuration asks for what LoRALinear cannot represent (the message names the field), or the
+            adapter does not fit the model.
+    """
+    config = _read_config(Path(folder) / CONFIG)
+    try:
+        tensors = load_file(Path(folder) / WEIGHTS)
+    except SafetensorError as error:
+        raise OSError(f"{Path(folder) / WEIGHTS} is damaged ({error}): copy or save it again") from error
+    expected = {}
+    for name, (linear, r, _) in _plan(model, config).items():
+        expected[f"{PREFIX}{name}.lora_A.weight"] = (r, linear.in_features)
+        expected[f"{PREFIX}{name}.lora_B.weight"] = (linear.out_features, r)
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if wrong := sorted(key for key in expected | found if expected.get(key) != found.get(key)):
+        raise ValueError(
+            f"{folder} does not fit this model: {wrong[0]} has shape {found.get(wrong[0])} in the file, expected "
+            f"{expected.get(wrong[0])} ({len(wrong)} such differences): load the base model that it was trained on"
+        )
+    layers = inject(model, config)
+    for key, parameter in _factors(layers).items():
+        parameter.data.copy_(tensors[key])
+    if not trainable:
+        model.requires_grad_(False).eval()
+    return layers
+
+
+def _plan(model: nn.Module, config: Config) -> dict[str, tuple[nn.Linear, int, float]]:
+    """Return the layers that a configuration names, each with its r and alpha; PEFT's matching rules."""
+    modules = {name: module for name, module in model.named_modules() if name}
+    if any(isinstance(module, LoRALinear) for module in modules.values()):
+        raise ValueError("the model has LoRA layers already: load a fresh base model")
+    wanted = config.target_modules
+    if isinstance(wanted, str):
+        names = [name for name in modules if re.fullmatch(wanted, name)]
+    else:
+        names = [name for name in modules if name in wanted or name.endswith(tuple(f".{end}" for end in wanted))]
+    if not names:
+        ends = sorted({name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)})
+        raise ValueError(f"target_modules {wanted!r} names no module; the linear layers of this model end in {ends}")
+    for name in names:
+        if not isinstance(modules[name], nn.Linear):
+            kind = type(modules[name]).__name__
+            raise TypeError(f"target_modules names {name}, a {kind}; only nn.Linear can be represented: leave it out")
+    return {name: (modules[name], *config.r_and_alpha(name)) for name in names}
+
+
+def _factors(layers: dict[str, LoRALinear]) -> dict[str, nn.Parameter]:
+    """Return A and B of every layer under the names that PEFT's files give them."""
+    parameters = {f"{name}.{end}": p for name, layer in layers.items() for end, p in layer.named_parameters()}
+    return {PREFIX + name: p for name, p in parameters.items() if ".lora_" in name}
+
+
+def _read_config(path: Path) -> Config:
+    """Read adapter_config.json, and refuse every field that would change what is computed."""
+    try:
+        record = {"peft_type": None, "target_modules": None, **json.loads(path.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a JSON object ({error}): save the adapter again") from None
+    known = {entry.name for entry in fields(Config)}
+    for name, value in record.items():
+        allowed = LIMITED.get(name, NOTHING)
+        if name not in known | FREE and json.dumps(value) not in map(json.dumps, allowed):  # 0 is not False here
+            choice = " or ".join(map(json.dumps, allowed))
+            raise ValueError(f"{path}: {name} is {value!r}, expected {choice}; load this adapter with PEFT")
+    if not record["target_modules"]:
+        raise ValueError(f"{path}: target_modules is {record['target_modules']!r}, expected names of linear layers")
+    return Config(**{name: value for name, value in record.items() if name in known})

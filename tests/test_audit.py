@@ -1,0 +1,397 @@
+"""audit.py: the counts it reports, what it says moved, and each warning, provoked and absent where it should be."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForSequenceClassification as LlamaClassifier
+
+from lorautils import audit as module
+from lorautils.audit import audit
+
+SIZES = dict(vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=2)
+HEADS = dict(num_attention_heads=2, num_key_value_heads=1, pad_token_id=0)
+IDS = torch.arange(8)[None]
+
+
+def tiny(model_class=LlamaForCausalLM, **changes):
+    torch.manual_seed(0)
+    return model_class(LlamaConfig(**SIZES | HEADS | {"tie_word_embeddings": True} | changes))
+
+
+def wrap(base=None, **arguments):
+    return get_peft_model(base or tiny(), LoraConfig(**{"target_modules": ["q_proj"]} | arguments))
+
+
+def step(model):
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0)
+    model(IDS, labels=IDS).loss.backward()
+    optimizer.step()
+
+
+def moved(report):
+    return {row.kind: row.moved for row in report.rows}
+
+
+# --- what is wrapped, what trains ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("targets", [["q_proj"], ["k_proj", "down_proj"], "all-linear"])
+@pytest.mark.parametrize("extra", [{}, {"modules_to_save": ["lm_head"]}, {"trainable_token_indices": [1, 2]}])
+def test_counts_are_those_of_peft(targets, extra):
+    model = wrap(target_modules=targets, r=4, **extra)
+    report = audit(model)
+    trainable, total = model.get_nb_trainable_parameters()
+    assert (report.trainable, sum(row.parameters for row in report.rows)) == (trainable, total)
+    assert f"{trainable:,} of {total:,} parameters train" in str(report)
+
+
+def test_the_report_names_modules_and_settings():
+    text = str(audit(wrap(target_modules=["q_proj", "v_proj"], r=4, lora_alpha=6, lora_dropout=0.25)))
+    assert "PeftModel around LlamaForCausalLM, train mode" in text
+    assert "adapter 'default', active: r 4, scaling 1.5, dropout 0.25" in text
+    assert "wraps 4 modules: q_proj 2, v_proj 2" in text
+    assert text.endswith("no warnings")
+
+
+def test_ranks_that_differ_are_all_shown():
+    report = audit(wrap(target_modules=["q_proj", "v_proj"], lora_alpha=16, rank_pattern={"q_proj": 4}))
+    assert "r 4 and 8, scaling 2 and 4" in report.adapters[0]
+
+
+def test_kinds_of_parameters():
+    model = wrap(tiny(attention_bias=True), target_modules=["q_proj", "embed_tokens"], use_dora=False, bias="all")
+    kinds = {row.kind: row.tensors for row in audit(model).rows}
+    assert kinds == {
+        "base bias": 8,
+        "base weight": 20,
+        "lora_A": 2,
+        "lora_B": 2,
+        "lora_embedding_A": 1,
+        "lora_embedding_B": 1,
+    }
+
+
+def test_a_plain_model_is_counted_and_not_judged():
+    model = tiny()
+    report = audit(model)
+    assert report.adapters == [] and report.warnings == []
+    assert report.trainable == sum(p.numel() for p in model.parameters())
+
+
+def test_an_audit_changes_nothing():
+    model = wrap(lora_dropout=0.1)
+    before = {name: (p.clone(), p.requires_grad) for name, p in model.named_parameters()}
+    state = torch.get_rng_state()
+    audit(model)
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name][0]) and p.requires_grad == before[name][1]
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+
+
+# --- what moved ------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_audit_compares_with_nothing():
+    report = audit(wrap())
+    assert report.first and set(moved(report).values()) == {0}
+    assert "moved" not in str(report)
+
+
+def test_wrapping_adds_and_moves_nothing():
+    base = tiny()
+    audit(base)
+    report = audit(wrap(base))
+    assert not report.first and report.gone == 0
+    assert {row.kind: (row.moved, row.new) for row in report.rows} == {
+        "base weight": (0, 0),
+        "lora_A": (0, 2),
+        "lora_B": (0, 2),
+    }
+
+
+def test_the_first_step_moves_b_the_second_a_and_b():
+    model = wrap()
+    audit(model)
+    for expected in ({"lora_A": 0, "lora_B": 2}, {"lora_A": 2, "lora_B": 2}):
+        step(model)
+        assert moved(audit(model)) == {"base weight": 0} | expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_one_bit_is_seen(dtype):
+    model = tiny().to(dtype)
+    audit(model)
+    weight = model.model.layers[1].mlp.up_proj.weight
+    with torch.no_grad():
+        weight[3, 5] = torch.nextafter(weight[3, 5], weight.new_tensor(9.0))
+    assert moved(audit(model)) == {"base weight": 1}
+    assert moved(audit(model)) == {"base weight": 0}
+
+
+def test_a_change_of_sign_or_order_is_seen():
+    model = tiny()
+    audit(model)
+    with torch.no_grad():
+        model.model.norm.weight.neg_()
+        model.lm_head.weight.copy_(model.lm_head.weight.flip(0))
+    assert moved(audit(model)) == {"base weight": 2}
+
+
+def test_a_merge_moves_the_base_and_the_adapter_is_gone():
+    model = wrap(init_lora_weights=False)
+    audit(model)
+    merged = model.merge_and_unload()
+    report = audit(merged)
+    assert moved(report) == {"base weight": 2} and report.gone == 4
+    assert "4 tensors of the last audit are gone" in str(report)
+
+
+def test_models_are_kept_apart_and_let_go():
+    one, two = tiny(), tiny()
+    audit(one)
+    assert audit(two).first and not audit(one).first
+    watched, size = weakref.ref(one), len(module._last)
+    del one
+    gc.collect()
+    assert watched() is None and len(module._last) == size - 1
+
+
+# --- warnings: a case that provokes each, and one close to it that must not --------------------------------------
+
+
+def loaded(tmp_path, base=None, saved=None, **arguments):
+    (saved or wrap()).save_pretrained(tmp_path)
+    return PeftModel.from_pretrained(base or tiny(), tmp_path, **arguments)
+
+
+def unfrozen(model, name):
+    for key, p in model.named_parameters():
+        if name in key:
+            p.requires_grad_(True)
+    return model
+
+
+def second_wrap(**arguments):
+    base = tiny()
+    wrap(base, target_modules=["q_proj"])
+    return wrap(base, **arguments)
+
+
+def with_second_adapter():
+    model = wrap()
+    model.add_adapter("b", LoraConfig(target_modules=["v_proj"]))
+    return model
+
+
+def merged():
+    model = wrap()
+    model.merge_adapter()
+    return model
+
+
+def switched_off():
+    model = wrap()
+    model.base_model.disable_adapter_layers()
+    return unfrozen(model, "lora_")
+
+
+def audited_before(init):
+    base = tiny()
+    audit(base)
+    return wrap(base, r=2, init_lora_weights=init)
+
+
+def bert(**arguments):
+    torch.manual_seed(0)
+    config = BertConfig(**SIZES, num_attention_heads=2)
+    return get_peft_model(BertForSequenceClassification(config), LoraConfig(target_modules="all-linear", **arguments))
+
+
+# name: (words of the warning, a model that must get it, a model that must not)
+CASES = {
+    "nothing trains": ("nothing trains", lambda: wrap(inference_mode=True), wrap),
+    "typo": (
+        "'v_prj' in target_modules wraps nothing: did you mean 'v_proj'?",
+        lambda: wrap(target_modules=["q_proj", "v_prj"]),
+        lambda: wrap(target_modules=["q_proj", "v_proj"]),
+    ),
+    "no suggestion": (
+        "'zzz' in target_modules wraps nothing",
+        lambda: wrap(target_modules=["q_proj", "zzz"]),
+        lambda: wrap(target_modules="all-linear"),
+    ),
+    "half a name": (
+        "'proj' in target_modules wraps nothing",
+        lambda: wrap(target_modules=["q_proj", "proj"]),
+        lambda: wrap(target_modules=["self_attn.q_proj", "model.layers.0.mlp.up_proj"]),
+    ),
+    "missing layer": (
+        "layers_to_transform: nothing is wrapped in [5, 9]",
+        lambda: wrap(layers_to_transform=[0, 9, 5]),
+        lambda: wrap(layers_to_transform=1),
+    ),
+    "second wrap": (
+        "wrapped and not in the configuration: q_proj;",
+        lambda: second_wrap(target_modules=["v_proj"]),
+        lambda: second_wrap(target_modules=["q_proj", "v_proj"]),
+    ),
+    "nested": ("a PEFT model inside a PEFT model", lambda: wrap(wrap()), wrap),
+    "default alpha": (
+        "lora_alpha is at its default of 8 and r = 64: the scaling is only 0.125",
+        lambda: wrap(r=64),
+        lambda: wrap(r=64, lora_alpha=16),
+    ),
+    "default alpha, rsLoRA": (
+        "lora_alpha is at its default",
+        lambda: wrap(r=9),
+        lambda: wrap(r=64, use_rslora=True),
+    ),
+    "default alpha, default r": ("lora_alpha is at its default", lambda: wrap(r=16), wrap),
+    "pissa": ("'pissa' changes base weights", lambda: wrap(r=2, init_lora_weights="pissa"), wrap),
+    "pissa_niter": (
+        "'pissa_niter_4' changes base weights",
+        lambda: wrap(r=2, init_lora_weights="pissa_niter_4"),
+        lambda: wrap(init_lora_weights="gaussian"),
+    ),
+    "olora": (
+        "'olora' changes base weights",
+        lambda: wrap(r=2, init_lora_weights="olora"),
+        lambda: wrap(r=2, init_lora_weights="orthogonal"),
+    ),
+    "base moved": (
+        "2 frozen base tensors moved",
+        lambda: audited_before("olora"),
+        lambda: audited_before(True),
+    ),
+    "no bias": (
+        "bias='all': the model has no bias",
+        lambda: wrap(bias="all"),
+        lambda: wrap(tiny(attention_bias=True), bias="all"),
+    ),
+    "tied lora": (
+        "LoRA on 'model.embed_tokens', which is tied",
+        lambda: wrap(target_modules=["q_proj", "embed_tokens"]),
+        lambda: wrap(tiny(tie_word_embeddings=False), target_modules=["q_proj", "embed_tokens"]),
+    ),
+    "tied head": (
+        "LoRA on 'lm_head', which is tied",
+        lambda: wrap(target_modules=["q_proj", "lm_head"]),
+        lambda: wrap(target_modules="all-linear"),
+    ),
+    "tied copy": (
+        "'lm_head' is tied and trains as a copy",
+        lambda: wrap(modules_to_save=["lm_head"]),
+        lambda: wrap(modules_to_save=["lm_head"], ensure_weight_tying=True),
+    ),
+    "head": (
+        "the head 'score' is not saved",
+        lambda: wrap(tiny(LlamaClassifier)),
+        lambda: wrap(tiny(LlamaClassifier), task_type="SEQ_CLS"),
+    ),
+    "head, by name": (
+        "the head 'score' is not saved",
+        lambda: wrap(tiny(LlamaClassifier)),
+        lambda: wrap(tiny(LlamaClassifier), modules_to_save=["score"]),
+    ),
+    "head with LoRA": ("the head 'classifier' is not saved", bert, lambda: bert(task_type="SEQ_CLS")),
+    "trains unsaved": (
+        "32 numbers of the base train and are not saved",
+        lambda: unfrozen(wrap(tiny(LlamaClassifier)), "score"),
+        lambda: unfrozen(wrap(tiny(LlamaClassifier), task_type="SEQ_CLS"), "modules_to_save"),
+    ),
+    "bias unsaved": (
+        "numbers of the base train and are not saved",
+        lambda: unfrozen(wrap(tiny(attention_bias=True)), "q_proj.base_layer.bias"),
+        lambda: wrap(tiny(attention_bias=True), bias="lora_only"),
+    ),
+    "merged": ("merged: in 2 modules", merged, wrap),
+    "switched off": ("the adapters are switched off", switched_off, wrap),
+    "two adapters": ("2 adapters are loaded, active: default;", with_second_adapter, wrap),
+    "eval": ("eval mode: dropout is off", lambda: wrap().eval(), wrap),
+    "dropout on": (
+        "dropout is on although nothing trains",
+        lambda: wrap(inference_mode=True, lora_dropout=0.1),
+        lambda: wrap(inference_mode=True, lora_dropout=0.1).eval(),
+    ),
+    "16 bits": (
+        "adapter 'default' trains in 16 bits",
+        lambda: get_peft_model(tiny().bfloat16(), LoraConfig(target_modules=["q_proj"]), autocast_adapter_dtype=False),
+        lambda: wrap(tiny().bfloat16()),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_warning(case):
+    words, provoke, spare = CASES[case]
+    assert any(warning.startswith(words) or words in warning for warning in audit(provoke()).warnings)
+    assert not any(words in warning for warning in audit(spare()).warnings)
+
+
+def test_a_loaded_adapter_is_frozen_unless_told(tmp_path):
+    assert any("nothing trains" in warning for warning in audit(loaded(tmp_path)).warnings)
+    assert audit(loaded(tmp_path, is_trainable=True)).warnings == []
+
+
+def test_an_adapter_that_stays_frozen_while_a_head_trains(tmp_path):
+    head = tiny(LlamaClassifier)
+    model = loaded(tmp_path, head, saved=wrap(tiny(LlamaClassifier)))
+    head.score.requires_grad_(True)
+    assert any("'default' is frozen while something else trains" in warning for warning in audit(model).warnings)
+    whole = loaded(tmp_path, tiny(LlamaClassifier), wrap(tiny(LlamaClassifier), task_type="SEQ_CLS"), is_trainable=True)
+    assert audit(whole).warnings == []
+
+
+def test_no_adapter_is_frozen_because_its_name_begins_another():
+    model = wrap()
+    model.add_adapter("de", LoraConfig(target_modules=["q_proj"]))
+    model.set_adapter("de")
+    assert not any("is frozen" in warning for warning in audit(model).warnings)
+    assert "adapter 'default', not active" in str(audit(model)) and "adapter 'de', active" in str(audit(model))
+
+
+def test_the_configuration_of_the_course_is_clean():
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    report = audit(wrap(task_type="CAUSAL_LM", target_modules=names, r=8, lora_alpha=32, lora_dropout=0.1))
+    assert report.warnings == [] and "scaling 4," in report.adapters[0]
+
+
+# --- what it refuses, and odd models --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [None, "model", {}, LlamaForCausalLM])
+def test_no_module(given):
+    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module"):
+        audit(given)
+
+
+def test_another_method():
+    model = get_peft_model(tiny(), IA3Config(target_modules=["q_proj"], feedforward_modules=[]))
+    with pytest.raises(TypeError, match="adapter 'default' is IA3, expected LORA"):
+        audit(model)
+
+
+def test_a_module_that_is_no_transformers_model():
+    torch.manual_seed(0)
+    mlp = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    model = get_peft_model(mlp, LoraConfig(target_modules=["0"], r=2))
+    report = audit(model)
+    assert report.trainable == 2 * (4 + 8) and report.warnings == []
+
+
+def test_meta_tensors_are_counted():
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**SIZES | HEADS))
+    report = audit(wrap(model))
+    assert report.trainable == 2 * 8 * (16 + 16) and report.warnings == []
+
+
+def test_an_adapter_that_transformers_added_itself():
+    model = tiny()
+    model.add_adapter(LoraConfig(target_modules=["q_proj", "v_prj"]))
+    report = audit(model)
+    assert len(report.adapters) == 1 and any("'v_prj'" in warning for warning in report.warnings)
