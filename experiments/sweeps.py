@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 import torch
@@ -96,20 +96,57 @@ METHOD_RATES = {
     "rsLoRA": [2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3],
     "DoRA": [5e-4, 1e-3, 2e-3, 4e-3],
     "PiSSA": [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3],
-    "VeRA": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2],
-    "IA3": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2],
+    "VeRA": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 1.3e-1],
+    "IA3": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 1.3e-1],
     "prefix tuning": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2],
-    "prompt tuning": [4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 1.3e-1],
+    "prompt tuning": [4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 1.3e-1, 2.6e-1, 5e-1],
 }
 
 
+SEEDS = range(5)
+
+
+def around_the_best(grid: list[Run], seeds: range = SEEDS) -> list[Run]:
+    """Return, for each cell of a recorded grid, its best learning rate and the two beside it, with every seed.
+
+    A cell is what differs in nothing but learning rate; best is the most exact answers on Test-A. Cells whose grid is
+    not complete are left out.
+    """
+    exact = {key(record["run"]): record["scores"]["A"]["exact"] for record in recorded()}
+    cells: dict[Run, list[Run]] = {}
+    for run in grid:
+        cells.setdefault(replace(run, learning_rate=0.0), []).append(run)
+    chosen = []
+    for runs in cells.values():
+        if all(key(asdict(run)) in exact for run in runs):
+            best = max(range(len(runs)), key=lambda i: exact[key(asdict(runs[i]))])
+            chosen += [replace(run, seed=seed) for run in runs[max(best - 1, 0) : best + 2] for seed in seeds]
+    return chosen
+
+
 def sweeps() -> dict[str, list[Run]]:
-    """Return the runs of every sweep, in the order in which they are worth running."""
+    """Return the runs of every sweep: a grid of learning rates with one seed, then more seeds around the best rate."""
     rank = [Run("rank", 0, rate, r=r) for r, rate in product([1, 4, 8, 32, 128, 256], RATES)]
     targets = [Run("targets", 0, rate, targets=names, r=r) for (names, r), rate in product(BUDGET.items(), RATES[1:])]
     full = [Run("full", 0, rate, method="full fine-tuning") for rate in FULL_RATES]
     methods = [Run("methods", 0, rate, method=name) for name, rates in METHOD_RATES.items() for rate in rates]
-    return {"rank": rank, "targets": targets, "full": full, "methods": methods}
+    return {
+        "rank": rank,
+        "targets": targets,
+        "full": full,
+        "methods": methods,
+        "full seeds": around_the_best(full, range(3)),
+        "rank seeds": around_the_best(rank),
+        "targets seeds": around_the_best(targets),
+        "methods seeds": around_the_best(methods),
+        "examples": [
+            Run("examples", s, 2e-3, examples=n) for n, s in product([25, 50, 100, 200, 800, 1600, 3200], SEEDS)
+        ],
+        "dropout": [
+            Run("dropout", s, 2e-3, dropout=p, examples=n, epochs=1200 / n)
+            for n, p, s in product([50, 400], [0.0, 0.05, 0.1, 0.3], SEEDS)
+        ],
+    }
 
 
 def spectrum(model: nn.Module) -> dict[str, float] | None:
@@ -172,24 +209,22 @@ def key(run: dict) -> str:
     return json.dumps(run, sort_keys=True)
 
 
-def done() -> set[str]:
-    """Return the keys of the recorded runs."""
-    if not RECORD.exists():
-        return set()
-    return {key(json.loads(line)["run"]) for line in RECORD.read_text(encoding="utf-8").splitlines()}
+def recorded() -> list[dict]:
+    """Return what is recorded so far."""
+    return [json.loads(line) for line in RECORD.read_text(encoding="utf-8").splitlines()] if RECORD.exists() else []
 
 
 def main() -> None:
     """Run a share of a sweep, or show how far all sweeps are."""
     name, *share = sys.argv[1:]
-    recorded = done()
+    done = {key(record["run"]) for record in recorded()}
     if name == "list":
         for sweep, runs in sweeps().items():
-            print(f"{sweep:10} {sum(key(asdict(run)) in recorded for run in runs)} of {len(runs)} runs recorded")
+            print(f"{sweep:14} {sum(key(asdict(run)) in done for run in runs)} of {len(runs)} runs recorded")
         return
     index, shares = map(int, share[0].split("/")) if share else (0, 1)
     for run in sweeps()[name][index::shares]:
-        if key(asdict(run)) not in recorded:
+        if key(asdict(run)) not in done:
             append(RECORD, {"run": asdict(run), **execute(run), "machine": machine()})
             release_memory()
 
