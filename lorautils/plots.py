@@ -89,13 +89,11 @@ def slider(draw: Callable[[object], Figure], options: Sequence, *, value, label:
 def spectra(shares: Mapping[str, Sequence[float]], *, mark: int | None = None, title: str = "") -> Axes:
     """Draw spectra: shares[name][i] is the share of the energy in direction i + 1; both axes are logarithmic.
 
-    Shares below 1e-7 are not drawn: they are rounding in float32. A dashed line stands at direction `mark`.
+    The figure ends at shares of 1e-7: what lies below is rounding in float32. A dashed line stands at direction `mark`.
     """
     colours, dashes = (GREY, ORANGE, BLUE, GREEN, RED, PURPLE), (":", "--", "-", "-.", "-", ":")
-    _, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    _, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for index, (name, values) in enumerate(shares.items()):
-        values = np.asarray(values, dtype=float)
-        values = np.where(values < 1e-7, np.nan, values)
         directions = np.arange(1, len(values) + 1)
         axes.plot(directions, values, dashes[index % 6], color=colours[index % 6], linewidth=2.5, label=name)
     if mark is not None:
@@ -116,7 +114,7 @@ def pictures(images: Mapping[str, np.ndarray], *, columns: int) -> Figure:
     """
     rows = -(-len(images) // columns)
     height, width = next(iter(images.values())).shape
-    size = (4.2 * columns, rows * (4.2 * height / width + 0.5))
+    size = (3.0 * columns, rows * (3.0 * height / width + 0.4))
     figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for index, (axes, (title, image)) in enumerate(zip(grid.flat, images.items(), strict=False)):
         if index % columns == 0:
@@ -130,11 +128,11 @@ def pictures(images: Mapping[str, np.ndarray], *, columns: int) -> Figure:
 
 def clouds(points: Mapping[str, np.ndarray], *, azimuth: float) -> Figure:
     """Draw sets of points (n, 3) side by side in space, turned by `azimuth` degrees about the vertical axis."""
-    figure = plt.figure(figsize=(4.4 * len(points), 4.0), layout="constrained")
+    figure = plt.figure(figsize=(4.0 * len(points), 3.6), layout="constrained")
     for index, (name, cloud) in enumerate(points.items(), start=1):
         axes = figure.add_subplot(1, len(points), index, projection="3d", proj_type="ortho")
         axes.view_init(elev=19.5, azim=azimuth)
-        axes.scatter(*np.asarray(cloud).T, s=14, color=(BLUE, ORANGE)[index % 2], depthshade=False)
+        axes.scatter(*np.asarray(cloud).T, s=18, color=(BLUE, ORANGE)[index % 2], depthshade=False)
         reach = np.abs(cloud).max()
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach), title=name)
         axes.set(xlabel="y1", ylabel="y2", zlabel="y3", xticklabels=[], yticklabels=[], zticklabels=[])
@@ -281,15 +279,145 @@ def ablations(by_part: Mapping[str, Mapping[str, Sequence]], by_depth: Mapping[s
         position = np.arange(len(parts)) + (index - (len(by_part) - 1) / 2) * 0.27
         rises = np.maximum(0.01, np.array(list(parts.values())))
         left.bar(position, np.median(rises, axis=1), 0.25, label=kind, color=color, hatch=hatch, edgecolor="white")
-        left.plot(position, rises, ".", color="black", markersize=4, alpha=0.6)
+        left.plot(position, rises, "o", color="black", markersize=4.5, markeredgecolor="white", markeredgewidth=0.6)
     left.set(xticks=np.arange(len(parts)), xticklabels=list(parts), ylabel="rise of the loss (nats per token)")
     left.set(yscale="log", xlabel="projection (bar: median layer, dots: each layer)")
     for index, (part, rises) in enumerate(by_depth.items()):
-        color, dash = (GREEN, RED, PURPLE)[index % 3], ("--", "-", ":")[index % 3]
+        color, dash = (GREEN, RED, PURPLE)[index % 3], ("--", ":", "-")[index % 3]
         heights = np.maximum(0.01, list(rises.values()))
-        right.plot(list(rises), heights, dash, marker="os^"[index % 3], color=color, linewidth=2.5, label=part)
+        right.plot(list(rises), heights, dash, marker="os^"[index % 3], color=color, linewidth=2, label=part)
     right.set(xlabel="layer")
     for axes in (left, right):
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1.2)
     return figure
+
+
+def attention_maps(maps: Mapping[str, Sequence], tokens: Sequence[str], *, numbers: bool = False) -> Figure:
+    """Draw attention weights (tokens, tokens) as heat maps, a panel a map; with `numbers` also written in the cells."""
+    columns = 2 if len(maps) == 4 else len(maps)
+    rows = len(maps) // columns
+    size = (3.6 * columns + 1.6, 3.7 * rows + 0.9)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (name, weights) in zip(panels.flat, maps.items(), strict=True):
+        weights = np.asarray(weights)
+        image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
+        axes.set_title(name, fontsize=13)
+        axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=12)
+        axes.set_yticks(range(len(tokens)), tokens, fontsize=12)
+        for (row, column), weight in np.ndenumerate(weights if numbers else weights[:0]):
+            color = "white" if weight > 0.6 else "black"
+            axes.text(column, row, f"{weight:.2f}", ha="center", va="center", fontsize=12, color=color)
+    figure.supxlabel("token that is asked", fontsize=13)
+    figure.supylabel("token that asks", fontsize=13)
+    figure.colorbar(image, ax=panels, label="attention weight", shrink=0.6)
+    return figure
+
+
+def weight_bars(weights: Sequence[float], tokens: Sequence[str], *, title: str = "") -> Axes:
+    """Draw the attention weights of one query as bars, one for each token that is asked."""
+    _, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    bars = axes.bar(range(len(tokens)), np.asarray(weights), color=BLUE)
+    axes.bar_label(bars, fmt="%.2f", padding=2)
+    axes.set(xticks=range(len(tokens)), xticklabels=tokens, ylim=(0, 1.1), ylabel="attention weight", title=title)
+    return axes
+
+
+def score_by_distance(curves: Mapping[str, Sequence[float]], *, title: str = "") -> Axes:
+    """Draw the mean score of a query and a key against their distance, 0, 1, 2, ... tokens, one curve a head."""
+    _, axes = plt.subplots(figsize=(8.5, 4.4), layout="constrained")
+    for index, (name, scores) in enumerate(curves.items()):
+        style = {"color": [BLUE, ORANGE, GREY][index % 3], "marker": "osD"[index % 3], "markersize": 5}
+        axes.plot(range(len(scores)), np.asarray(scores), label=name, **style)
+    axes.set(xlabel="distance of query and key (tokens)", ylabel="mean score (divided by 8)", title=title)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return axes
+
+
+def ellipse(matrix: np.ndarray, degrees: float) -> Figure:
+    """Draw the unit circle with two arrows at a right angle, turned by `degrees`, and what a (2, 2) matrix makes of it.
+
+    The title over the image says at which angle the arrows arrive.
+    """
+    turn = np.linspace(0, 2 * np.pi, 200)
+    start = np.radians(degrees) + np.array([0, np.pi / 2])
+    circle, arrows = (np.stack([np.cos(angles), np.sin(angles)]) for angles in (turn, start))
+    first, second = (matrix @ arrows).T
+    angle = np.degrees(np.arccos(first @ second / np.linalg.norm(first) / np.linalg.norm(second)))
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    titles = f"arrows turned by {degrees}°", f"the images: {angle:.0f}° apart"
+    for axes, shape, title, names in zip(panels, (np.eye(2), matrix), titles, ("ab", ("K a", "K b")), strict=True):
+        reach = 1.35 * np.linalg.norm(shape, 2)
+        axes.plot(*(shape @ circle), color=GREY, linewidth=2)
+        for tip, colour, name in zip((shape @ arrows).T, (BLUE, ORANGE), names, strict=True):
+            axes.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 3})
+            beyond = tip * (1 + 0.14 * reach / np.linalg.norm(tip))
+            axes.annotate(name, beyond, color=colour, ha="center", va="center", weight="bold")
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
+        axes.axhline(0, color=GREY, linewidth=0.5)
+        axes.axvline(0, color=GREY, linewidth=0.5)
+    return figure
+
+
+def error_histogram(values: Mapping[str, Sequence[float]], *, mark: float, mark_label: str, xlabel: str) -> Axes:
+    """Draw one histogram for each name over a common axis, and a dashed line with its label at `mark`."""
+    _, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    together = np.concatenate([np.asarray(group) for group in values.values()])
+    bins = np.linspace(together.min(), together.max(), 60)
+    for (name, group), colour, hatch in zip(values.items(), (SKY, ORANGE, GREEN), HATCHES, strict=False):
+        axes.hist(group, bins, color=colour, alpha=0.75, hatch=hatch, edgecolor="white", label=name)
+    axes.axvline(mark, color="black", linestyle="--", linewidth=2)
+    axes.annotate(mark_label, (mark, 1), (6, -14), xycoords=("data", "axes fraction"), textcoords="offset points")
+    axes.set(xlabel=xlabel, ylabel="how many")
+    axes.legend(frameon=False, loc="upper center")
+    return axes
+
+
+def loss_by_rank(
+    lines: Mapping[str, Mapping[int, float]],
+    points: Mapping[str, Mapping[int, float]],
+    *,
+    levels: Mapping[str, float],
+    break_even: float,
+) -> Axes:
+    """Draw losses against the rank, lines[name][k] and, as markers of the same colour, points[name][k].
+
+    A dashed line stands at each loss of `levels`; right of the rank `break_even` two factors hold more than a matrix.
+    """
+    _, axes = plt.subplots(figsize=(9.5, 5.4), layout="constrained")
+    for (name, losses), colour, marker in zip(lines.items(), (RED, PURPLE, BLUE, GREEN), "os^D", strict=False):
+        axes.plot(list(losses), list(losses.values()), color=colour, linewidth=2, label=name)
+        axes.plot(list(points[name]), list(points[name].values()), marker, color=colour, markersize=9)
+    for label, level in levels.items():
+        axes.axhline(level, color="black", linestyle="--", linewidth=1.5)
+        axes.annotate(label, (4, level), (0, 4), textcoords="offset points")
+    axes.axvspan(break_even, axes.get_xlim()[1], color=GREY, alpha=0.15, linewidth=0)
+    axes.annotate("factors hold\nmore than W", (break_even + 6, axes.get_ylim()[1]), va="top")
+    axes.set(xlabel="rank k that is kept", ylabel="loss (nats per token)", yscale="log")
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(ScalarFormatter())
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return axes
+
+
+def score_by_rank(scores: Mapping[str, Mapping[int, tuple[float, float, float]]], *, level: float, label: str) -> Axes:
+    """Draw shares with their intervals against the rank, scores[name][k] = (share, low, high), each from 0 to 1.
+
+    A dashed line with its label stands at the share `level`; the ranks are on a logarithmic axis.
+    """
+    _, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    colours, dashes = (RED, BLUE, SKY, GREEN), ("-", "-", "--", "-.")
+    for (name, by_rank), colour, dash, marker in zip(scores.items(), colours, dashes, "os^D", strict=False):
+        share, low, high = 100 * np.array(list(by_rank.values())).T
+        error = [share - low, high - share]
+        axes.errorbar(list(by_rank), share, error, None, dash + marker, color=colour, capsize=4, lw=2.5, label=name)
+    axes.axhline(100 * level, color="black", linestyle="--", linewidth=1.5)
+    axes.annotate(label, (1, 100 * level), (0, 4), textcoords="offset points")
+    ranks = sorted({k for by_rank in scores.values() for k in by_rank})
+    axes.set(xscale="log", xticks=ranks, xticklabels=ranks, ylim=(-3, 108))
+    axes.set(xlabel="rank k", ylabel="exact answers on Test-A (%)")
+    axes.minorticks_off()
+    axes.legend(frameon=False, loc="lower right")
+    return axes

@@ -19,7 +19,7 @@ rank_by_hand = Exercise(
         "Row 2 is twice row 1. Is row 4 a sum of two others?",
     ),
     source="answer = 2  # row 2 = 2 row 1, row 4 = row 1 + row 3; rows 1 and 3 are independent",
-    takeaway="Rows 1 and 3 are a basis of the row space. Its columns, too, have only two directions.",
+    takeaway="Rows 1 and 3 are a basis of all the rows. The columns, too, have only two directions.",
     mistakes=(
         Mistake(
             "rows counted",
@@ -72,6 +72,7 @@ merged_ranks = Exercise(
         Mistake(
             "more than the sides allow", (4080, 4112), "the smallest is right; no 4096 x 4096 matrix has rank 4112."
         ),
+        Mistake("ranks added", (4096, 4112), "the ranks add up only where there is room, and bricks may cancel, too."),
         Mistake("never below full", (4096, 4096), "that is what happens in practice, but B A may cancel bricks of W."),
         Mistake("anything possible", (16, 4096), "16 bricks cannot cancel 4080 of W's 4096."),
         Mistake("largest first", (4096, 4080), "right numbers; the smallest comes first."),
@@ -103,7 +104,7 @@ def count_rank(matrix, rtol):
         Mistake(
             "no tolerance",
             lambda matrix, rtol: int((torch.linalg.svdvals(matrix) > 0).sum()),
-            "rounding is counted as a direction. Compare with rtol times the largest value, not with 0.",
+            "rounding is counted as a direction. Compare with rtol times the largest value, values[0].",
         ),
         Mistake(
             "zero has a direction",
@@ -116,6 +117,11 @@ def count_rank(matrix, rtol):
                 (torch.linalg.svdvals(matrix) > rtol * torch.linalg.svdvals(matrix).sum()).sum(),
             ),
             "the tolerance is a share of the largest singular value, not of their sum.",
+        ),
+        Mistake(
+            "share of the largest entry",
+            lambda matrix, rtol: int((torch.linalg.svdvals(matrix) > rtol * matrix.abs().max()).sum()),
+            "the tolerance is a share of the largest singular value, not of the largest entry.",
         ),
         Mistake(
             "share of the energy",
@@ -131,16 +137,17 @@ def count_rank(matrix, rtol):
         (1e8 * torch.diag(torch.tensor([1.0, 1e-9, 0.0], dtype=torch.float64)), 1e-6),
         (torch.diag(torch.tensor([1.0, 1.0, 0.6], dtype=torch.float64)), 0.5),
         (torch.diag(torch.tensor([1.0, 0.01], dtype=torch.float64)), 1e-3),
+        (torch.tensor([[3.0, 1.0], [1.0, 3.0]], dtype=torch.float64), 0.6),
         (torch.zeros(2, 2, dtype=torch.float64), 1e-6),
     ),
 )
 
 
-def _factor(matrix, r, divide_row=False, divide=True, peel=True):
+def _factor(matrix, r, size=torch.abs, divide_row=False, divide=True, peel=True):
     """Peel r bricks off, the way of the solution or, by the switches, that of a mistake."""
     columns, rows = [], []
     for _ in range(r):
-        i, j = divmod(int(matrix.abs().argmax()), matrix.shape[1])
+        i, j = divmod(int(size(matrix).argmax()), matrix.shape[1])
         column, row = matrix[:, j], matrix[i]
         columns.append(column / matrix[i, j] if divide and not divide_row else column)
         rows.append(row / matrix[i, j] if divide_row else row)
@@ -192,6 +199,11 @@ def factor(matrix, r):
             "the product is right (factors are not unique), but the exercise divides the column, not the row.",
         ),
         Mistake(
+            "sign not set aside",
+            lambda matrix, r: _factor(matrix, r, size=torch.positive),
+            "argmax alone overlooks -4 where there is a 3. The pivot is the largest of matrix.abs().",
+        ),
+        Mistake(
             "nothing peeled",
             lambda matrix, r: _factor(matrix, r, peel=False),
             "each turn finds the same brick again. Subtract it from the matrix before the next turn.",
@@ -201,6 +213,7 @@ def factor(matrix, r):
             _rows_for_columns,
             "B has the shape (r, m): stack the columns side by side, torch.stack(columns, dim=1).",
         ),
+        Mistake("A first", lambda matrix, r: _factor(matrix, r)[::-1], "both are right; B, the columns, comes first."),
         Mistake(
             "product instead of factors",
             lambda matrix, r: torch.matmul(*_factor(matrix, r)),
