@@ -1,4 +1,4 @@
-"""The loss of the base model when all of its 210 projections are cut to rank k, with two controls. Notebook 02 plots it.
+"""The loss of the base model with all of its 210 projections cut to rank k, and two controls. Notebook 02 plots it.
 
 `python experiments/truncate_weights.py` writes results/truncated_weights.json. Three ways to change W at rank k: its
 truncated SVD; noise as large as the error of that; the rank-k matrix whose outputs on a calibration text are nearest.
@@ -46,25 +46,26 @@ def output_directions(model, tokenizer, text: str) -> dict[str, Tensor]:
     return directions
 
 
-def ways(whole: dict[str, Tensor], directions: dict[str, Tensor]) -> dict[str, Callable[[str, int], Tensor]]:
-    """Return the three ways to change the projection `name` at rank k, each a function (name, k) -> weight."""
+def ways(whole: dict[str, Tensor], directions: dict[str, Tensor]) -> dict[str, Callable[[int], Callable]]:
+    """Return the three ways to change weights at rank k: ways[...](k) is a function name -> changed weight."""
     parts = {name: torch.linalg.svd(weight, full_matrices=False) for name, weight in whole.items()}
-    generator = torch.Generator().manual_seed(0)
 
-    def truncated(name, k):
-        U, S, Vh = parts[name]
-        return U[:, :k] * S[:k] @ Vh[:k]
+    def truncated(k):
+        return lambda name: parts[name].U[:, :k] * parts[name].S[:k] @ parts[name].Vh[:k]
 
-    def noise(name, k):
-        error = parts[name].S[k:].norm()
-        normal = torch.randn(whole[name].shape, dtype=torch.float64, generator=generator)
-        return whole[name] + (error * normal / normal.norm()).float()
+    def noisy(k):
+        generator = torch.Generator().manual_seed(0)
 
-    def aware(name, k):
-        U = directions[name][:, :k]
-        return U @ (U.T @ whole[name])
+        def change(name):
+            noise = torch.randn(whole[name].shape, dtype=torch.float64, generator=generator)
+            return whole[name] + (parts[name].S[k:].norm() * noise / noise.norm()).float()
 
-    return {"truncated": truncated, "noise": noise, "aware": aware}
+        return change
+
+    def aware(k):
+        return lambda name: directions[name][:, :k] @ (directions[name][:, :k].T @ whole[name])
+
+    return {"truncated": truncated, "noise": noisy, "aware": aware}
 
 
 @torch.no_grad()
@@ -74,10 +75,11 @@ def curves(model, tokenizer, texts: dict[str, str]) -> dict[str, dict[str, dict[
     calibration = resources.files("lorautils").joinpath("data/calibration.txt").read_text(encoding="utf-8")
     changes = ways(whole, output_directions(model, tokenizer, calibration))
     losses = {text: {way: {} for way in changes} for text in texts}
-    for way, change in changes.items():
+    for way, at_rank in changes.items():
         for k in RANKS:
+            change = at_rank(k)
             for name, module in projections(model).items():
-                module.weight.copy_(change(name, k))
+                module.weight.copy_(change(name))
             for text in texts:
                 losses[text][way][k] = round(text_loss(model, tokenizer, texts[text])[0], 4)
             print(way, k, {text: losses[text][way][k] for text in texts}, flush=True)

@@ -91,6 +91,11 @@ def audit(model: nn.Module) -> Audit:
     before, now = _last.get(base, {}), {name: _checksum(p) for name, (_, p) in parameters.items()}
     _last[base] = now
     rows = _rows(parameters, now, before)
+    warnings = [*_state(model, configs, layers, rows, depth)] if configs else []
+    for name, config in configs.items():
+        warnings += _adapter(name, config, base, layers, rows)
+    if layers and not configs:
+        warnings.append("LoRA layers without their configuration: pass the PEFT model itself, not what is around it")
     around = f" around {type(base).__name__}" if depth else ""
     return Audit(
         title=f"{type(model).__name__}{around}, {'train' if model.training else 'eval'} mode",
@@ -98,12 +103,7 @@ def audit(model: nn.Module) -> Audit:
         rows=rows,
         first=not before,
         gone=len(before.keys() - now.keys()),
-        warnings=[
-            *["a PEFT model inside a PEFT model: start again from a fresh base"] * (depth > 1),
-            *(_state(model, configs, layers, rows) if configs else ()),
-            *(text for name, config in configs.items() for text in _adapter(name, config, base, layers, rows)),
-            *(_unsaved(base, configs, rows) if configs else ()),
-        ],
+        warnings=warnings + ([*_unsaved(base, configs, rows)] if configs else []),
     )
 
 
@@ -116,7 +116,7 @@ def _checksum(parameter: torch.Tensor) -> int:
 def _kind(name: str) -> str:
     for part in name.split("."):
         if part.startswith(("lora_", "modules_to_save", "trainable_tokens")):
-            return part.removesuffix("_delta")
+            return part.removesuffix("_delta").removesuffix("_vector")
     return "base bias" if name.endswith("bias") else "base weight"
 
 
@@ -124,7 +124,8 @@ def _rows(parameters: Mapping[str, tuple], now: Mapping[str, int], before: Mappi
     rows = []
     for kind in sorted({kind for kind, _ in parameters.values()}):
         group = {name: p for name, (k, p) in parameters.items() if k == kind}
-        numbers, trained = (sum(p.numel() for p in group.values() if p.requires_grad >= t) for t in (False, True))
+        numbers = sum(p.numel() for p in group.values())
+        trained = sum(p.numel() for p in group.values() if p.requires_grad)
         dtypes = "/".join(sorted({str(p.dtype).removeprefix("torch.") for p in group.values()}))
         moved = sum(name in before and now[name] != before[name] for name in group)
         new = sum(name not in before for name in group) if before else 0
@@ -150,8 +151,10 @@ def _describe(name: str, layers: Mapping[str, LoraLayer]) -> str:
 # --- what looks wrong: each function yields sentences -----------------------------------------------------------------
 
 
-def _state(model, configs, layers, rows) -> Iterator[str]:
-    """Nothing trains, merged, switched off, several adapters, the mode."""
+def _state(model, configs, layers, rows, depth) -> Iterator[str]:
+    """Wrapped twice, nothing trains, merged, switched off, several adapters, the mode."""
+    if depth > 1:
+        yield "a PEFT model inside a PEFT model: start again from a fresh base"
     trainable = any(row.trainable for row in rows)
     if not trainable:
         yield "nothing trains: wrap with inference_mode=False, or load with is_trainable=True"
@@ -196,7 +199,9 @@ def _targets(config: LoraConfig, own: Mapping[str, LoraLayer], base: nn.Module) 
         found = {int(number) for path in own for number in re.findall(r"\.(\d+)\.", path)[:1]}
         if missing := sorted(set([wanted] if isinstance(wanted, int) else wanted) - found):
             yield f"layers_to_transform: nothing is wrapped in {missing}"
-    if stray := {path.rpartition(".")[2] for path in own if not check_target_module_exists(config, path)}:
+    tied = getattr(config, "target_modules_to_tie", None) or ()  # wrapped along with the other embedding
+    stray = {p.rpartition(".")[2] for p in own if p not in tied and not check_target_module_exists(config, p)}
+    if stray and not config.target_parameters:
         yield f"wrapped and not in the configuration: {', '.join(sorted(stray))}; after a reload they are gone"
 
 

@@ -392,7 +392,7 @@ def loss_by_rank(
         axes.plot(list(points[name]), list(points[name].values()), marker, color=colour, markersize=9)
     for label, level in levels.items():
         axes.axhline(level, color="black", linestyle="--", linewidth=1.5)
-        axes.annotate(label, (4, level), (0, 4), textcoords="offset points")
+        axes.annotate(label, (1.01, level), xycoords=("axes fraction", "data"), va="center")
     axes.axvspan(break_even, axes.get_xlim()[1], color=GREY, alpha=0.15, linewidth=0)
     axes.annotate("factors hold\nmore than W", (break_even + 6, axes.get_ylim()[1]), va="top")
     axes.set(xlabel="rank k that is kept", ylabel="loss (nats per token)", yscale="log")
@@ -420,4 +420,19 @@ def score_by_rank(scores: Mapping[str, Mapping[int, tuple[float, float, float]]]
     axes.set(xlabel="rank k", ylabel="exact answers on Test-A (%)")
     axes.minorticks_off()
     axes.legend(frameon=False, loc="lower right")
+    return axes
+
+
+def grouped_bars(values: Mapping[str, Mapping[str, float]], *, ylabel: str) -> Axes:
+    """Draw bars values[series][group] side by side, one colour and hatch a series."""
+    groups = list(next(iter(values.values())))
+    width = 0.8 / len(values)
+    _, axes = plt.subplots(figsize=(10, 4.5), layout="constrained")
+    for index, (name, heights) in enumerate(values.items()):
+        position = np.arange(len(groups)) + (index - (len(values) - 1) / 2) * width
+        colour, hatch = (BLUE, ORANGE, SKY, GREY)[index % 4], HATCHES[index % len(HATCHES)]
+        heights = [heights[group] for group in groups]
+        axes.bar(position, heights, width * 0.92, color=colour, hatch=hatch, edgecolor="white", label=name)
+    axes.set(xticks=np.arange(len(groups)), xticklabels=groups, ylabel=ylabel)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return axes

@@ -63,7 +63,7 @@ def test_ranks_that_differ_are_all_shown():
 
 
 def test_kinds_of_parameters():
-    model = wrap(tiny(attention_bias=True), target_modules=["q_proj", "embed_tokens"], use_dora=False, bias="all")
+    model = wrap(tiny(attention_bias=True), target_modules=["q_proj", "embed_tokens"], bias="all")
     kinds = {row.kind: row.tensors for row in audit(model).rows}
     assert kinds == {
         "base bias": 8,
@@ -239,6 +239,16 @@ CASES = {
         lambda: second_wrap(target_modules=["v_proj"]),
         lambda: second_wrap(target_modules=["q_proj", "v_proj"]),
     ),
+    "wrapped by a parameter's name": (
+        "wrapped and not in the configuration",
+        lambda: second_wrap(target_modules=["v_proj"]),
+        lambda: wrap(target_modules=[], target_parameters=["mlp.gate_proj.weight"]),
+    ),
+    "wrapped with the other embedding": (
+        "wrapped and not in the configuration",
+        lambda: second_wrap(target_modules=["v_proj"]),
+        lambda: wrap(target_modules=["q_proj", "embed_tokens"], ensure_weight_tying=True),
+    ),
     "nested": ("a PEFT model inside a PEFT model", lambda: wrap(wrap()), wrap),
     "default alpha": (
         "lora_alpha is at its default of 8 and r = 64: the scaling is only 0.125",
@@ -395,3 +405,8 @@ def test_an_adapter_that_transformers_added_itself():
     model.add_adapter(LoraConfig(target_modules=["q_proj", "v_prj"]))
     report = audit(model)
     assert len(report.adapters) == 1 and any("'v_prj'" in warning for warning in report.warnings)
+
+
+def test_a_model_around_the_peft_model_is_pointed_out():
+    report = audit(torch.nn.Sequential(wrap()))
+    assert report.adapters == [] and any("pass the PEFT model itself" in warning for warning in report.warnings)
