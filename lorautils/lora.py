@@ -108,6 +108,18 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     return layers
 
 
+def factors(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return A and B of every LoRA layer of a model, under the names that PEFT's files give them.
+
+    Raises:
+        ValueError: it has none.
+    """
+    parameters = {
+        f"{name}.{end}": p for name, layer in lora_layers(model).items() for end, p in layer.named_parameters()
+    }
+    return {PREFIX + name: p for name, p in parameters.items() if ".lora_" in name}
+
+
 def inject(model: nn.Module, config: Config) -> dict[str, LoRALinear]:
     """Freeze a model, replace in place the linear layers that the configuration names, and return the new ones.
 
@@ -193,12 +205,11 @@ def save(model: nn.Module, folder: str | Path) -> None:
         OSError: the folder cannot be written.
         ValueError: the model has no LoRA layers.
     """
-    factors = _factors(lora_layers(model))
+    tensors = {name: parameter.detach().contiguous() for name, parameter in factors(model).items()}
     record = {"peft_type": "LORA", "bias": "none", "init_lora_weights": True, "inference_mode": True}
     record |= asdict(model.lora_config)
     record["base_model_name_or_path"] = record["base_model_name_or_path"] or getattr(model, "name_or_path", None)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    tensors = {key: parameter.detach().contiguous() for key, parameter in factors.items()}
     save_file(tensors, Path(folder) / WEIGHTS, metadata={"format": "pt"})
     (Path(folder) / CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
 
@@ -230,8 +241,8 @@ def load(model: nn.Module, folder: str | Path, *, trainable: bool = False) -> di
             f"{expected.get(wrong[0])} ({len(wrong)} such differences): load the base model that it was trained on"
         )
     layers = inject(model, config)
-    for key, parameter in _factors(layers).items():
-        parameter.data.copy_(tensors[key])
+    for name, parameter in factors(model).items():
+        parameter.data.copy_(tensors[name])
     if not trainable:
         model.requires_grad_(False).eval()
     return layers
@@ -255,12 +266,6 @@ def _plan(model: nn.Module, config: Config) -> dict[str, tuple[nn.Linear, int, f
             kind = type(modules[name]).__name__
             raise TypeError(f"target_modules names {name}, a {kind}; only nn.Linear can be represented: leave it out")
     return {name: (modules[name], *config.r_and_alpha(name)) for name in names}
-
-
-def _factors(layers: dict[str, LoRALinear]) -> dict[str, nn.Parameter]:
-    """Return A and B of every layer under the names that PEFT's files give them."""
-    parameters = {f"{name}.{end}": p for name, layer in layers.items() for end, p in layer.named_parameters()}
-    return {PREFIX + name: p for name, p in parameters.items() if ".lora_" in name}
 
 
 def _read_config(path: Path) -> Config:
