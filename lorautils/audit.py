@@ -6,7 +6,7 @@ Checksums, not copies: a parameter has moved if crc32(its bytes) is not what the
 
 import re
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -27,15 +27,15 @@ _last: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class Row:
-    """All parameters of one kind: tensors, numbers, how many train, and how many tensors moved or are new."""
+    """The parameters of one kind: how many tensors and numbers, how many train, how many the last audit knew, moved."""
 
     kind: str
     tensors: int
     parameters: int
     trainable: int
     dtypes: str
+    known: int
     moved: int
-    new: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,8 +45,6 @@ class Audit:
     title: str
     adapters: list[str]
     rows: list[Row]
-    first: bool  # there is no earlier audit to compare with
-    gone: int  # tensors that the last audit saw and this one did not
     warnings: list[str]
 
     @property
@@ -56,15 +54,11 @@ class Audit:
 
     def __repr__(self) -> str:
         total = sum(row.parameters for row in self.rows)
-        lines = [self.title, *self.adapters]
-        lines.append(
-            f"{'kind':16} {'tensors':>7} {'parameters':>12} {'trainable':>12}  {'dtype':9} since the last audit"
-        )
+        head = f"{'kind':16} {'tensors':>7} {'parameters':>12} {'trainable':>12}  {'dtype':9} since the last audit"
+        lines = [self.title, *self.adapters, head]
         for row in self.rows:
-            change = "-" if self.first else f"{row.moved} moved" + f", {row.new} new" * (row.new > 0)
-            numbers = f"{row.tensors:7} {row.parameters:12,} {row.trainable:12,}"
-            lines.append(f"{row.kind:16} {numbers}  {row.dtypes:9} {change}")
-        lines += [f"{self.gone} tensors of the last audit are gone"] * (self.gone > 0)
+            numbers = f"{row.tensors:7} {row.parameters:12,} {row.trainable:12,}  {row.dtypes:9}"
+            lines.append(f"{row.kind:16} {numbers} {f'{row.moved} of {row.known} moved' if row.known else '-'}")
         lines.append(f"{self.trainable:,} of {total:,} parameters train ({self.trainable / max(total, 1):.2%})")
         return "\n".join(lines + ([f"WARNING {warning}" for warning in self.warnings] or ["no warnings"]))
 
@@ -80,37 +74,44 @@ def audit(model: nn.Module) -> Audit:
     base, depth = model, 0
     while isinstance(base, PeftModel):
         base, depth = base.get_base_model(), depth + 1
-    layers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
+    layers = {path: module for path, module in base.named_modules() if isinstance(module, LoraLayer)}
     configs = getattr(model, "peft_config", {}) if layers or depth else {}
     for name, config in configs.items():
         if config.peft_type != PeftType.LORA:
-            raise TypeError(
-                f"adapter '{name}' is {config.peft_type.value}, expected LORA: audit() knows no other method"
-            )
-    parameters = {WRAPPERS.sub("", name): (_kind(name), p) for name, p in base.named_parameters()}
-    before, now = _last.get(base, {}), {name: _checksum(p) for name, (_, p) in parameters.items()}
-    _last[base] = now
-    rows = _rows(parameters, now, before)
-    warnings = [*_state(model, configs, layers, rows, depth)] if configs else []
-    for name, config in configs.items():
-        warnings += _adapter(name, config, base, layers, rows)
-    if layers and not configs:
+            method = config.peft_type.value
+            raise TypeError(f"adapter '{name}' is {method}, expected LORA: audit() knows no other method")
+    rows = _rows(base)
+    warnings = []
+    if configs:
+        warnings += _state(model, layers, rows, depth)
+        for name, config in configs.items():
+            own = {path: layer for path, layer in layers.items() if name in layer.r}
+            warnings += [*_targets(config, own, base), *_settings(config, rows), *_tied(config, own, base)]
+            warnings += _training(name, own, rows)
+        warnings += _unsaved(base, configs, rows)
+    elif layers:
         warnings.append("LoRA layers without their configuration: pass the PEFT model itself, not what is around it")
     around = f" around {type(base).__name__}" if depth else ""
-    return Audit(
-        title=f"{type(model).__name__}{around}, {'train' if model.training else 'eval'} mode",
-        adapters=[_describe(name, layers) for name in configs],
-        rows=rows,
-        first=not before,
-        gone=len(before.keys() - now.keys()),
-        warnings=warnings + ([*_unsaved(base, configs, rows)] if configs else []),
-    )
+    title = f"{type(model).__name__}{around}, {'train' if model.training else 'eval'} mode"
+    return Audit(title, [_describe(name, layers) for name in configs], rows, warnings)
 
 
-def _checksum(parameter: torch.Tensor) -> int:
-    if parameter.is_meta:
-        return 0
-    return zlib.crc32(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+def _rows(base: nn.Module) -> list[Row]:
+    """One row for each kind of parameter; remembers the checksums for the next audit."""
+    before, now, kinds = _last.get(base, {}), {}, defaultdict(dict)
+    for name, p in base.named_parameters():
+        name = WRAPPERS.sub("", name)
+        now[name], kinds[_kind(name)][name] = _checksum(p), p
+    _last[base] = now
+    rows = []
+    for kind, group in sorted(kinds.items()):
+        numbers = sum(p.numel() for p in group.values())
+        trainable = sum(p.numel() for p in group.values() if p.requires_grad)
+        dtypes = "/".join(sorted({str(p.dtype).removeprefix("torch.") for p in group.values()}))
+        known = group.keys() & before.keys()
+        moved = sum(now[name] != before[name] for name in known)
+        rows.append(Row(kind, len(group), numbers, trainable, dtypes, len(known), moved))
+    return rows
 
 
 def _kind(name: str) -> str:
@@ -120,17 +121,10 @@ def _kind(name: str) -> str:
     return "base bias" if name.endswith("bias") else "base weight"
 
 
-def _rows(parameters: Mapping[str, tuple], now: Mapping[str, int], before: Mapping[str, int]) -> list[Row]:
-    rows = []
-    for kind in sorted({kind for kind, _ in parameters.values()}):
-        group = {name: p for name, (k, p) in parameters.items() if k == kind}
-        numbers = sum(p.numel() for p in group.values())
-        trained = sum(p.numel() for p in group.values() if p.requires_grad)
-        dtypes = "/".join(sorted({str(p.dtype).removeprefix("torch.") for p in group.values()}))
-        moved = sum(name in before and now[name] != before[name] for name in group)
-        new = sum(name not in before for name in group) if before else 0
-        rows.append(Row(kind, len(group), numbers, trained, dtypes, moved, new))
-    return rows
+def _checksum(parameter: torch.Tensor) -> int:
+    if parameter.is_meta:
+        return 0
+    return zlib.crc32(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def _describe(name: str, layers: Mapping[str, LoraLayer]) -> str:
@@ -151,38 +145,22 @@ def _describe(name: str, layers: Mapping[str, LoraLayer]) -> str:
 # --- what looks wrong: each function yields sentences -----------------------------------------------------------------
 
 
-def _state(model, configs, layers, rows, depth) -> Iterator[str]:
-    """Wrapped twice, nothing trains, merged, switched off, several adapters, the mode."""
+def _state(model: nn.Module, layers: Mapping[str, LoraLayer], rows: list[Row], depth: int) -> Iterator[str]:
+    """Wrapped twice, nothing trains, merged, switched off, the wrong mode."""
     if depth > 1:
         yield "a PEFT model inside a PEFT model: start again from a fresh base"
-    trainable = any(row.trainable for row in rows)
-    if not trainable:
-        yield "nothing trains: wrap with inference_mode=False, or load with is_trainable=True"
     if merged := sum(layer.merged for layer in layers.values()):
         yield f"merged: in {merged} modules the update is part of the base weight; call unmerge_adapter() to train"
     if any(layer.disable_adapters for layer in layers.values()):
         yield "the adapters are switched off: call enable_adapter_layers()"
-    if len(configs) > 1:
-        active = sorted({name for layer in layers.values() for name in layer.active_adapters})
-        yield f"{len(configs)} adapters are loaded, active: {', '.join(active)}; the others neither compute nor train"
     dropouts = [d for layer in layers.values() for d in layer.lora_dropout.values() if isinstance(d, nn.Dropout)]
-    if trainable and not model.training:
-        yield "eval mode: dropout is off; call model.train() before training (the Trainer does)"
-    if not trainable and any(dropout.training for dropout in dropouts):
-        yield "dropout is on although nothing trains: two outputs differ; call model.eval()"
-
-
-def _adapter(name, config, base, layers, rows) -> Iterator[str]:
-    own = {path: layer for path, layer in layers.items() if name in layer.r}
-    yield from _targets(config, own, base)
-    yield from _settings(config, rows)
-    yield from _embeddings(config, own, base)
-    parameters = [p for layer in own.values() for n, p in layer.named_parameters() if f".{name}." in f"{n}."]
-    active = any(name in layer.active_adapters for layer in own.values())
-    if active and any(row.trainable for row in rows) and not any(p.requires_grad for p in parameters):
-        yield f"adapter '{name}' is frozen while something else trains"
-    if any(p.requires_grad and p.dtype in (torch.float16, torch.bfloat16) for p in parameters):
-        yield f"adapter '{name}' trains in 16 bits: small steps are rounded away; keep LoRA's parameters in float32"
+    if any(row.trainable for row in rows):
+        if not model.training:
+            yield "eval mode: dropout is off; call model.train() before training (the Trainer does)"
+    else:
+        yield "nothing trains: wrap with inference_mode=False, or load with is_trainable=True"
+        if any(dropout.training for dropout in dropouts):
+            yield "dropout is on although nothing trains: two outputs differ; call model.eval()"
 
 
 def _targets(config: LoraConfig, own: Mapping[str, LoraLayer], base: nn.Module) -> Iterator[str]:
@@ -205,7 +183,8 @@ def _targets(config: LoraConfig, own: Mapping[str, LoraLayer], base: nn.Module) 
         yield f"wrapped and not in the configuration: {', '.join(sorted(stray))}; after a reload they are gone"
 
 
-def _settings(config: LoraConfig, rows) -> Iterator[str]:
+def _settings(config: LoraConfig, rows: list[Row]) -> Iterator[str]:
+    """Values that are legal and seldom meant."""
     if config.lora_alpha == LoraConfig().lora_alpha < config.r and not config.use_rslora:
         scaling = f"{config.lora_alpha / config.r:.4g}"
         yield f"lora_alpha is at its default of {config.lora_alpha} and r = {config.r}: the scaling is only {scaling}"
@@ -215,7 +194,7 @@ def _settings(config: LoraConfig, rows) -> Iterator[str]:
         yield f"bias='{config.bias}': the model has no bias"
 
 
-def _embeddings(config: LoraConfig, own: Mapping[str, LoraLayer], base: nn.Module) -> Iterator[str]:
+def _tied(config: LoraConfig, own: Mapping[str, LoraLayer], base: nn.Module) -> Iterator[str]:
     """LoRA, or a full copy, on one of two embeddings that are one tensor."""
     if getattr(getattr(base, "config", None), "tie_word_embeddings", False):
         ends = (base.get_input_embeddings(), base.get_output_embeddings())
@@ -226,7 +205,17 @@ def _embeddings(config: LoraConfig, own: Mapping[str, LoraLayer], base: nn.Modul
                 yield f"'{name}' is tied and trains as a copy of its own; ensure_weight_tying=True keeps the two equal"
 
 
-def _unsaved(base: nn.Module, configs: Mapping[str, LoraConfig], rows) -> Iterator[str]:
+def _training(name: str, own: Mapping[str, LoraLayer], rows: list[Row]) -> Iterator[str]:
+    """An adapter that stays behind, or cannot take small steps."""
+    parameters = [p for layer in own.values() for n, p in layer.named_parameters() if f".{name}." in f"{n}."]
+    active = any(name in layer.active_adapters for layer in own.values())
+    if active and any(row.trainable for row in rows) and not any(p.requires_grad for p in parameters):
+        yield f"adapter '{name}' is frozen while something else trains"
+    if any(p.requires_grad and p.dtype in (torch.float16, torch.bfloat16) for p in parameters):
+        yield f"adapter '{name}' trains in 16 bits: small steps are rounded away; keep LoRA's parameters in float32"
+
+
+def _unsaved(base: nn.Module, configs: Mapping[str, LoraConfig], rows: list[Row]) -> Iterator[str]:
     """What starts random, trains or moved, and is not in the adapter's file."""
     for name, module in base.named_children():
         if name in HEADS and not isinstance(module, AuxiliaryTrainingWrapper):
