@@ -130,12 +130,8 @@ def _checksum(parameter: torch.Tensor) -> int:
 def _describe(name: str, layers: Mapping[str, LoraLayer]) -> str:
     """Two lines about an adapter: settings as found in the layers, and the wrapped modules by name."""
     own = {path: layer for path, layer in layers.items() if name in layer.r}
-    values = {
-        "r": {layer.r[name] for layer in own.values()},
-        "scaling": {layer.scaling[name] for layer in own.values()},
-        "dropout": {getattr(layer.lora_dropout[name], "p", 0.0) for layer in own.values()},
-    }
-    settings = ", ".join(f"{key} {' and '.join(f'{v:.4g}' for v in sorted(found))}" for key, found in values.items())
+    found = {(own[p].r[name], own[p].scaling[name], getattr(own[p].lora_dropout[name], "p", 0.0)) for p in own}
+    settings = "; ".join(f"r {r}, scaling {scaling:.4g}, dropout {p:.4g}" for r, scaling, p in sorted(found))
     state = "active" if any(name in layer.active_adapters for layer in own.values()) else "not active"
     counts = Counter(path.rpartition(".")[2] for path in own)
     modules = ", ".join(f"{module} {count}" for module, count in sorted(counts.items()))

@@ -59,7 +59,7 @@ def test_the_report_names_modules_and_settings():
 
 def test_ranks_that_differ_are_all_shown():
     report = audit(wrap(target_modules=["q_proj", "v_proj"], lora_alpha=16, rank_pattern={"q_proj": 4}))
-    assert "r 4 and 8, scaling 2 and 4" in report.adapters[0]
+    assert "r 4, scaling 4, dropout 0; r 8, scaling 2, dropout 0" in report.adapters[0]
 
 
 def test_kinds_of_parameters():

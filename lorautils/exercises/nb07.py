@@ -51,6 +51,7 @@ fused_count = Exercise(
         Mistake("the whole matrix", 768 * 2304, "that is c_attn itself, which stays frozen."),
         Mistake("sides multiplied", 8 * 768 * 2304, "add the sizes of A and B; r * in * out is more than the matrix."),
         Mistake("only B", 8 * 2304, "that is B, (2304, 8). A, (8, 768), trains too."),
+        Mistake("only A", 8 * 768, "that is A, (8, 768). B, (2304, 8), trains too."),
     ),
 )
 
@@ -118,6 +119,11 @@ def is_targeted(targets, path):
             "re.match looks at the beginning only. The expression must reach the end of the path.",
         ),
         Mistake(
+            "a list of expressions",
+            _by_rule(lambda target, path: re.fullmatch(target, path) is not None),
+            'only a string is an expression. In a list names stand literally: ["q_proj"] wraps, [".*q_proj"] does not.',
+        ),
+        Mistake(
             "a string taken as a name",
             _by_rule(_right, _right),
             'a string is a regular expression, not a list of one: "q_proj" wraps nothing, ".*q_proj" does.',
@@ -177,6 +183,13 @@ def module_scaling(name, r, alpha, rank_pattern, alpha_pattern, use_rslora):
             lambda name, r, alpha, ranks, alphas, rs: alphas.get(name, alpha) / ranks.get(name, r),
             "with use_rslora the divisor is sqrt(r).",
         ),
+        Mistake(
+            "root of the quotient",
+            lambda name, r, alpha, ranks, alphas, rs: (
+                (alphas.get(name, alpha) / ranks.get(name, r)) ** (0.5 if rs else 1)
+            ),
+            "with use_rslora only r is under the root: alpha / sqrt(r).",
+        ),
     ),
     cases=(
         ("v_proj", 8, 16, {}, {}, False),
@@ -231,6 +244,11 @@ silent_entries = Exercise(
             "last part only",
             lambda targets, paths: [t for t in targets if t not in {p.rpartition(".")[2] for p in paths}],
             '"self_attn.v_proj" does match: an entry may hold several parts of the path.',
+        ),
+        Mistake(
+            "the whole path only",
+            lambda targets, paths: [t for t in targets if t not in paths],
+            "an entry need not be a whole path: the end of one, after a dot, is enough.",
         ),
         Mistake(
             "paths instead of entries",
