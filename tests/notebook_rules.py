@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from nbformat import NotebookNode
 from nbval.plugin import metadata_tags
@@ -15,6 +16,7 @@ from nbval.plugin import metadata_tags
 from lorautils.exercises import registry
 from tools.notebooks import clean
 
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 OPENING = ("You will do", "You will learn", "You need")
 CLOSING = ("What we settled", "Exercises", "Questions people ask", "Where this goes next", "Sources")
 SLIDES = ("slide", "subslide", "fragment", "skip", "notes", "-")
@@ -164,6 +166,25 @@ def described(nb: NotebookNode) -> Iterator[str]:
             yield f"{cell.id}: an image without a text alternative"
 
 
+def anchors(nb: NotebookNode) -> set[str]:
+    """The anchors that JupyterLab gives to headings: their text, with hyphens for spaces."""
+    return {
+        re.sub(r"[`*]", "", h).replace(" ", "-") for h in re.findall(r"^#+\s+(.+?)\s*$", markdown(nb), re.MULTILINE)
+    }
+
+
+def links(nb: NotebookNode) -> Iterator[str]:
+    for cell in (cell for cell in nb.cells if cell.cell_type == "markdown"):
+        for target in re.findall(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)", cell.source):
+            file, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            if file and not (NOTEBOOKS / file).exists():
+                yield f"{cell.id}: the link to {file} leads nowhere"
+            elif not file and anchor not in anchors(nb):
+                yield f"{cell.id}: no heading is called #{anchor}"
+
+
 RULES = (
     executed_in_order,
     no_errors,
@@ -178,4 +199,5 @@ RULES = (
     plain_python,
     portable,
     described,
+    links,
 )
