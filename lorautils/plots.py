@@ -316,15 +316,6 @@ def attention_maps(maps: Mapping[str, Sequence], tokens: Sequence[str], *, numbe
     return figure
 
 
-def weight_bars(weights: Sequence[float], tokens: Sequence[str], *, title: str = "") -> Axes:
-    """Draw the attention weights of one query as bars, one for each token that is asked."""
-    _, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    bars = axes.bar(range(len(tokens)), np.asarray(weights), color=BLUE)
-    axes.bar_label(bars, fmt="%.2f", padding=2)
-    axes.set(xticks=range(len(tokens)), xticklabels=tokens, ylim=(0, 1.1), ylabel="attention weight", title=title)
-    return axes
-
-
 def score_by_distance(curves: Mapping[str, Sequence[float]], *, title: str = "") -> Axes:
     """Draw the mean score of a query and a key against their distance, 0, 1, 2, ... tokens, one curve a head."""
     _, axes = plt.subplots(figsize=(8.5, 4.4), layout="constrained")
@@ -436,3 +427,18 @@ def grouped_bars(values: Mapping[str, Mapping[str, float]], *, ylabel: str) -> A
     axes.set(xticks=np.arange(len(groups)), xticklabels=groups, ylabel=ylabel)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return axes
+
+
+def arrows(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw vectors of two numbers as named arrows from the origin, panels[title][name], all to one scale."""
+    reach = 1.25 * max(np.linalg.norm(tip) for vectors in panels.values() for tip in vectors.values())
+    figure, row = plt.subplots(1, len(panels), figsize=(4 * len(panels), 4.3), squeeze=False, layout="constrained")
+    for axes, (title, vectors) in zip(row[0], panels.items(), strict=True):
+        for (name, (x, y)), colour in zip(vectors.items(), (BLUE, RED, GREEN), strict=False):
+            axes.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 3})
+            side = -0.14 if y < -0.1 * reach else 0.14  # the name stands over the tip, or under one that points down
+            axes.annotate(name, (x, y + side * reach), color=colour, ha="center", va="center", weight="bold")
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
+        axes.axhline(0, color=GREY, linewidth=0.5)
+        axes.axvline(0, color=GREY, linewidth=0.5)
+    return figure

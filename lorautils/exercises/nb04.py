@@ -32,6 +32,7 @@ attention_parameters = Exercise(
             576 * 576 + 2 * 192 * 576,
             "that is q, k and v. o_proj, which mixes the heads, belongs to attention too.",
         ),
+        Mistake("all layers", 30 * 884_736, "that is the whole model, all 30 layers. One layer was asked for."),
         Mistake(
             "one query head's share",
             4 * 64 * 576,
@@ -58,6 +59,10 @@ kv_cache_bytes = Exercise(
             "a factor of two",
             30 * 3 * 64 * 2 * 8192,
             "half of it. The cache keeps keys and values, and a number takes two bytes: two twos.",
+        ),
+        Mistake("one token", 2 * 30 * 3 * 64 * 2, "that is one token. The text has 8,192 of them."),
+        Mistake(
+            "megabytes", 2 * 30 * 3 * 64 * 2 * 8192 / 1e6, "that is in megabytes, and right. Bytes were asked for."
         ),
         Mistake("one layer", 2 * 3 * 64 * 2 * 8192, "that is one layer. Each of the 30 keeps its own keys and values."),
     ),
@@ -92,6 +97,11 @@ repeat_heads = Exercise(
             "features repeated",
             lambda k, groups: k.repeat_interleave(groups, dim=-1),
             "that makes each head wider. Heads are dimension 0.",
+        ),
+        Mistake(
+            "no dimension named",
+            lambda k, groups: k.repeat_interleave(groups),
+            "without dim, repeat_interleave repeats single numbers and gives one long row. Heads are dimension 0.",
         ),
         Mistake("not repeated", lambda k, groups: k, "these are still the KV heads, and there are too few of them."),
     ),
@@ -147,6 +157,11 @@ def causal_weights(scores):
             "a score of 0 still gets weight, since exp(0) = 1. Use -1e9, which gets none.",
         ),
         Mistake(
+            "no softmax",
+            lambda s: s.masked_fill(torch.ones_like(s).tril() == 0, _HIDDEN),
+            "the mask is right, but these are still scores. Softmax along the keys, dim=-1, makes weights of them.",
+        ),
+        Mistake(
             "softmax along the queries",
             lambda s: s.masked_fill(torch.ones_like(s).tril() == 0, _HIDDEN).softmax(0),
             "the columns sum to one. Each query shares out its own weight: softmax along the keys, dim=-1.",
@@ -193,6 +208,11 @@ def fix_rope(x, angles):
             "neighbours, put back as neighbours",
             lambda x, angles: _turned(x[:, 0::2], x[:, 1::2], angles).unflatten(-1, (2, -1)).mT.flatten(1),
             "that is the convention of the RoPE paper, correct in itself. This model's weights expect halves.",
+        ),
+        Mistake(
+            "halves turned, put back as neighbours",
+            lambda x, angles: _turned(*x.chunk(2, dim=-1), angles).unflatten(-1, (2, -1)).mT.flatten(1),
+            "the pairs are right, the order of the result is not: cat puts the halves back, stack interleaves them.",
         ),
         Mistake(
             "turned backwards",

@@ -1,0 +1,75 @@
+"""Measure what a pass through a model costs: operations, memory, calls of linear layers, processor time.
+
+Notebook 06 teaches what the numbers say about LoRA.
+A product of shapes (a, b) and (b, c) counts as 2abc operations.
+"""
+
+from collections.abc import Callable
+from statistics import median
+from time import process_time
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def flops(forward: Callable[[], Tensor]) -> tuple[int, int]:
+    """Return the operations of `forward`, which computes a scalar loss, and of the backward pass from that loss.
+
+    Source: `torch.utils.flop_counter`, which counts matrix products, attention and convolutions, and nothing else.
+    """
+    with FlopCounterMode(display=False) as ahead:
+        loss = forward()
+    with FlopCounterMode(display=False) as back:
+        loss.backward()
+    return ahead.get_total_flops(), back.get_total_flops()
+
+
+def kept_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
+    """Return the bytes that `forward` keeps for a backward pass: its activations, without the model's own weights.
+
+    Source: `torch.autograd.graph.saved_tensors_hooks`. Tensors that share memory count once.
+    """
+    kept = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        kept[memory.data_ptr()] = memory.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = forward()  # holds what was kept, so that no address is used twice
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    del loss
+    return sum(kept[address] for address in kept.keys() - weights)
+
+
+def linear_calls(forward: Callable[[], object]) -> int:
+    """Return how many `nn.Linear` layers are called while `forward` runs."""
+    calls = []
+
+    def note(module: nn.Module, *_) -> None:
+        calls.append(isinstance(module, nn.Linear))
+
+    handle = nn.modules.module.register_module_forward_hook(note)
+    try:
+        forward()
+    finally:
+        handle.remove()
+    return sum(calls)
+
+
+def cpu_seconds(work: Callable[[], object], times: int = 5) -> float:
+    """Return the median processor time of `work` in seconds, over all threads; other programs do not count.
+
+    Raises:
+        ValueError: times is less than 1.
+    """
+    if times < 1:
+        raise ValueError(f"times was {times}, expected at least 1")
+    measured = []
+    for _ in range(times):
+        begin = process_time()
+        work()
+        measured.append(process_time() - begin)
+    return median(measured)
