@@ -170,14 +170,17 @@ class Llama(nn.Module):
 
         `attention_mask` is (batch, past + tokens), 0 for padding, where past counts the tokens in the cache.
         """
-        past = cache[0]["k"].shape[2] if cache and cache[0] else 0
+        caches = [None] * len(self.model.layers) if cache is None else cache
+        if len(caches) != len(self.model.layers):
+            raise ValueError(f"cache has {len(caches)} entries, expected one a layer: start with new_cache()")
+        past = caches[0]["k"].shape[2] if caches[0] else 0
         check_ids(input_ids, attention_mask, past)
         tokens, device = input_ids.shape[1], input_ids.device
         positions = torch.arange(past, past + tokens, device=device)
         cos, sin = rotary_cos_sin(positions, head_dim(self.config), self.config.rope_parameters["rope_theta"])
         mask = causal_mask(tokens, past, attention_mask).to(device)
         x = self.model.embed_tokens(input_ids)
-        for layer, layer_cache in zip(self.model.layers, cache or [None] * len(self.model.layers), strict=True):
+        for layer, layer_cache in zip(self.model.layers, caches, strict=True):
             x = layer(x, cos, sin, mask, layer_cache)
         return self.lm_head(self.model.norm(x))
 
@@ -194,6 +197,7 @@ def generate(
 
     Prompts of different length are padded on the left. A row that has given `eos_token_id` is filled up with it.
     """
+    check_ids(input_ids, attention_mask, past=0)
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     if not mask[:, -1].all():
         raise ValueError("a row ends in padding, and the next token would follow the padding: pad on the left")

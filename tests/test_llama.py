@@ -107,8 +107,14 @@ def test_padding_on_the_left_changes_nothing(pair):
     logits = ours(ids, mask)
     real = mask.bool()
     close(logits[real], theirs(ids, attention_mask=mask).logits[real])
+    shifted = (mask.cumsum(dim=1) - 1).clamp(min=0)  # as `generate` of transformers counts: from the first real token
+    close(logits[real], theirs(ids, attention_mask=mask, position_ids=shifted).logits[real])
     for row, padding in ((1, 4), (2, 8)):
         close(logits[row, padding:], ours(ids[row : row + 1, padding:])[0])
+    cache = ours.new_cache()
+    ends = (3, 4, 8, 9)  # row 2 is all padding until the last piece
+    pieces = [ours(ids[:, a:b], mask[:, :b], cache) for a, b in zip((0, *ends), ends, strict=False)]
+    close(torch.cat(pieces, dim=1)[real], logits[real])
 
 
 def test_the_greedy_text_is_that_of_transformers(pair):
@@ -290,6 +296,13 @@ def test_ids_and_masks_of_a_wrong_shape_are_refused():
     ours(some_ids(1, 4), cache=cache)
     with pytest.raises(ValueError, match=r"attention_mask has shape \(1, 1\), expected \(1, 5\)"):
         ours(some_ids(1, 1), torch.ones(1, 1), cache)
+    with pytest.raises(ValueError, match=r"input_ids has shape \(4,\), expected \(batch, tokens\)"):
+        generate(ours, torch.arange(4))
+
+
+def test_a_cache_that_would_remember_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"cache has 0 entries, expected one a layer: start with new_cache\(\)"):
+        ours_of(random_model())(some_ids(1, 4), cache=[])
 
 
 def test_padding_on_the_right_is_refused():

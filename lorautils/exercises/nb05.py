@@ -12,23 +12,26 @@ NOTEBOOK = "05_mlp_gate_up_down"
 
 swiglu_width = Exercise(
     name="swiglu_width",
-    question="Which width gives SwiGLU as many weights as two matrices of width 4 h have, for h = 4096?",
+    question="Which width gives SwiGLU as many weights as two matrices of width 4 h have, for h = 960?",
     difficulty=1,
     minutes=3,
     hints=(
         "Two matrices of width 4 h hold 2 * h * 4 h numbers; three of width w hold 3 * h * w.",
-        "Set them equal and solve for w: w = 8 h / 3. A decimal is fine.",
+        "Set them equal and solve for w: w = 8 h / 3.",
     ),
-    source="answer = 8 * 4096 / 3  # 3 h w = 8 h^2",
-    takeaway="Llama 2 with 7 billion parameters rounds 10,922.7 up to a multiple of 256, and that is its 11,008.",
+    source="answer = 8 * 960 / 3  # 3 h w = 8 h^2",
+    takeaway="SmolLM2-360M, the next larger sister of our model, has h = 960 and a width of 2,560.",
     mistakes=(
         Mistake(
-            "the width of two matrices", 4 * 4096, "that is 4 h. With three matrices it would be half as large again."
+            "the width of two matrices", 4 * 960, "that is 4 h. With three matrices it would be half as large again."
         ),
-        Mistake("a third of the width", 4 * 4096 / 3, "three matrices do not come instead of one, but instead of two."),
-        Mistake("half the width", 2 * 4096, "that would pay for four matrices. Solve 3 h w = 2 h (4 h)."),
+        Mistake("the width of our model", 1536, "that belongs to h = 576. Do the same with h = 960."),
+        Mistake("the factor alone", 8 / 3, "that is the right multiple of h. Multiply it by 960."),
+        Mistake("three times the size", 3 * 960, "the number of matrices is not the factor. Solve 3 h w = 2 h (4 h)."),
+        Mistake("a third of the width", 4 * 960 / 3, "three matrices do not come instead of one, but instead of two."),
+        Mistake("half the width", 2 * 960, "that would pay for four matrices. Solve 3 h w = 2 h (4 h)."),
         Mistake(
-            "more instead of less", 6 * 4096, "three matrices for two makes each of them smaller: 2/3, not 3/2, of 4 h."
+            "more instead of less", 6 * 960, "three matrices for two makes each of them smaller: 2/3, not 3/2, of 4 h."
         ),
     ),
 )
@@ -51,6 +54,9 @@ layer_parameters = Exercise(
             "the seven matrices are right. The layer has two RMSNorms with 576 weights each.",
         ),
         Mistake("one norm", 3539520, "one norm stands before the attention and another one before the MLP."),
+        Mistake("attention alone", 884736, "those are q, k, v and o. A layer has an MLP and two norms as well."),
+        Mistake("MLP alone", 2654208, "those are gate, up and down. A layer has attention and two norms as well."),
+        Mistake("all thirty layers", 106202880, "that is right for all thirty. The question asks for one."),
         Mistake("k and v as large as q", 3982464, "k and v have 3 heads, not 9: their weights are (192, 576)."),
         Mistake("two matrices in the MLP", 2655360, "the MLP has three: gate, up and down."),
         Mistake("norms with a bias", 3541248, "an RMSNorm has one weight a feature and no bias."),
@@ -111,13 +117,30 @@ def swiglu(x, gate, up, down):
             _mixed(lambda g, u: torch.cat([F.silu(g), u], dim=-1)),
             "side by side they are twice as wide as down expects. Multiply them number by number.",
         ),
+        Mistake("GELU instead of SiLU", _mixed(lambda g, u: F.gelu(g) * u), "that is GEGLU. This model uses F.silu."),
+        Mistake("up forgotten", _mixed(lambda g, u: F.silu(g)), "multiply SiLU(gate x) by up x before down."),
+        Mistake(
+            "down forgotten",
+            lambda x, gate, up, down: F.silu(F.linear(x, gate)) * F.linear(x, up),
+            "that is what goes into down. The output has as many numbers as x.",
+        ),
+        Mistake(
+            "SiLU on the output",
+            lambda x, gate, up, down: F.silu(F.linear(F.linear(x, gate) * F.linear(x, up), down)),
+            "SiLU acts on gate x, before the product, and not on what down gives.",
+        ),
+        Mistake(
+            "tokens as columns",
+            lambda x, gate, up, down: down @ (F.silu(gate @ x.T) * (up @ x.T)),
+            "the numbers are right, but each token has become a column. In x a token is a row: x @ W.T.",
+        ),
         Mistake(
             "weights not transposed",
             lambda x, gate, up, down: (F.silu(x @ gate) * (x @ up)) @ down,
             "PyTorch stores weights as (out, in): x @ W.T, or F.linear(x, W).",
         ),
     ),
-    cases=((_X, _GATE, _UP, _DOWN), (_X[:1] * 3, _GATE * 0.5, _UP - 1, _DOWN)),
+    cases=((_X, _GATE, _UP, _DOWN), (_X[:1] * 3, _GATE * 0.5, _UP - 1, _DOWN), (_X / 4, _GATE, _UP, _DOWN)),
 )
 
 rms_norm = Exercise(
@@ -142,6 +165,11 @@ def rms_norm(x, weight, eps):
             "that is LayerNorm. RMSNorm leaves the mean where it is and divides by the root of the mean square.",
         ),
         Mistake(
+            "mean and standard deviation",
+            lambda x, weight, eps: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + eps) * weight,
+            "that is close to LayerNorm. RMSNorm subtracts nothing and divides by the root of the mean square.",
+        ),
+        Mistake(
             "variance instead of mean square",
             lambda x, weight, eps: x / torch.sqrt(x.var(-1, keepdim=True, correction=0) + eps) * weight,
             "the variance has the mean subtracted. Take the mean of x squared.",
@@ -160,6 +188,31 @@ def rms_norm(x, weight, eps):
             "sum instead of mean",
             lambda x, weight, eps: x / torch.sqrt(x.pow(2).sum(-1, keepdim=True) + eps) * weight,
             "that divides by the length. The root of the *mean* square is smaller by sqrt(hidden).",
+        ),
+        Mistake(
+            "length instead of root mean square",
+            lambda x, weight, eps: x / x.norm(dim=-1, keepdim=True) * weight,
+            "the length is the root of the *sum* of squares. Take the mean, and put eps under the root.",
+        ),
+        Mistake(
+            "square of the mean",
+            lambda x, weight, eps: x / torch.sqrt(x.mean(-1, keepdim=True).pow(2) + eps) * weight,
+            "square first, then take the mean: x.pow(2).mean(...).",
+        ),
+        Mistake(
+            "mean of sizes",
+            lambda x, weight, eps: x / (x.abs().mean(-1, keepdim=True) + eps) * weight,
+            "the root of the mean *square* is not the mean of the absolute values.",
+        ),
+        Mistake(
+            "keepdim forgotten",
+            lambda x, weight, eps: x / torch.sqrt(x.pow(2).mean(-1) + eps) * weight,
+            "each token needs its own divisor, as a column: mean(dim=-1, keepdim=True).",
+        ),
+        Mistake(
+            "mean over the tokens",
+            lambda x, weight, eps: x / torch.sqrt(x.pow(2).mean(0) + eps) * weight,
+            "take the mean over the features of each token: mean(dim=-1, keepdim=True).",
         ),
         Mistake(
             "weight forgotten",
@@ -245,6 +298,36 @@ decoder_layer = Exercise(
             "stream normalised",
             lambda x, norm1, attention, norm2, mlp: (z := norm2((y := norm1(x)) + attention(y))) + mlp(z),
             "attention reads the normalised copy, but its result is added to x itself.",
+        ),
+        Mistake(
+            "second sum to the old stream",
+            lambda x, norm1, attention, norm2, mlp: x + mlp(norm2(x + attention(norm1(x)))),
+            "the MLP reads the right stream, but its result is added to the old x: what attention added is lost.",
+        ),
+        Mistake(
+            "one residual around both",
+            lambda x, norm1, attention, norm2, mlp: x + mlp(norm2(attention(norm1(x)))),
+            "attention's result is added to the stream first, and the MLP reads the sum.",
+        ),
+        Mistake(
+            "norm of the result",
+            lambda x, norm1, attention, norm2, mlp: (y := x + norm1(attention(x))) + norm2(mlp(y)),
+            "the norm acts on the copy that attention and MLP read, not on what they give.",
+        ),
+        Mistake(
+            "first norm twice",
+            lambda x, norm1, attention, norm2, mlp: (y := x + attention(norm1(x))) + mlp(norm1(y)),
+            "the MLP has a norm of its own, norm2.",
+        ),
+        Mistake(
+            "no norm",
+            lambda x, norm1, attention, norm2, mlp: (y := x + attention(x)) + mlp(y),
+            "attention reads norm1(x), and the MLP norm2 of the new stream.",
+        ),
+        Mistake(
+            "first norm forgotten",
+            lambda x, norm1, attention, norm2, mlp: (y := x + attention(x)) + mlp(norm2(y)),
+            "attention reads a normalised copy: attention(norm1(x)).",
         ),
         Mistake(
             "second norm forgotten",
