@@ -1,12 +1,12 @@
-"""Measure what a pass through a model costs: operations, memory, calls of linear layers, processor time.
+"""Measure what a pass through a model costs: operations, memory, calls of linear layers, time.
 
 Notebook 06 teaches what the numbers say about LoRA.
 A product of shapes (a, b) and (b, c) counts as 2abc operations.
 """
 
-from collections.abc import Callable
-from statistics import median
-from time import process_time
+import math
+from collections.abc import Callable, Mapping
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -59,17 +59,20 @@ def linear_calls(forward: Callable[[], object]) -> int:
     return sum(calls)
 
 
-def cpu_seconds(work: Callable[[], object], times: int = 5) -> float:
-    """Return the median processor time of `work` in seconds, over all threads; other programs do not count.
+def fastest(works: Mapping[str, Callable[[], object]], times: int = 5) -> dict[str, float]:
+    """Return the shortest time of each piece of work in seconds, after `times` rounds in which they take turns.
+
+    Other programs can only make a run longer; turns and the minimum keep most of that out of a comparison.
 
     Raises:
         ValueError: times is less than 1.
     """
     if times < 1:
         raise ValueError(f"times was {times}, expected at least 1")
-    measured = []
+    shortest = dict.fromkeys(works, math.inf)
     for _ in range(times):
-        begin = process_time()
-        work()
-        measured.append(process_time() - begin)
-    return median(measured)
+        for name, work in works.items():
+            begin = perf_counter()
+            work()
+            shortest[name] = min(shortest[name], perf_counter() - begin)
+    return shortest

@@ -1,7 +1,5 @@
 """Operations, kept memory and calls against what can be counted by hand."""
 
-import time
-
 import pytest
 import torch
 from torch import nn
@@ -42,12 +40,16 @@ def test_linear_calls_count_each_call_and_leave_no_hook(layer):
     assert not nn.modules.module._global_forward_hooks
 
 
-def test_cpu_seconds_do_not_count_waiting():
-    assert measure.cpu_seconds(lambda: time.sleep(0.2), times=1) < 0.1
-    assert measure.cpu_seconds(lambda: sum(range(1_000_000)), times=3) > 0
+def test_fastest_takes_turns_and_keeps_the_shortest(monkeypatch):
+    clock = iter([0.0, 5.0, 5.0, 7.0, 7.0, 10.0, 10.0, 14.0])  # first: 5 and 3 seconds, second: 2 and 4
+    monkeypatch.setattr(measure, "perf_counter", lambda: next(clock))
+    ran = []
+    works = {"first": lambda: ran.append(1), "second": lambda: ran.append(2)}
+    assert measure.fastest(works, times=2) == {"first": 3.0, "second": 2.0}
+    assert ran == [1, 2, 1, 2]
 
 
 @pytest.mark.parametrize("times", [0, -1])
-def test_cpu_seconds_refuse_to_measure_nothing(times):
+def test_fastest_refuses_to_measure_nothing(times):
     with pytest.raises(ValueError, match=f"times was {times}"):
-        measure.cpu_seconds(lambda: None, times=times)
+        measure.fastest({}, times=times)

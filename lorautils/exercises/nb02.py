@@ -34,6 +34,7 @@ singular_values = Exercise(
             "those are the sizes of the eigenvalues. A matrix that turns stretches more than they tell.",
         ),
         Mistake("order and sign", (-2, 5), "lengths are not negative, and the largest comes first."),
+        Mistake("diagonal", (0, 0), "that is this matrix's own diagonal. Singular values stand on that of Sigma."),
     ),
 )
 
@@ -135,6 +136,16 @@ def strongest_brick(matrix):
             lambda matrix: _parts(matrix)[0][:, 0] * _parts(matrix)[1][0] * _parts(matrix)[2][0],
             "* multiplies entry by entry. A brick is a column times a row: torch.outer.",
         ),
+        Mistake(
+            "row times column",
+            lambda matrix: _parts(matrix)[1][0] * torch.outer(_parts(matrix)[2][0], _parts(matrix)[0][:, 0]),
+            "that is the brick transposed: u gives the column, v the row.",
+        ),
+        Mistake(
+            "all bricks",
+            lambda matrix: matrix,
+            "that adds all the bricks up again. Only the first is asked for.",
+        ),
     ),
     cases=((_SWAPPED,), (_WIDE,)),
 )
@@ -172,6 +183,11 @@ def keep_the_change(W, tuned, r):
             "wrong way round",
             lambda W, tuned, r: W + linalg.best_rank_k(W - tuned, r),
             "the change leads from W to the tuned weight: tuned - W.",
+        ),
+        Mistake(
+            "weight cut, too",
+            lambda W, tuned, r: linalg.best_rank_k(W, r) + linalg.best_rank_k(tuned - W, r),
+            "the change is cut as it should be, but W, too. An adapter leaves W whole.",
         ),
         Mistake(
             "both cut",
