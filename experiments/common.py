@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lorautils import cron
-from lorautils.training import cron_prompt, evaluate
+from lorautils.training import History, cron_prompt, english_text, evaluate, text_loss
 
 
 def device() -> str:
@@ -39,6 +39,19 @@ def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, di
         answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=batch_size)
         counts[name] = cron.score(answers, examples)._asdict()
     return counts
+
+
+def outcome(model, tokenizer, history: History) -> dict:
+    """Return what is recorded of every training: the scores, forgetting, the last losses, tokens and seconds."""
+    english, tokens = text_loss(model, tokenizer, english_text())
+    return {
+        "scores": scores(model, tokenizer, batch_size=256),
+        "english_loss": round(english, 4),
+        "english_tokens": tokens,
+        "last_losses": [round(loss, 4) for loss in history.loss[-10:]],
+        "trained_tokens": history.trained_tokens,
+        "seconds": round(history.seconds, 1),
+    }
 
 
 def append(path: Path, record: dict) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from common import append, device, machine, scores
+from common import append, device, machine, outcome
 from notebook_run import train_examples
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
@@ -18,12 +18,11 @@ from torch import nn
 from lorautils import cron, linalg, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.results import RESULTS
-from lorautils.training import PROJECTIONS, cron_pairs, cron_prompt, english_text, evaluate, text_loss, train
+from lorautils.training import PROJECTIONS, cron_pairs, cron_prompt, evaluate, lora_config, train
 
 RANKS = [1, 2, 4, 8, 16, 32, 64, 128]
 KEPT = 8  # the rank of the factors that the repository holds
 LEARNING_RATE = 2e-4
-ALPHA = 32
 LAYER = 10  # whose spectra are recorded whole
 
 
@@ -37,19 +36,6 @@ def score_a(model, tokenizer) -> dict[str, int]:
     cases = cron.test_a(200)
     answers = evaluate(model, tokenizer, [cron_prompt(case.text) for case in cases], batch_size=200)
     return cron.score(answers, cases)._asdict()
-
-
-def outcome(model, tokenizer, history) -> dict:
-    """Return what is recorded of every training: all tests, forgetting, the last losses."""
-    english, tokens = text_loss(model, tokenizer, english_text())
-    return {
-        "scores": scores(model, tokenizer, batch_size=256),
-        "english_loss": english,
-        "english_tokens": tokens,
-        "last_losses": history.loss[-10:],
-        "trained_tokens": history.trained_tokens,
-        "seconds": round(history.seconds),
-    }
 
 
 def keep_factors(factors: dict[str, tuple[torch.Tensor, torch.Tensor]], folder: str) -> None:
@@ -84,11 +70,11 @@ def truncated(model, tokenizer, base: dict[str, torch.Tensor], folder: str | Non
     factors, energy, spectra, counts = {}, [], {}, {}
     for name, module in projections(model).items():
         update = module.weight - base[name]
-        u, s, vh = linalg.svd(update)
-        factors[name] = (u * s.sqrt(), s.sqrt()[:, None] * vh)
+        factors[name] = linalg.low_rank_factors(update, max(RANKS))
         energy.append(linalg.energy(update)[[k - 1 for k in RANKS]].cpu())
         if f"layers.{LAYER}." in name:
-            spectra[name.removeprefix("model.")] = [float(f"{x:.4g}") for x in s.tolist()]
+            strengths = torch.linalg.svdvals(update).tolist()
+            spectra[name.removeprefix("model.")] = [float(f"{strength:.4g}") for strength in strengths]
     for k in RANKS:
         for name, module in projections(model).items():
             b, a = factors[name]
@@ -101,18 +87,16 @@ def truncated(model, tokenizer, base: dict[str, torch.Tensor], folder: str | Non
 
 
 def lora(seed: int, r: int, learning_rate: float, folder: str | None) -> dict:
-    """Train LoRA of rank r with alpha = 32 on the same examples."""
+    """Train the course's LoRA with rank r, and alpha as it is, on the same examples."""
     setup(seed)
-    tokenizer = load_tokenizer()
-    config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM, target_modules=PROJECTIONS, r=r, lora_alpha=ALPHA, lora_dropout=0.1
-    )
-    model = get_peft_model(load_base_model(), config)
+    config = lora_config()
+    config.r = r
+    tokenizer, model = load_tokenizer(), get_peft_model(load_base_model(), config)
     pairs = cron_pairs(train_examples(seed))
     history = train(model, tokenizer, pairs, learning_rate=learning_rate, seed=seed, progress=False)
     if folder:
         model.save_pretrained(folder)
-    return {"r": r, "alpha": ALPHA, "learning_rate": learning_rate, **outcome(model, tokenizer, history)}
+    return {"r": r, "alpha": config.lora_alpha, "learning_rate": learning_rate, **outcome(model, tokenizer, history)}
 
 
 def updates(folder: str) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ LoRA, "full fine-tuning", untouched, few-shot, nearest; the second is the seed.
 
 import sys
 
-from common import append, device, machine, scores, tests
+from common import append, device, machine, outcome, scores, tests
 from peft import get_peft_model
 
 from lorautils import cron, setup
@@ -40,16 +40,7 @@ def trained(kind: str, seed: int, learning_rate: float | None = None) -> dict:
         model = get_peft_model(model, lora_config())
     rate = learning_rate or (LORA_LEARNING_RATE if kind == "LoRA" else FULL_LEARNING_RATE)
     history = train(model, tokenizer, cron_pairs(train_examples(seed)), learning_rate=rate, seed=seed)
-    english, tokens = text_loss(model, tokenizer, english_text())
-    return {
-        "learning_rate": rate,
-        "scores": scores(model, tokenizer),
-        "english_loss": english,
-        "english_tokens": tokens,
-        "last_losses": history.loss[-10:],
-        "trained_tokens": history.trained_tokens,
-        "seconds": round(history.seconds),
-    }
+    return {"learning_rate": rate, **outcome(model, tokenizer, history)}
 
 
 def untrained(kind: str, seed: int) -> dict:

@@ -8,12 +8,11 @@ Every run trains on the task of notebook 08 and records the machine, the version
 import hashlib
 import json
 import sys
-import time
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 import torch
-from common import append, device, machine, scores
+from common import append, machine, outcome
 from peft import (
     IA3Config,
     LoraConfig,
@@ -28,7 +27,7 @@ from torch import nn
 from lorautils import cron, release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.results import RESULTS
-from lorautils.training import PROJECTIONS, cron_pairs, english_text, text_loss, train
+from lorautils.training import PROJECTIONS, cron_pairs, train
 
 RECORD = RESULTS / "sweeps.jsonl"
 ATTENTION, MLP = PROJECTIONS[:4], PROJECTIONS[4:]
@@ -150,13 +149,14 @@ def sweeps() -> dict[str, list[Run]]:
 
 
 def spectrum(model: nn.Module) -> dict[str, float] | None:
-    """Return mean stable rank and norm of dW = scaling B A over the modules with LoRA factors; None without any."""
+    """Return mean stable rank and norm of dW = scaling B A over the modules where it is not zero; None without any."""
     values = []
     for module in model.modules():
         if hasattr(module, "lora_A") and "default" in module.lora_A:
             b, a = module.lora_B["default"].weight.detach(), module.lora_A["default"].weight.detach()
-            core = torch.linalg.qr(b).R @ torch.linalg.qr(a.T).R.T  # (r, r), with the singular values of B A
-            values.append(module.scaling["default"] * torch.linalg.svdvals(core))
+            if b.any():  # after a first step at warm-up's rate of zero nothing has moved
+                core = torch.linalg.qr(b).R @ torch.linalg.qr(a.T).R.T  # (r, r), with the singular values of B A
+                values.append(module.scaling["default"] * torch.linalg.svdvals(core))
     if not values:
         return None
     energy = [s.square().sum().item() for s in values]
@@ -171,7 +171,6 @@ def execute(run: Run) -> dict:
         torch.cuda.reset_peak_memory_stats()
     tokenizer, model = load_tokenizer(), wrapped(run)
     pairs = cron_pairs(cron.train_examples(run.examples, seed=run.seed))
-    start = time.perf_counter()
     history = train(
         model,
         tokenizer,
@@ -182,18 +181,10 @@ def execute(run: Run) -> dict:
         seed=run.seed,
         progress=False,
     )
-    seconds = time.perf_counter() - start
-    model.to(device())
-    english, tokens = text_loss(model, tokenizer, english_text())
     return {
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "trained_tokens": history.trained_tokens,
-        "seconds": round(seconds, 1),
         "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-        "last_losses": [round(loss, 4) for loss in history.loss[-10:]],
-        "scores": scores(model, tokenizer, batch_size=256),
-        "english_loss": round(english, 4),
-        "english_tokens": tokens,
+        **outcome(model, tokenizer, history),
         "update": spectrum(model),
         "data": data_hash(pairs),
     }
