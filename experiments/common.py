@@ -8,7 +8,17 @@ from pathlib import Path
 import torch
 
 from lorautils import cron
-from lorautils.training import History, cron_prompt, english_text, evaluate, text_loss
+from lorautils.training import (
+    History,
+    answer_loss,
+    collate,
+    cron_pairs,
+    cron_prompt,
+    encode,
+    english_text,
+    evaluate,
+    text_loss,
+)
 
 
 def device() -> str:
@@ -41,11 +51,24 @@ def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, di
     return counts
 
 
+@torch.inference_mode()
+def held_out_losses(model, tokenizer, n: int = 200) -> dict[str, float]:
+    """Return the mean cross-entropy (nats per answer token) of the right answers to Test-A and Test-C."""
+    model.eval()
+    losses = {}
+    for name in "AC":
+        batch = collate(encode(tokenizer, cron_pairs(tests(n)[name])), tokenizer.pad_token_id)
+        batch = {field: tensor.to(device()) for field, tensor in batch.items()}
+        losses[name] = round(answer_loss(model, batch).item() / (batch["labels"] >= 0).sum().item(), 4)
+    return losses
+
+
 def outcome(model, tokenizer, history: History) -> dict:
-    """Return what is recorded of every training: the scores, forgetting, the last losses, tokens and seconds."""
+    """Return what is recorded of every training: scores, held-out losses, forgetting, last losses, tokens, seconds."""
     english, tokens = text_loss(model, tokenizer, english_text())
     return {
         "scores": scores(model, tokenizer, batch_size=256),
+        "held_out_losses": held_out_losses(model, tokenizer),
         "english_loss": round(english, 4),
         "english_tokens": tokens,
         "last_losses": [round(loss, 4) for loss in history.loss[-10:]],

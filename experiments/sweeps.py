@@ -12,22 +12,31 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 import torch
-from common import append, machine, outcome
+from common import append, device, machine, outcome
 from peft import (
+    AdaptionPromptConfig,
     IA3Config,
+    LNTuningConfig,
+    LoHaConfig,
+    LoKrConfig,
     LoraConfig,
+    MissConfig,
+    OFTConfig,
     PrefixTuningConfig,
     PromptTuningConfig,
+    ShiraConfig,
     TaskType,
     VeraConfig,
     get_peft_model,
+    initialize_lora_eva_weights,
 )
+from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 
 from lorautils import cron, release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.results import RESULTS
-from lorautils.training import PROJECTIONS, cron_pairs, train
+from lorautils.training import PROJECTIONS, collate, cron_pairs, encode, train
 
 RECORD = RESULTS / "sweeps.jsonl"
 ATTENTION, MLP = PROJECTIONS[:4], PROJECTIONS[4:]
@@ -62,15 +71,29 @@ def lora_config(run: Run, **changes) -> LoraConfig:
     )
 
 
+def everywhere(config: type, **options):
+    """Return a method of PEFT on the run's targets."""
+    return lambda run: config(task_type=TaskType.CAUSAL_LM, target_modules=list(run.targets), **options)
+
+
 METHODS = {
     "LoRA": lora_config,
+    "LoRA+": lora_config,
     "rsLoRA": lambda run: lora_config(run, use_rslora=True),
     "DoRA": lambda run: lora_config(run, use_dora=True),
     "PiSSA": lambda run: lora_config(run, init_lora_weights="pissa"),
     "OLoRA": lambda run: lora_config(run, init_lora_weights="olora"),
     "gaussian": lambda run: lora_config(run, init_lora_weights="gaussian"),
     "orthogonal": lambda run: lora_config(run, init_lora_weights="orthogonal"),
-    "VeRA": lambda run: VeraConfig(task_type=TaskType.CAUSAL_LM, target_modules=list(run.targets), r=256),
+    "EVA": lambda run: lora_config(run, init_lora_weights="eva"),
+    "VeRA": everywhere(VeraConfig, r=256),
+    "LoHa": everywhere(LoHaConfig, r=8, alpha=32),
+    "LoKr": everywhere(LoKrConfig, r=8, alpha=32),
+    "OFT": everywhere(OFTConfig),
+    "SHiRA": everywhere(ShiraConfig, r=8),
+    "MiSS": everywhere(MissConfig, r=8),
+    "LN tuning": lambda run: LNTuningConfig(task_type=TaskType.CAUSAL_LM),
+    "LLaMA-Adapter": lambda run: AdaptionPromptConfig(task_type=TaskType.CAUSAL_LM, adapter_len=10, adapter_layers=30),
     "IA3": lambda run: IA3Config(
         task_type=TaskType.CAUSAL_LM,
         target_modules=["k_proj", "v_proj", "down_proj"],
@@ -100,8 +123,19 @@ METHOD_RATES = {
     "prefix tuning": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2],
     "prompt tuning": [4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 1.3e-1, 2.6e-1, 5e-1],
 }
-
-
+INIT_RATES = {name: [5e-4, 1e-3, 2e-3, 4e-3] for name in ["gaussian", "orthogonal", "EVA"]} | {
+    "OLoRA": [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3],
+    "LoRA+": [1.2e-4, 2.5e-4, 5e-4, 1e-3, 2e-3],
+}
+MORE_METHOD_RATES = {
+    "OFT": [2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3],
+    "LoHa": [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
+    "LoKr": [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
+    "SHiRA": [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
+    "MiSS": [1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3],
+    "LN tuning": [1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2],
+    "LLaMA-Adapter": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2],
+}
 SEEDS = range(5)
 
 
@@ -128,7 +162,15 @@ def sweeps() -> dict[str, list[Run]]:
     rank = [Run("rank", 0, rate, r=r) for r, rate in product([1, 4, 8, 32, 128, 256], RATES)]
     targets = [Run("targets", 0, rate, targets=names, r=r) for (names, r), rate in product(BUDGET.items(), RATES[1:])]
     full = [Run("full", 0, rate, method="full fine-tuning") for rate in FULL_RATES]
-    methods = [Run("methods", 0, rate, method=name) for name, rates in METHOD_RATES.items() for rate in rates]
+    methods, inits, more = (
+        [Run(sweep, 0, rate, method=name) for name, rates in tuned.items() for rate in rates]
+        for sweep, tuned in [("methods", METHOD_RATES), ("inits", INIT_RATES), ("more methods", MORE_METHOD_RATES)]
+    )
+    alpha = [
+        Run("alpha", 0, rate, r=r, alpha=2 * r) for r, rate in product([1, 8, 32, 128], [*RATES[1:], 1.6e-2, 3.2e-2])
+    ]
+    alpha += [Run("alpha", 0, rate, r=r, method="rsLoRA") for r, rate in product([1, 32, 128], RATES[:5])]
+    batch = [Run("batch", 0, rate, batch_size=size) for size, rate in product([2, 4, 16, 32], RATES[1:])]
     return {
         "rank": rank,
         "targets": targets,
@@ -145,6 +187,14 @@ def sweeps() -> dict[str, list[Run]]:
             Run("dropout", s, 2e-3, dropout=p, examples=n, epochs=1200 / n)
             for n, p, s in product([50, 400], [0.0, 0.05, 0.1, 0.3], SEEDS)
         ],
+        "alpha": alpha,
+        "batch": batch,
+        "inits": inits,
+        "more methods": more,
+        "alpha seeds": around_the_best(alpha),
+        "batch seeds": around_the_best(batch),
+        "inits seeds": around_the_best(inits),
+        "more methods seeds": around_the_best(more),
     }
 
 
@@ -164,6 +214,19 @@ def spectrum(model: nn.Module) -> dict[str, float] | None:
     return {"stable_rank": sum(stable) / len(stable), "norm": sum(total**0.5 for total in energy) / len(energy)}
 
 
+def eva(model: nn.Module, tokenizer, pairs: list) -> None:
+    """Set each A to the main directions of what its layer reads, the training data given."""
+    features = encode(tokenizer, pairs)
+    batches = [collate(features[start : start + 8], tokenizer.pad_token_id) for start in range(0, len(features), 8)]
+    batches = [{name: batch[name].to(device()) for name in ("input_ids", "attention_mask")} for batch in batches]
+    initialize_lora_eva_weights(model, batches, show_progress_bar=False)
+
+
+def loraplus(model: nn.Module, run: Run) -> torch.optim.Optimizer:
+    """Return AdamW whose learning rate for B is 16 times that for A, as the authors of LoRA+ advise."""
+    return create_loraplus_optimizer(model, torch.optim.AdamW, lr=run.learning_rate, loraplus_lr_ratio=16)
+
+
 def execute(run: Run) -> dict:
     """Train and measure one run."""
     setup(run.seed)
@@ -171,6 +234,8 @@ def execute(run: Run) -> dict:
         torch.cuda.reset_peak_memory_stats()
     tokenizer, model = load_tokenizer(), wrapped(run)
     pairs = cron_pairs(cron.train_examples(run.examples, seed=run.seed))
+    if run.method == "EVA":
+        eva(model, tokenizer, pairs)
     history = train(
         model,
         tokenizer,
@@ -178,6 +243,7 @@ def execute(run: Run) -> dict:
         epochs=run.epochs,
         batch_size=run.batch_size,
         learning_rate=run.learning_rate,
+        optimizer=loraplus(model, run) if run.method == "LoRA+" else None,
         seed=run.seed,
         progress=False,
     )

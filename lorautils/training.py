@@ -5,6 +5,7 @@ A training pair is a prompt and a completion; the end-of-text token is appended 
 """
 
 import json
+import os
 import random
 import signal
 import threading
@@ -175,26 +176,28 @@ class LengthSortedSampler(Sampler[int]):
     """Draw batches of similar length in random order; seed and epoch alone decide which.
 
     A row of a batch is padded to the longest one, so equal lengths waste nothing. A little noise on the lengths lets
-    an example meet other neighbours in every epoch.
+    an example meet other neighbours in every epoch. With `fill`, the index `len(lengths)`, a row without loss,
+    completes the last batch, so that processes can share it.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int):
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, fill: bool = False):
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.filling = [len(lengths)] * (-len(lengths) % batch_size) if fill else []
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order is drawn next."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) + len(self.filling)
 
     def __iter__(self) -> Iterator[int]:
         rng = random.Random(f"{self.seed}, {self.epoch}")
-        order = sorted(range(len(self)), key=lambda index: self.lengths[index] + rng.uniform(0, 4))
-        whole = len(self) - len(self) % self.batch_size
+        order = sorted(range(len(self.lengths)), key=lambda index: self.lengths[index] + rng.uniform(0, 4))
+        whole = len(order) - len(order) % self.batch_size
         batches = [order[start : start + self.batch_size] for start in range(0, whole, self.batch_size)]
         rng.shuffle(batches)
-        return chain(*batches, order[whole:])
+        return chain(*batches, order[whole:], self.filling)
 
 
 class AnswerTrainer(Trainer):
@@ -203,18 +206,26 @@ class AnswerTrainer(Trainer):
     loss_is_scaled_for_ga = True
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int]:
-        lengths = [len(feature["input_ids"]) for feature in self.train_dataset]
-        return LengthSortedSampler(lengths, self.args.train_batch_size, self.args.seed)
+        lengths = [len(f["input_ids"]) for f in self.train_dataset if f["labels"][-1] != IGNORED]
+        whole_batch = self.args.train_batch_size * self.args.world_size
+        return LengthSortedSampler(lengths, whole_batch, self.args.seed, fill=self.args.world_size > 1)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Return the mean cross-entropy per answer token of the step's batch."""
+        """Return this process's part of the mean cross-entropy per answer token of the step's batch.
+
+        The parts are averaged over the processes, as their gradients are: each sum is divided by the mean number of
+        answer tokens a process, so that the average is the mean over the whole batch however the tokens fell.
+        """
         answer_tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
-        return answer_loss(model, inputs) / answer_tokens
+        return answer_loss(model, inputs) / self.accelerator.reduce(answer_tokens.float(), reduction="mean")
 
 
 @dataclass
 class History:
-    """What a training run did: one loss (nats per answer token) and one learning rate a step."""
+    """What a training run did: one loss (nats per answer token) and one learning rate a step.
+
+    `wrapper` is the class that the model was trained in: DistributedDataParallel, or FSDP's, if `processes` shared it.
+    """
 
     loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
@@ -223,6 +234,8 @@ class History:
     trained_tokens: int = 0
     seconds: float = 0.0
     interrupted: bool = False
+    processes: int = 1
+    wrapper: str = ""
 
     def as_dict(self) -> dict:
         """Return plain data, ready for JSON."""
@@ -257,8 +270,11 @@ class _Progress(TrainerCallback):
 
     @contextmanager
     def catch_interrupt(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into a request to stop; a second one interrupts at once, as usual."""
-        if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        """Turn the first Ctrl-C into a request to stop; a second one interrupts at once, as usual.
+
+        Not in one of several processes, which would stop after different steps and wait for one another.
+        """
+        if self.history.processes > 1 or threading.current_thread() is not threading.main_thread():
             yield
             return
         previous = signal.getsignal(signal.SIGINT)
@@ -294,6 +310,7 @@ def train(
     epochs: float = 3,
     batch_size: int = 8,
     learning_rate: float = 2e-3,
+    optimizer: torch.optim.Optimizer | None = None,
     seed: int = 0,
     output_dir: str | Path | None = None,
     resume: bool = False,
@@ -303,12 +320,17 @@ def train(
     """Train the parameters of `model` that require a gradient, on the completions of `pairs`.
 
     AdamW without weight decay, gradient clipping at 1.0, a tenth of the steps as warm-up and then a cosine to zero.
+    An `optimizer` of your own, such as LoRA+'s, takes AdamW's place and brings its own learning rates.
     Float32 unless `bf16` asks for bf16 autocast (a gain on GPUs, thirty times slower on most laptop CPUs).
-    Checkpoints are written once an epoch if there is an `output_dir`. Ctrl-C ends the run after the current step:
-    the model keeps what it has learned, and with an `output_dir` the run can be resumed.
+    Checkpoints, which are adapters for PEFT with the optimiser's state beside them, are written once an epoch if there
+    is an `output_dir`. Ctrl-C ends the run after the current step: the model keeps what it has learned, and with an
+    `output_dir` the run can be resumed.
+
+    Under torchrun or `accelerate launch`, the processes share each batch of `batch_size` examples: the same batches and
+    the same losses as in one process, apart from dropout's masks.
 
     Raises:
-        ValueError: nothing to train, no pairs, or `resume` without `output_dir`.
+        ValueError: nothing to train, no pairs, `resume` without `output_dir`, or processes that cannot share a batch.
         OSError: `resume` and no complete checkpoint.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -320,6 +342,7 @@ def train(
         raise ValueError("resume=True needs the output_dir of the run that it resumes, got None")
     checkpoint = str(last_checkpoint(output_dir)) if resume else None
     features = encode(tokenizer, pairs)
+    tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
     arguments = TrainingArguments(
         output_dir=str(output_dir) if output_dir else None,
         save_strategy="epoch" if output_dir else "no",
@@ -335,28 +358,49 @@ def train(
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        use_cpu=not torch.accelerator.is_available(),
     )
-    history = History()
-    callback = _Progress(history, show=progress)
+    history = History(processes=arguments.world_size)
+    if history.processes > 1:
+        features.append({"input_ids": [tokenizer.pad_token_id], "labels": [IGNORED]})  # fills the last batch
+    arguments.per_device_train_batch_size = _share(batch_size, history.processes)
+    callback = _Progress(history, show=progress and arguments.process_index == 0)
     trainer = AnswerTrainer(
         model=model,
         args=arguments,
         train_dataset=features,
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
         callbacks=[callback],
+        optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
     start = time.perf_counter()
     with callback.catch_interrupt():
         trainer.train(resume_from_checkpoint=checkpoint)
     history.seconds = time.perf_counter() - start
+    history.wrapper = type(trainer.model_wrapped).__name__
     del trainer
     release_memory()
-    tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
     history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / history.total_steps)
     if history.interrupted:
         print(_interrupt_message(history, output_dir))
     return history
+
+
+def _share(batch_size: int, processes: int) -> int:
+    """Return how many examples of a batch each of the processes that work together gets."""
+    launched = int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun and accelerate launch
+    if launched != processes:
+        raise ValueError(
+            f"{launched} processes were launched, but this one works with {processes}: they would train apart; "
+            "launch with torchrun, or with accelerate launch and one of the files in configs/"
+        )
+    if batch_size % processes:
+        raise ValueError(
+            f"batch_size {batch_size} cannot be shared by {processes} processes: give a multiple of {processes}"
+        )
+    return batch_size // processes
 
 
 def _interrupt_message(history: History, output_dir: str | Path | None) -> str:
