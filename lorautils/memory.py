@@ -1,0 +1,374 @@
+"""The byte ledger: what a training step holds in memory, predicted from a model's shape, and measured.
+
+Notebook 11 teaches it: weights + adapter + moments + the larger of (activations + a moment's workspace) and gradients.
+The terms were counted in transformers 5.23's Llama, PEFT 0.21's LoRA and the output head of `lorautils.training`.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from transformers import LlamaConfig
+
+NF4_BYTES = 0.5 + 4 / 64  # four bits a number, and a float32 scale for each block of 64 (bitsandbytes' default)
+
+
+class Shape(NamedTuple):
+    """The numbers of a Llama that its memory depends on."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    mlp: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """(in, out) of the seven projections of one layer."""
+        d, m, q, kv = self.hidden, self.mlp, self.heads * self.head_size, self.kv_heads * self.head_size
+        attention = {"q_proj": (d, q), "k_proj": (d, kv), "v_proj": (d, kv), "o_proj": (q, d)}
+        return attention | {"gate_proj": (d, m), "up_proj": (d, m), "down_proj": (m, d)}
+
+    @property
+    def layer_weights(self) -> int:
+        """How many numbers the seven projections of one layer hold."""
+        return sum(rows * columns for rows, columns in self.linears.values())
+
+    @property
+    def embedding(self) -> int:
+        """How many numbers the input embedding holds; the output head holds as many, or is the same tensor (tied)."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model holds; tied embeddings count once."""
+        norms = (2 * self.layers + 1) * self.hidden
+        return self.layers * self.layer_weights + (1 if self.tied else 2) * self.embedding + norms
+
+
+# Sources: config.json of SmolLM2-135M-Instruct and of Llama 3.2 1B; Llama 3's report (arXiv 2407.21783), table 3.
+SHAPES = {
+    "135M": Shape(576, 30, 9, 3, 64, 1536, 49152, tied=True),
+    "1B": Shape(2048, 16, 32, 8, 64, 8192, 128256, tied=True),
+    "8B": Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False),
+    "70B": Shape(8192, 80, 64, 8, 128, 28672, 128256, tied=False),
+}
+PROJECTIONS = tuple(SHAPES["135M"].linears)
+
+
+def shape_of(model: str | Shape | LlamaConfig) -> Shape:
+    """Return the shape of a model: a name in SHAPES, a shape, or a configuration of transformers.
+
+    Raises:
+        ValueError: the name is not in SHAPES.
+    """
+    if isinstance(model, Shape):
+        return model
+    if isinstance(model, str):
+        return SHAPES[_one_of("model", model, SHAPES)]
+    return Shape(
+        model.hidden_size,
+        model.num_hidden_layers,
+        model.num_attention_heads,
+        model.num_key_value_heads,
+        model.head_dim,
+        model.intermediate_size,
+        model.vocab_size,
+        model.tie_word_embeddings,
+    )
+
+
+class Precision(NamedTuple):
+    """Bytes a number: in the base's weights, in the residual stream, in what goes into and comes out of products."""
+
+    weights: int
+    residual: int
+    product: int
+
+
+PRECISIONS = {
+    "float32": Precision(4, 4, 4),
+    "autocast": Precision(4, 4, 2),  # float32 weights under bf16 autocast: train(..., bf16=True)
+    "bfloat16": Precision(2, 2, 2),  # bf16 weights and gradients; the adapter stays in float32 (PEFT), bf16 autocast
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step on one of `devices` devices: everything but the model's shape that decides its memory.
+
+    batch: sequences a device; length: tokens a sequence. r, targets and dropout are LoRA's (method "full" has none).
+    predicted: tokens that the output head sees, None for all. padding: some rows are shorter, so attention has a mask.
+    checkpointing: each layer keeps its input only and is computed again. sharding: "DDP" copies everything to every
+    device; "FSDP" splits weights, gradients and moments, and gathers one layer at a time (`fully_shard` a layer).
+
+    Raises:
+        ValueError: a number is below 1, a dropout outside [0, 1), or a name is unknown.
+    """
+
+    batch: int
+    length: int
+    method: str = "LoRA"
+    r: int = 8
+    targets: tuple[str, ...] = PROJECTIONS
+    dropout: float = 0.1
+    precision: str = "bfloat16"
+    attention: str = "sdpa"
+    checkpointing: bool = False
+    predicted: int | None = None
+    padding: bool = False
+    device: str = "cuda"
+    devices: int = 1
+    sharding: str = "DDP"
+
+    def __post_init__(self):
+        for name in ("batch", "length", "r", "devices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        _one_of("method", self.method, ("LoRA", "QLoRA", "full"))
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("attention", self.attention, ("sdpa", "eager"))
+        _one_of("device", self.device, ("cuda", "cpu"))
+        _one_of("sharding", self.sharding, ("DDP", "FSDP"))
+        for target in self.targets:
+            _one_of("each of targets", target, PROJECTIONS)
+
+
+def _one_of(what: str, given: str, known) -> str:
+    if given not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {given!r}")
+    return given
+
+
+class Ledger(NamedTuple):
+    """Bytes on one device in a training step; print it for a table.
+
+    communication: DDP's flat copy of the gradients, or the layers that FSDP has gathered. loss and layer exist for a
+    moment: what the loss needs beyond its log-probabilities, and what the backward pass of one layer needs, which with
+    checkpointing includes the layer's activations. Gradients appear while activations go: the larger side counts.
+    """
+
+    weights: int
+    adapter: int
+    moments: int
+    communication: int
+    activations: int
+    loss: int
+    layer: int
+    gradients: int
+
+    @property
+    def total(self) -> int:
+        """The predicted peak, in bytes."""
+        fixed = self.weights + self.adapter + self.moments + self.communication
+        after_loss = self.activations - self.loss // 2  # the log-probabilities are gone
+        return fixed + max(self.activations + self.loss, after_loss + self.layer, self.gradients + self.layer)
+
+    def __str__(self) -> str:
+        rows = {**self._asdict(), "peak": self.total}
+        return "\n".join(f"{name:14}{size / 2**30:9.3f} GiB" for name, size in rows.items())
+
+
+def layer_activations(model: str | Shape | LlamaConfig, step: Step) -> dict[str, int]:
+    """Return the bytes that one decoder layer keeps for the backward pass, term by term.
+
+    T is batch * length; a bf16 path keeps `c` = 2 bytes a number, float32 keeps 4.
+    """
+    s, c, lora = shape_of(model), PRECISIONS[step.precision].product, step.method != "full"
+    T, d, q, kv = step.batch * step.length, s.hidden, s.heads * s.head_size, s.kv_heads * s.head_size
+    repeated = step.padding or step.attention == "eager"  # each key-value head is copied for its query heads
+    return {
+        "norms": 2 * 4 * (T * d + T),  # x (T, hidden) in float32 and 1 / rms (T,), twice
+        "normalised": 0 if lora else 2 * PRECISIONS[step.precision].residual * T * d,  # x / rms, for the norms' weights
+        "queries": c * T * q,  # (batch, heads, length, head size), after RoPE
+        "keys and values": 2 * c * T * (q if repeated else kv),
+        "attention": _attention(s, step),
+        "MLP": 3 * c * T * s.mlp,  # gate x, SiLU(gate x), up x: (T, mlp) each
+        "inputs": _inputs(s, step),
+        "masks": _masks(s, step) if lora else 0,
+        "h": c * T * step.r * len(step.targets) if lora else 0,  # A x: (T, r) for each target
+        "bf16 weights": _weight_copies(s, step),
+    }
+
+
+def _attention(s: Shape, step: Step) -> int:
+    """Bytes kept by attention itself."""
+    c, T = PRECISIONS[step.precision].product, step.batch * step.length
+    if step.attention == "sdpa":  # output (T, heads x size); log of the softmax's sum (T, heads); the mask (T, length)
+        return c * T * s.heads * s.head_size + 4 * T * s.heads + (c * T * step.length if step.padding else 0)
+    return (4 if c == 4 else 4 + c) * s.heads * T * step.length  # probabilities (batch, heads, length, length)
+
+
+def _inputs(s: Shape, step: Step) -> int:
+    """Bytes kept of what the projections read: (T, in); shared, or one each after a cast or dropout."""
+    p, T = PRECISIONS[step.precision], step.batch * step.length
+    names = PROJECTIONS if step.method == "full" else step.targets
+    shares = step.method == "QLoRA" and step.device == "cuda"  # PEFT's 4-bit layer leaves the cast to CUDA's autocast
+    lora_copies = step.method != "full" and (step.dropout > 0 or (p.product == 2 and not shares))
+    total = 0
+    for readers in (PROJECTIONS[:3], PROJECTIONS[3:4], PROJECTIONS[4:6], PROJECTIONS[6:]):
+        copies = sum(name in names for name in readers)
+        casts = p.residual != p.product and readers[0] in ("q_proj", "gate_proj")  # behind a norm: still float32
+        if not lora_copies and not casts:
+            copies = min(copies, 0 if readers == ("o_proj",) and step.attention == "sdpa" else 1)
+        total += copies * p.product * T * s.linears[readers[0]][0]
+    return total
+
+
+def _masks(s: Shape, step: Step, names: tuple[str, ...] = PROJECTIONS) -> int:
+    """Bytes of LoRA's dropout masks, (T, in) a target: one byte a number on a GPU, float32 on a CPU."""
+    size = 1 if step.device == "cuda" else 4
+    width = sum(s.linears[name][0] for name in step.targets if name in names)
+    return size * step.batch * step.length * width if step.dropout and step.method != "full" else 0
+
+
+def _weight_copies(s: Shape, step: Step) -> int:
+    """Bytes of the bf16 copies that autocast makes of float32 weights of a layer, and autograd keeps."""
+    p = PRECISIONS[step.precision]
+    base = s.layer_weights if p.weights > p.product and step.method != "QLoRA" else 0
+    adapter = lora_parameters(s, step) // s.layers if p.product == 2 else 0
+    return p.product * (base + adapter)
+
+
+def lora_parameters(model: str | Shape | LlamaConfig, step: Step) -> int:
+    """Return how many numbers LoRA adds: r (in + out) for each target of each layer; 0 in full fine-tuning."""
+    s = shape_of(model)
+    per_layer = sum(step.r * sum(s.linears[name]) for name in step.targets)
+    return 0 if step.method == "full" else s.layers * per_layer
+
+
+def activations(model: str | Shape | LlamaConfig, step: Step) -> int:
+    """Return the bytes that the forward pass keeps for the backward pass, as `measure.kept_bytes` counts them.
+
+    With checkpointing each layer keeps its input alone. The loss keeps its log-probabilities in float32.
+    """
+    s, p, full = shape_of(model), PRECISIONS[step.precision], step.method == "full"
+    T, d = step.batch * step.length, s.hidden
+    predicted = T if step.predicted is None else step.predicted
+    norm = 4 * (T * d + T)
+    ends = norm + 4 * predicted * s.vocabulary  # the last norm; log-probabilities (predicted, vocabulary)
+    if full:
+        ends += p.residual * T * d + p.product * predicted * d  # x / rms; what the trained head reads
+    if p.weights > p.product:
+        ends += p.product * s.embedding  # the head in bf16
+    if step.checkpointing:
+        return ends + s.layers * p.residual * T * d
+    first = 0 if full else norm + _masks(s, step, PROJECTIONS[:3])  # nothing below it trains, so it keeps less
+    return ends + s.layers * sum(layer_activations(s, step).values()) - first
+
+
+def predict(model: str | Shape | LlamaConfig, step: Step) -> Ledger:
+    """Return the ledger of one device in a training step after the first, with fused AdamW.
+
+    Measured within 10 % (tests/test_memory.py on a CPU, experiments/results/scale.jsonl on a GPU). It leaves out the
+    CUDA context, memory that the allocator holds and does not use, and kernels' own buffers: allow 1 to 2 GB for these.
+    Not measured: FSDP's gathered layers on several GPUs, checkpointing under "autocast", a first layer without LoRA.
+    """
+    s, p, T = shape_of(model), PRECISIONS[step.precision], step.batch * step.length
+    lora, full = lora_parameters(s, step), step.method == "full"
+    share = step.devices if step.sharding == "FSDP" else 1
+    trainable = p.weights * s.parameters if full else 4 * lora  # bytes; PEFT keeps the adapter in float32
+    layer = 4 * T * (2 * s.mlp + s.hidden)  # about two float32 gradients (T, mlp) and one (T, hidden)
+    if step.checkpointing:
+        layer += sum(layer_activations(s, step).values())
+    if step.method == "QLoRA":
+        layer += p.product * max(rows * columns for rows, columns in s.linears.values())  # one matrix, dequantised
+    if full:
+        layer += p.weights * s.embedding * (2 if s.tied else 1)  # the head's gradient waits for the embedding's
+    return Ledger(
+        weights=_weights(s, step) // share,
+        adapter=4 * lora // share,
+        moments=2 * trainable // share,
+        communication=_communication(s, step, trainable),
+        activations=activations(s, step),
+        loss=8 * (T if step.predicted is None else step.predicted) * s.vocabulary,  # two float32 gradients of logits
+        layer=layer,
+        gradients=trainable // share,
+    )
+
+
+def _weights(s: Shape, step: Step) -> int:
+    """Bytes of the base; QLoRA quantises the seven projections and nothing else."""
+    size, projections = PRECISIONS[step.precision].weights, s.layers * s.layer_weights
+    quantised = projections if step.method == "QLoRA" else 0
+    return size * (s.parameters - quantised) + round(NF4_BYTES * quantised)
+
+
+def _communication(s: Shape, step: Step, trainable: int) -> int:
+    """Bytes of DDP's gradient buckets, or of what `fully_shard` has gathered: embeddings, this layer and the next."""
+    if step.devices == 1:
+        return 0
+    if step.sharding == "DDP":
+        return trainable
+    return _gathered_once(s, step) + 2 * (_weights(s, step) - _gathered_once(s, step)) // s.layers
+
+
+def _gathered_once(s: Shape, step: Step) -> int:
+    """Bytes of the embeddings and the last norm, which stay gathered from the forward to the backward pass."""
+    return PRECISIONS[step.precision].weights * ((1 if s.tied else 2) * s.embedding + s.hidden)
+
+
+def communicated(model: str | Shape | LlamaConfig, step: Step) -> int:
+    """Return the bytes that each device receives in a step, with ring algorithms.
+
+    DDP sums the gradients: 2 (N - 1) / N of their bytes. FSDP gathers all weights for the forward pass and the layers
+    again for the backward pass, and scatters summed gradients: a frozen base is gathered but has no gradients to send.
+    """
+    s, lora = shape_of(model), 4 * lora_parameters(model, step)
+    trainable = PRECISIONS[step.precision].weights * s.parameters if step.method == "full" else lora
+    if step.sharding == "DDP":
+        moved = 2 * trainable
+    else:
+        moved = 2 * (_weights(s, step) + lora) - _gathered_once(s, step) + trainable
+    return moved * (step.devices - 1) // step.devices
+
+
+def kv_cache(model: str | Shape | LlamaConfig, batch: int, length: int, size: int = 2) -> int:
+    """Return the bytes of the keys and values of `batch` sequences of `length` tokens; `size` is 2 in bf16."""
+    s = shape_of(model)
+    return 2 * s.layers * s.kv_heads * s.head_size * size * batch * length
+
+
+class _Allocated(TorchDispatchMode):
+    """Follows the memory of every tensor that an operation returns, until nothing refers to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes, self.now, self.top = {}, 0, 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self._note((args, kwargs), new=False)
+        result = operation(*args, **(kwargs or {}))
+        self._note(result, new=True)
+        return result
+
+    def _note(self, tensors, new: bool) -> None:
+        for tensor in tree_iter(tensors):
+            if isinstance(tensor, Tensor):
+                memory = tensor.untyped_storage()
+                if memory._cdata not in self.sizes:
+                    self.sizes[memory._cdata] = memory.nbytes() if new else 0
+                    self.now += self.sizes[memory._cdata]
+                    self.top = max(self.top, self.now)
+                    weakref.finalize(memory, self._free, memory._cdata)
+
+    def _free(self, address: int) -> None:
+        self.now -= self.sizes.pop(address)
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return how far `work` raises the memory of torch's tensors above its start, in bytes: the CPU's counterpart of
+    `torch.cuda.max_memory_allocated`. Memory that a kernel takes and gives back itself is not seen.
+    """
+    with _Allocated() as allocated:
+        work()
+    return allocated.top
