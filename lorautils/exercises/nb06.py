@@ -37,6 +37,11 @@ four_starts = Exercise(
             "it learns, but B A is not zero: the model is damaged before the first step.",
         ),
         Mistake(
+            "both random, but not A zero",
+            [True, False, False, True],
+            "where both are random, B A is not zero. Where A alone is zero it is, and A gets a gradient through B.",
+        ),
+        Mistake(
             "learning alone",
             [True, True, True, True],
             "look at both conditions for each start; two of the four fail one.",
@@ -89,7 +94,7 @@ lora_forward = Exercise(
     ),
     source="""def lora_forward(X, W, A, B, alpha):
     return X @ W.T + alpha / A.shape[0] * (X @ A.T) @ B.T""",
-    takeaway="Two thin products, and dW was never formed.",
+    takeaway="Two thin products are enough: B A, as large as W, need not be formed.",
     mistakes=(
         Mistake(
             "alpha not divided by r",
@@ -110,6 +115,21 @@ lora_forward = Exercise(
             "W not transposed",
             lambda X, W, A, B, alpha: X @ W + alpha / A.shape[0] * (X @ A.T) @ B.T,
             "W is stored as (out, in): with rows as inputs it is X @ W.T. A square W hides the mistake.",
+        ),
+        Mistake(
+            "columns, not rows",
+            lambda X, W, A, B, alpha: W @ X.T + alpha / A.shape[0] * B @ (A @ X.T),
+            "that is the formula for columns. X has a row per token, and so has the result.",
+        ),
+        Mistake(
+            "alpha divided by the width",
+            lambda X, W, A, B, alpha: X @ W.T + alpha / A.shape[1] * (X @ A.T) @ B.T,
+            "A is (r, in): r is A.shape[0], and A.shape[1] is the width of the input.",
+        ),
+        Mistake(
+            "square root",
+            lambda X, W, A, B, alpha: X @ W.T + alpha / A.shape[0] ** 0.5 * (X @ A.T) @ B.T,
+            "alpha / sqrt(r) is the scaling of rsLoRA. Plain LoRA divides by r.",
         ),
         Mistake(
             "branch alone",
