@@ -5,7 +5,7 @@ The terms were counted in transformers 5.23's Llama, PEFT 0.21's LoRA and the ou
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -132,6 +132,8 @@ class Step:
         for name in ("batch", "length", "r", "devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.predicted is not None and not 1 <= self.predicted <= self.batch * self.length:
+            raise ValueError(f"predicted must lie in 1 to batch * length, or be None for all, got {self.predicted}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         _one_of("method", self.method, ("LoRA", "QLoRA", "full"))
@@ -143,7 +145,7 @@ class Step:
             _one_of("each of targets", target, PROJECTIONS)
 
 
-def _one_of(what: str, given: str, known) -> str:
+def _one_of(what: str, given: str, known: Iterable[str]) -> str:
     if given not in known:
         raise ValueError(f"{what} must be one of {', '.join(known)}, got {given!r}")
     return given
@@ -246,6 +248,13 @@ def lora_parameters(model: str | Shape | LlamaConfig, step: Step) -> int:
     return 0 if step.method == "full" else s.layers * per_layer
 
 
+def _trainable(s: Shape, step: Step) -> int:
+    """Bytes of what trains: the base in its own precision, or the adapter, which PEFT keeps in float32."""
+    if step.method == "full":
+        return PRECISIONS[step.precision].weights * s.parameters
+    return 4 * lora_parameters(s, step)
+
+
 def activations(model: str | Shape | LlamaConfig, step: Step) -> int:
     """Return the bytes that the forward pass keeps for the backward pass, as `measure.kept_bytes` counts them.
 
@@ -269,14 +278,13 @@ def activations(model: str | Shape | LlamaConfig, step: Step) -> int:
 def predict(model: str | Shape | LlamaConfig, step: Step) -> Ledger:
     """Return the ledger of one device in a training step after the first, with fused AdamW.
 
-    Measured within 10 % (tests/test_memory.py on a CPU, experiments/results/scale.jsonl on a GPU). It leaves out the
-    CUDA context, memory that the allocator holds and does not use, and kernels' own buffers: allow 1 to 2 GB for these.
-    Not measured: FSDP's gathered layers on several GPUs, checkpointing under "autocast", a first layer without LoRA.
+    Measured within 10 % for eight layers or more: on a CPU in tests/test_memory.py, on one GPU and two in scale.jsonl.
+    Left out: the CUDA context, memory that the allocator holds and does not use, kernels' own buffers. Not measured:
+    FSDP with checkpointing. Where only the MLP has adapters, the first layer keeps less than is said here.
     """
     s, p, T = shape_of(model), PRECISIONS[step.precision], step.batch * step.length
-    lora, full = lora_parameters(s, step), step.method == "full"
+    full, trainable = step.method == "full", _trainable(s, step)
     share = step.devices if step.sharding == "FSDP" else 1
-    trainable = p.weights * s.parameters if full else 4 * lora  # bytes; PEFT keeps the adapter in float32
     layer = 4 * T * (2 * s.mlp + s.hidden)  # about two float32 gradients (T, mlp) and one (T, hidden)
     if step.checkpointing:
         layer += sum(layer_activations(s, step).values())
@@ -286,9 +294,9 @@ def predict(model: str | Shape | LlamaConfig, step: Step) -> Ledger:
         layer += p.weights * s.embedding * (2 if s.tied else 1)  # the head's gradient waits for the embedding's
     return Ledger(
         weights=_weights(s, step) // share,
-        adapter=4 * lora // share,
+        adapter=0 if full else trainable // share,
         moments=2 * trainable // share,
-        communication=_communication(s, step, trainable),
+        communication=_communication(s, step),
         activations=activations(s, step),
         loss=8 * (T if step.predicted is None else step.predicted) * s.vocabulary,  # two float32 gradients of logits
         layer=layer,
@@ -303,12 +311,12 @@ def _weights(s: Shape, step: Step) -> int:
     return size * (s.parameters - quantised) + round(NF4_BYTES * quantised)
 
 
-def _communication(s: Shape, step: Step, trainable: int) -> int:
+def _communication(s: Shape, step: Step) -> int:
     """Bytes of DDP's gradient buckets, or of what `fully_shard` has gathered: embeddings, this layer and the next."""
     if step.devices == 1:
         return 0
     if step.sharding == "DDP":
-        return trainable
+        return _trainable(s, step)
     return _gathered_once(s, step) + 2 * (_weights(s, step) - _gathered_once(s, step)) // s.layers
 
 
@@ -323,12 +331,13 @@ def communicated(model: str | Shape | LlamaConfig, step: Step) -> int:
     DDP sums the gradients: 2 (N - 1) / N of their bytes. FSDP gathers all weights for the forward pass and the layers
     again for the backward pass, and scatters summed gradients: a frozen base is gathered but has no gradients to send.
     """
-    s, lora = shape_of(model), 4 * lora_parameters(model, step)
-    trainable = PRECISIONS[step.precision].weights * s.parameters if step.method == "full" else lora
+    s = shape_of(model)
+    trainable = _trainable(s, step)
     if step.sharding == "DDP":
         moved = 2 * trainable
     else:
-        moved = 2 * (_weights(s, step) + lora) - _gathered_once(s, step) + trainable
+        adapter = 0 if step.method == "full" else trainable
+        moved = 2 * (_weights(s, step) + adapter) - _gathered_once(s, step) + trainable
     return moved * (step.devices - 1) // step.devices
 
 
