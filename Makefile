@@ -11,10 +11,10 @@ export OMP_WAIT_POLICY := PASSIVE
 export JUPYTER_CONFIG_PATH := $(CURDIR)/jupyter_config
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help setup lab test notebooks clean
+.PHONY: help setup lab test notebooks site slides offline-kit bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12    another Python than python3, for the first set-up"
 	@echo "  TORCH_INDEX=<url>    take torch from this package index (on Linux: the CPU build), for the first set-up"
@@ -36,8 +36,20 @@ notebooks: .venv/.test ## execute every notebook in place, from a fresh kernel (
 	$(BIN)/python -m ruff format notebooks
 	$(BIN)/python tools/notebooks.py $(NAMES)
 
+site: .venv/.site ## the course as pages in build/site, from the stored outputs
+	$(BIN)/python -m tools.website
+
+slides: .venv/.site ## a deck of every notebook in build/slides
+	$(BIN)/python -m tools.slides
+
+offline-kit: .venv/.lab ## build/offline-kit: all that a room without network needs, for machines like this one
+	$(BIN)/python -m tools.offline_kit
+
+bench: .venv/.lab ## a training step's tokens a second: stock PEFT, the fused layers, the bound (idle machine, 4 minutes)
+	$(BIN)/python experiments/throughput.py
+
 clean: ## remove the environment and what the tools keep beside it
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis lorautils.egg-info
+	rm -rf build .venv .pytest_cache .ruff_cache .hypothesis lorautils.egg-info
 
 # The stamps are the last thing that a set-up writes: one that was interrupted starts again, a finished one is never repeated.
 .venv/.lab: pyproject.toml constraints.txt
@@ -50,6 +62,10 @@ clean: ## remove the environment and what the tools keep beside it
 	$(BIN)/python -m lorautils fetch
 	touch $@
 
-.venv/.test: .venv/.lab
-	$(BIN)/python -m pip install -c constraints.txt -e ".[lab,test]"
+.venv/.site: .venv/.lab
+	$(BIN)/python -m pip install -c constraints.txt -e ".[lab,site]"
+	touch $@
+
+.venv/.test: .venv/.site
+	$(BIN)/python -m pip install -c constraints.txt -e ".[lab,site,test]"
 	touch $@

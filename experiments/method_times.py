@@ -1,6 +1,6 @@
 """How long a training step of each method takes, against one of LoRA. Notebook 10 shows it.
 
-`python experiments/method_times.py [STEPS]` writes results/method_times.json; run it on a machine that does nothing else.
+`python experiments/method_times.py [STEPS]` writes results/method_times.json. Run it on an otherwise idle machine.
 Each method takes turns with LoRA, step by step in one process, and what counts is the median of the ratios of a turn.
 """
 
@@ -57,11 +57,25 @@ def seconds(work: Callable[[], None]) -> float:
     return perf_counter() - begin
 
 
+def kept_bytes(model: nn.Module, inputs: dict[str, torch.Tensor]) -> int:
+    """Return the bytes of activations that a training step keeps for its backward pass."""
+    losses = []
+
+    def forward() -> torch.Tensor:
+        losses.append(answer_loss(model, inputs))
+        return losses[0]
+
+    kept = measure.kept_bytes(model, forward)
+    losses[0].backward()  # frees what was kept
+    model.zero_grad()
+    return kept
+
+
 def compared(name: str, lora: Callable[[], None], inputs: dict[str, torch.Tensor], steps: int) -> dict:
     """Return times of a method and of LoRA in turns, and what the method trains and keeps for the backward pass."""
     setup(0)
     model = wrapped(Run("times", 0, 0.0, method=name)).to(device()).train()
-    kept = measure.kept_bytes(model, lambda: answer_loss(model, inputs))
+    kept = kept_bytes(model, inputs)
     ours = step(model, inputs)
     for work in [lora, ours] * WARM_UP:
         work()

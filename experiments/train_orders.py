@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from common import device, machine
 from peft import get_peft_model
+from sweeps import data_hash
 from train_adapter import save_bf16
 
 from lorautils import orders, setup
@@ -18,12 +19,14 @@ from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.results import RESULTS
 from lorautils.training import english_text, evaluate, load_cron_model, lora_config, text_loss, train
 
+BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
 
 def main() -> None:
     """Train, save in bf16, load again, score, record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=300)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--examples", type=int, default=480)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=orders.ADAPTER)
@@ -31,19 +34,22 @@ def main() -> None:
     options = parser.parse_args()
 
     setup(options.seed)
+    pairs = orders.order_pairs(orders.train_examples(options.examples, seed=options.seed))
     model = get_peft_model(load_base_model(), lora_config())
     history = train(
         model,
         load_tokenizer(),
-        orders.order_pairs(orders.train_examples(options.examples, seed=options.seed)),
+        pairs,
         epochs=options.epochs,
         learning_rate=options.learning_rate,
         seed=options.seed,
         bf16=torch.cuda.is_available(),
     )
     save_bf16(model, options.output)
+    name_the_base(options.output / "adapter_config.json")
     record = {
         "settings": {name: value for name, value in vars(options).items() if name not in ("output", "record")},
+        "data": data_hash([pairs, orders.held_out()]),
         "machine": machine(),
         "seconds": round(history.seconds),
         "steps": history.steps,
@@ -54,22 +60,29 @@ def main() -> None:
     options.record.write_text(json.dumps(record, indent=1) + "\n")
 
 
+def name_the_base(config: Path) -> None:
+    """Replace the folder of this machine, from which the base model was read, by the model's public name."""
+    fields = json.loads(config.read_text())
+    fields |= {"base_model_name_or_path": BASE, "target_modules": sorted(fields["target_modules"])}
+    config.write_text(json.dumps(fields, indent=2) + "\n")
+
+
 def compared(model, tokenizer) -> dict[str, dict]:
     """Score the adapter on each test, the model without it, and that with two solved examples before each order."""
     model = model.to(device())
     shots, text = orders.train_examples(2), english_text()
-    scores = {"adapter": scored(model, tokenizer)}
+    scores = {"adapter": scored(model, tokenizer, 100)}
     english = {"adapter": round(text_loss(model, tokenizer, text)[0], 4)}
     with model.disable_adapter():
-        scores |= {"untouched": scored(model, tokenizer), "two-shot": scored(model, tokenizer, shots)}
+        scores |= {"untouched": scored(model, tokenizer, 25), "two-shot": scored(model, tokenizer, 25, shots)}
         english |= {"untouched": round(text_loss(model, tokenizer, text)[0], 4)}
     return {"scores": scores, "english_loss": english}
 
 
-def scored(model, tokenizer, shots=()) -> dict[str, dict]:
-    """Return the score of greedy answers to each test, and print it."""
+def scored(model, tokenizer, n: int, shots=()) -> dict[str, dict]:
+    """Return the score of greedy answers to n cases of each test, and print it."""
     scores = {}
-    for name, examples in orders.held_out().items():
+    for name, examples in orders.held_out(n).items():
         prompts = [orders.order_prompt(example.text, shots) for example in examples]
         answers = evaluate(model, tokenizer, prompts, max_new_tokens=orders.ANSWER_TOKENS)
         scores[name] = orders.score(answers, examples)._asdict()

@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 
 def setup(seed: int = 0) -> None:
-    """Seed Python, NumPy and torch, and keep the libraries' notices out of the notebook's outputs."""
+    """Seed Python, NumPy and torch, keep the libraries' notices out of the outputs, and describe figures in words."""
     import warnings
 
     import transformers
@@ -30,6 +30,23 @@ def setup(seed: int = 0) -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     transformers.set_seed(seed)
+    _describe_figures()
+
+
+def _describe_figures() -> None:
+    """Make Jupyter store a text alternative with every figure, where pages and screen readers look for it."""
+    from IPython import get_ipython
+    from IPython.core.pylabtools import print_figure
+
+    if (shell := get_ipython()) is None:
+        return
+    import matplotlib_inline.backend_inline  # noqa: F401  (registers its own way first)
+    from matplotlib.figure import Figure
+
+    from lorautils.plots import alt_text
+
+    figures = shell.display_formatter.formatters["image/png"]
+    figures.for_type(Figure, lambda figure: (print_figure(figure), {"alt": alt_text(figure)}))
 
 
 def release_memory() -> None:

@@ -1,7 +1,7 @@
 """The command line: `lorautils doctor | fetch | ask | train`, or `python -m lorautils ...`.
 
-Notebooks 00 and 08 point to it. Answers go to stdout, notices to stderr; exit 0: done, 1: a problem found or an answer
-that is not cron, 2: an error, in one line on stderr.
+Notebooks 00, 08 and 11 point to it. Answers go to stdout, notices to stderr; exit 0: done, 1: a problem found or an
+answer that is not cron, 2: an error, in one line on stderr.
 """
 
 import argparse
@@ -46,15 +46,18 @@ def _parser() -> argparse.ArgumentParser:
     ask_parser.add_argument("--adapter", type=Path, metavar="DIR", help="default: adapters/cron of the course")
 
     train_parser = add(train, "train", "Train a LoRA adapter, as notebook 08 does, and save it.")
-    data = train_parser.add_mutually_exclusive_group()
-    data.add_argument("--data", type=Path, metavar="FILE", help='JSONL, {"prompt": ..., "completion": ...} a line')
-    data.add_argument(
-        "--examples", type=_positive(int), default=400, help="how many cron examples to make (default: 400)"
+    train_parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings in YAML, as in configs/run.yaml; options given here win"
     )
-    train_parser.add_argument("--output", type=Path, default=Path("my-adapter"), metavar="DIR", help="a new folder")
-    train_parser.add_argument("--epochs", type=_positive(float), default=3, help="default: 3")
-    train_parser.add_argument("--learning-rate", type=_positive(float), default=2e-3, help="default: 0.002")
-    train_parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    train_parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
+    train_parser.argument_default = argparse.SUPPRESS  # an option that is not given leaves the file's value
+    data = train_parser.add_mutually_exclusive_group()
+    data.add_argument("--data", metavar="FILE", help='JSONL, {"prompt": ..., "completion": ...} a line')
+    data.add_argument("--examples", type=_positive(int), help="how many cron examples to make (default: 400)")
+    train_parser.add_argument("--output", metavar="DIR", help="a new folder (default: my-adapter)")
+    train_parser.add_argument("--epochs", type=_positive(float), help="default: 3")
+    train_parser.add_argument("--learning-rate", type=_positive(float), help="default: 0.002")
+    train_parser.add_argument("--seed", type=int, help="default: 0")
     return parser
 
 
@@ -135,38 +138,67 @@ def _explanation(expression: str) -> str:
 
 def train(options: argparse.Namespace) -> int:
     """Train an adapter on the reader's pairs, or on notebook 08's examples with its test, and save it."""
-    if (options.output / "adapter_config.json").exists():
-        raise FileExistsError(f"{options.output} already holds an adapter: name a new folder with --output")
-    from peft import get_peft_model
+    settings = _settings(options)
+    output = Path(settings.output)
+    if (output / "adapter_config.json").exists() and not options.resume:
+        raise FileExistsError(f"{output} already holds an adapter: name a new folder with --output")
+    from lorautils import cron, results, training
 
-    from lorautils import basemodel, cron, results, setup, training
-
-    if options.data is None:
-        pairs = training.cron_pairs(cron.train_examples(options.examples, seed=options.seed))
+    if settings.data is None:
+        pairs = training.cron_pairs(cron.train_examples(settings.examples, seed=settings.seed))
     else:
-        pairs = training.load_pairs(options.data)
-    options.output.mkdir(parents=True, exist_ok=True)  # now, not after the training: it may be refused
-    setup(options.seed)
+        pairs = training.load_pairs(settings.data)
+    output.mkdir(parents=True, exist_ok=True)  # now, not after the training: it may be refused
     with contextlib.redirect_stdout(sys.stderr):
-        tokenizer = basemodel.load_tokenizer()
-        model = get_peft_model(basemodel.load_base_model(), training.lora_config())
-        history = training.train(
-            model,
-            tokenizer,
-            pairs,
-            epochs=options.epochs,
-            learning_rate=options.learning_rate,
-            seed=options.seed,
-        )
+        model, tokenizer, history = _trained(settings, pairs, options.resume)
     if not history.loss:
-        raise ValueError("the training was stopped before its first step: nothing is saved")
-    model.save_pretrained(options.output)
-    print(f"{history.steps} steps, last loss {history.loss[-1]:.2f}, adapter in {options.output}")
-    if options.data is None:
+        raise ValueError(f"no step was made: the run in {output} was stopped, or was complete; nothing is saved")
+    first = training.save_adapter(model, output)
+    if first and history.processes > 1:
+        print(f"{history.processes} processes ({history.wrapper}) shared batches of {settings.batch_size}")
+    if first:
+        print(f"{history.steps} steps, last loss {history.loss[-1]:.2f}, adapter in {output}")
+    if settings.data is None and history.processes == 1:
         test = cron.test_a(60)
         answers = training.evaluate(model, tokenizer, [training.cron_prompt(example.text) for example in test])
         print(f"Test-A: {results.percent(cron.score(answers, test).exact, len(test))} exact of {len(test)}")
     return 0
+
+
+def _settings(options: argparse.Namespace):
+    """Return the settings of a training: the options that were given, then the file's, then the defaults."""
+    from lorautils.settings import KINDS, Settings, read_settings
+
+    given = {name: value for name, value in vars(options).items() if name in KINDS}
+    file = {} if options.config is None else read_settings(options.config)
+    if "examples" in given:
+        file.pop("data", None)
+    return Settings(**file | given)
+
+
+def _trained(settings, pairs: Sequence, resume: bool):
+    """Train as the settings say; return the model, the tokenizer and the history."""
+    import torch
+    from accelerate import PartialState
+    from peft import get_peft_model
+
+    from lorautils import basemodel, setup, training
+
+    setup(settings.seed)
+    if training.launched_processes() > 1:  # the processes meet before they load, so that under FSDP only one reads
+        PartialState(cpu=not torch.accelerator.is_available())
+    tokenizer = basemodel.load_tokenizer(settings.model)
+    base = basemodel.load_base_model(settings.model, dtype="bfloat16" if settings.bf16 else "float32")
+    model = get_peft_model(base, training.lora_config())
+    names = ("epochs", "batch_size", "learning_rate", "seed", "bf16", "gradient_checkpointing")
+    arguments = {name: getattr(settings, name) for name in names}
+    try:
+        history = training.train(model, tokenizer, pairs, output_dir=settings.output, resume=resume, **arguments)
+    except RuntimeError as error:
+        if training.launched_processes() > 1:
+            _fail(f"a process of this run is gone, or out of step: start it again with --resume ({error})")
+        raise
+    return model, tokenizer, history
 
 
 def _notice(text: str) -> None:

@@ -10,7 +10,6 @@ import platform
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -137,30 +136,20 @@ def check_processor() -> Iterator[Finding]:
     """The instruction set, and a one-second probe of matrix products in float32 and bf16."""
     import torch
 
+    from lorautils.measure import gigaflops
+
     instructions = torch.backends.cpu.get_cpu_capability()
     has_bf16 = any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
-    single, half = _gigaflops(torch.float32), _gigaflops(torch.bfloat16)
+    single, half = gigaflops(torch.float32), gigaflops(torch.bfloat16)
     speeds = f"float32 {single:.0f} GFLOP/s, bf16 {half:.0f} GFLOP/s"
     found = f"{instructions}, {'with' if has_bf16 else 'without'} bf16 instructions; {speeds}"
     if half < single:
         yield ok(f"{found}: bf16 is {single / half:.1f} times slower here, stay with float32 as the course does")
     else:
-        yield ok(f"{found}: bf16 is {half / single:.1f} times faster here; the course uses float32 all the same")
+        found += f": bf16 is {half / single:.1f} times faster here; the course uses float32 all the same"
+        yield ok(f"{found} (load_base_model(dtype=torch.bfloat16) and train(..., fused=True) would use it)")
     if single < 20:
         yield note("the processor is slow or busy: the notebooks count on 100 GFLOP/s", "close other programs")
-
-
-def _gigaflops(dtype, seconds=0.5):
-    """The speed of (256, 576) @ (576, 1536), the shapes of an MLP of the base model, in 10^9 operations a second."""
-    import torch
-
-    x, w = torch.ones(256, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
-    x @ w.T  # the first product also sets up threads
-    products, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        x @ w.T
-        products += 1
-    return products * 2 * 256 * 576 * 1536 / elapsed / GB
 
 
 def check_threads() -> Iterator[Finding]:

@@ -1,15 +1,19 @@
 """Figures from arrays; knows nothing of models.
 
-All notebooks draw with it. Colours are those of Okabe and Ito, which readers with colour blindness can tell apart.
+All notebooks draw with it. Colours are those of Okabe and Ito, which readers with colour blindness can tell apart; two
+are darker, so that all stand out from white (3:1, WCAG AA). Text in RED, GREEN or ORANGE is bold and large, or darker.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from ipywidgets import Image, SelectionSlider, VBox
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from matplotlib.transforms import Bbox
@@ -17,11 +21,11 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2",
-    "#E69F00",
+    "#C48300",
     "#009E73",
     "#D55E00",
     "#CC79A7",
-    "#56B4E9",
+    "#4098CC",
     "#666666",
 )
 HATCHES = ["", "//", "..", "xx", "\\\\"]
@@ -154,7 +158,7 @@ def shadow_on_line(point: Sequence[float], shadow: Sequence[float]) -> Axes:
     axes.plot(*(shadow + np.array([along, along + up, up])).T, color=RED, linewidth=1.5)  # the right angle
     axes.annotate("b", point, (-6, 6), textcoords="offset points", color=BLUE, ha="right")
     axes.annotate("shadow P b", shadow, (8, -16), textcoords="offset points", color="#8A5E00")  # a dark ORANGE
-    axes.annotate("rest b - P b", shadow + rest / 2, (8, 6), textcoords="offset points", color=RED)
+    axes.annotate("rest b - P b", shadow + rest / 2, (8, 6), textcoords="offset points", color="#A84A00")  # a dark RED
     low, high = min(0, *point, *shadow) - 0.5, max(*point, *shadow) + 0.5
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="first coordinate", ylabel="second coordinate")
     return axes
@@ -203,18 +207,17 @@ def word_map(points: np.ndarray, words: Mapping[str, Sequence[str]], *, title: s
         axes.scatter(*members_at.T, s=32, color=color, marker="osD^vP"[index % 6], label=group)
         start += len(members)
     axes.legend(frameon=False)
-    colors = [dots.get_facecolor()[0] for dots in axes.collections for _ in words[dots.get_label()]]
-    _label_apart(axes, points, [word for members in words.values() for word in members], colors)
+    _label_apart(axes, points, [word for members in words.values() for word in members])
     return axes
 
 
-def _label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str], colors: Sequence) -> None:
+def _label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str]) -> None:
     """Write a label beside each point (n, 2), further away and with a line where it would cover something."""
     axes.figure.canvas.draw()  # fixes the scale, and so what covers what
     pixels = axes.transData.transform(points)
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels]
     line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
-    for label, point, pixel, color in zip(labels, points, pixels, colors, strict=True):
+    for label, point, pixel in zip(labels, points, pixels, strict=True):
         text = axes.text(0, 0, label, fontsize=12)
         size = text.get_window_extent().size + 2
         text.remove()
@@ -224,7 +227,7 @@ def _label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str], colors: 
             if not box.count_overlaps(taken):
                 break
         taken.append(box)
-        style = {"fontsize": 12, "color": color, "ha": "center", "va": "center"}
+        style = {"fontsize": 12, "ha": "center", "va": "center"}
         axes.annotate(label, point, offset, textcoords="offset pixels", arrowprops=line, **style)
 
 
@@ -345,7 +348,7 @@ def ellipse(matrix: np.ndarray, degrees: float) -> Figure:
         for tip, colour, name in zip((shape @ arrows).T, (BLUE, ORANGE), names, strict=True):
             axes.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 3})
             beyond = tip * (1 + 0.14 * reach / np.linalg.norm(tip))
-            axes.annotate(name, beyond, color=colour, ha="center", va="center", weight="bold")
+            axes.annotate(name, beyond, color=colour, ha="center", va="center", weight="bold", size=14)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
         axes.axhline(0, color=GREY, linewidth=0.5)
         axes.axvline(0, color=GREY, linewidth=0.5)
@@ -437,8 +440,194 @@ def arrows(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         for (name, (x, y)), colour in zip(vectors.items(), (BLUE, RED, GREEN), strict=False):
             axes.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 3})
             side = -0.14 if y < -0.1 * reach else 0.14  # the name stands over the tip, or under one that points down
-            axes.annotate(name, (x, y + side * reach), color=colour, ha="center", va="center", weight="bold")
+            axes.annotate(name, (x, y + side * reach), color=colour, ha="center", va="center", weight="bold", size=14)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
         axes.axhline(0, color=GREY, linewidth=0.5)
         axes.axvline(0, color=GREY, linewidth=0.5)
     return figure
+
+
+def error_lines(
+    lines: Mapping[str, Mapping[float, tuple[float, float, float]]], *, xlabel: str, ylabel: str, log: bool = True
+) -> Axes:
+    """Draw lines[name][x] = (mean, low, high), each line in a colour, dash and marker of its own.
+
+    A point whose low and high are nan is drawn without an interval. The x axis is logarithmic unless `log` is False,
+    with a tick at each x that occurs; on a logarithmic axis the lines stand a little beside one another.
+    """
+    colours, dashes = (BLUE, ORANGE, GREEN, RED, PURPLE, GREY), ("-", "--", "-.", ":")
+    _, axes = plt.subplots(figsize=(9.5, 5), layout="constrained")
+    for index, (name, points) in enumerate(lines.items()):
+        mean, low, high = np.array(list(points.values())).T
+        beside = 1.025 ** (index - (len(lines) - 1) / 2) if log else 1.0
+        style = {"color": colours[index % 6], "linestyle": dashes[index % 4], "marker": "os^Dv*"[index % 6]}
+        x = beside * np.array(list(points))
+        axes.errorbar(x, mean, [mean - low, high - mean], capsize=4, lw=2, ms=7, label=name, **style)
+    ticks = sorted({x for points in lines.values() for x in points})
+    axes.set(xscale="log" if log else "linear", xlabel=xlabel, ylabel=ylabel)
+    axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    axes.minorticks_off()
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return axes
+
+
+def dots(panels: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
+    """Draw panels[xlabel][name] = (mean, low, high) as dots with intervals, one row a name, panels side by side."""
+    names = list(next(iter(panels.values())))
+    size = (2.2 + 4.2 * len(panels), 1.2 + 0.5 * len(names))
+    figure, row = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axes, (xlabel, values) in zip(row[0], panels.items(), strict=True):
+        mean, low, high = np.array([values[name] for name in names]).T
+        position = np.arange(len(names))
+        axes.errorbar(mean, position, xerr=[mean - low, high - mean], fmt="o", color=BLUE, capsize=5, lw=2, ms=9)
+        axes.set(xlabel=xlabel, yticks=position, yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+        axes.grid(axis="x", alpha=0.4)
+    return figure
+
+
+def scatter(
+    groups: Mapping[str, Sequence[tuple[float, float]]], *, level: float, label: str, xlabel: str, ylabel: str
+) -> Axes:
+    """Draw one marker a run, groups[name] = [(x, y), ...], and a dashed line with its label at the height `level`."""
+    _, axes = plt.subplots(figsize=(9.5, 5), layout="constrained")
+    for index, (name, runs) in enumerate(groups.items()):
+        style = {"color": (RED, BLUE, GREEN, ORANGE)[index % 4], "marker": "Dos^"[index % 4], "s": 55, "alpha": 0.8}
+        axes.scatter(*np.array(runs).T, label=name, **style)
+    axes.axhline(level, color="black", linestyle="--", linewidth=1.5)
+    axes.annotate(label, (0.01, level), (0, -16), xycoords=("axes fraction", "data"), textcoords="offset points")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return axes
+
+
+def sliders(draw: Callable[..., Figure], options: Mapping[str, Sequence], *, start: Mapping) -> VBox:
+    """Return one slider for each name in `options`, over the figure of `draw(name=choice, ...)`.
+
+    As with `slider`, show `draw(**start)` in a cell of its own as well, for a page without a kernel.
+    """
+
+    def png() -> bytes:
+        figure, buffer = draw(**{name: control.value for name, control in controls.items()}), io.BytesIO()
+        figure.savefig(buffer, format="png")
+        plt.close(figure)
+        return buffer.getvalue()
+
+    controls = {
+        name: SelectionSlider(options=choices, value=start[name], description=name, continuous_update=False)
+        for name, choices in options.items()
+    }
+    picture = Image(value=png(), format="png")
+    for control in controls.values():
+        control.observe(lambda change: setattr(picture, "value", png()), names="value")
+    return VBox([*controls.values(), picture])
+
+
+def stacked(bars: Mapping[str, Mapping[str, float]], *, marks: Mapping[str, float], xlabel: str) -> Figure:
+    """Draw horizontal bars of parts, bars[name][part], and a dashed line with its label at each value of `marks`."""
+    figure, axes = plt.subplots(figsize=(10.5, 1.9 + 0.62 * len(bars)), layout="constrained")
+    parts = list(dict.fromkeys(part for bar in bars.values() for part in bar))
+    colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY, "#F0E442")
+    start = np.zeros(len(bars))
+    for index, part in enumerate(parts):
+        widths = np.array([bar.get(part, 0.0) for bar in bars.values()])
+        style = {"color": colours[index % 8], "hatch": HATCHES[index % len(HATCHES)], "edgecolor": "white"}
+        axes.barh(np.arange(len(bars)), widths, 0.62, start, label=part, **style)
+        start += widths
+    reach = 1.05 * max(*start, min(marks.values(), default=0))
+    for label, value in marks.items():
+        if value <= reach:
+            axes.axvline(value, color="black", linestyle="--", linewidth=1.5)
+            axes.annotate(label, (value, 1), (3, 3), xycoords=("data", "axes fraction"), textcoords="offset points")
+    axes.set(yticks=np.arange(len(bars)), yticklabels=list(bars), ylim=(len(bars) - 0.5, -0.5), xlim=(0, reach))
+    axes.set_xlabel(xlabel)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def who_holds_what(panels: Mapping[str, Mapping[str, bool]], *, devices: int) -> Figure:
+    """Draw what each of `devices` holds: panels[title][part] is True if the part is split, False if it is copied."""
+    figure, row = plt.subplots(
+        1, len(panels), figsize=(5.4 * len(panels), 4.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (title, parts) in zip(row[0], panels.items(), strict=True):
+        for level, split in enumerate(parts.values()):
+            colour = (BLUE, ORANGE, GREEN, SKY, GREY)[level % 5]
+            for device in range(devices):
+                for piece in range(devices):
+                    held = not split or piece == device
+                    fill = {"facecolor": colour if held else "white", "edgecolor": GREY, "alpha": 1 if held else 0.6}
+                    width = 0.8 / devices
+                    axes.add_patch(plt.Rectangle((device + 0.1 + piece * width, level + 0.15), width, 0.7, **fill))
+        axes.set(xlim=(0, devices), ylim=(len(parts), 0), title=title)
+        axes.set(xticks=np.arange(devices) + 0.5, xticklabels=[f"device {index}" for index in range(devices)])
+        axes.set(yticks=np.arange(len(parts)) + 0.5, yticklabels=list(parts))
+        axes.tick_params(length=0)
+        axes.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+def alt_text(figure: Figure) -> str:
+    """Return what a figure shows in words, from the data that it draws, for readers who cannot see it."""
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    texts = [". ".join(_in_words(axes)) for axes in panels]
+    if len(texts) > 1:
+        texts = [f"Panel {number}: {text}" for number, text in enumerate(texts, start=1)]
+    return ". ".join(texts) + "."
+
+
+def _in_words(axes: Axes) -> Iterator[str]:
+    """Yield title, axes, lines, bars, images and points of one panel."""
+    yield from filter(None, [axes.get_title().replace("\n", ", ")])
+    if axes.get_xlabel() and axes.get_ylabel():
+        yield f"{axes.get_ylabel()} against {axes.get_xlabel()}".replace("\n", " ")
+    for line in axes.get_lines():
+        name, y = line.get_label(), np.asarray(line.get_ydata(), dtype=float)
+        if not name.startswith("_") or len(y) > 2:  # the others mark a place
+            name = "line" if name.startswith("_") else name
+            yield f"{name}: {len(y)} points from {y[0]:.3g} to {y[-1]:.3g}, lowest {y.min():.3g}, highest {y.max():.3g}"
+    for bars in (group for group in axes.containers if isinstance(group, BarContainer)):
+        heights = [bar.get_height() for bar in bars]
+        ticks = [label.get_text() for label in axes.get_xticklabels()]
+        if len(heights) == len(ticks):
+            shown = ", ".join(f"{tick} {height:.3g}" for tick, height in zip(ticks, heights, strict=True))
+        else:
+            shown = f"{len(heights)} bars, the highest {max(heights):.3g}"
+        yield f"{'bars' if bars.get_label().startswith('_') else bars.get_label()}: {shown}"
+    for image in axes.get_images():
+        values = image.get_array()
+        yield f"image of {values.shape[0]} by {values.shape[1]} values from {values.min():.2g} to {values.max():.2g}"
+    for dots in (group for group in axes.collections if isinstance(group, PathCollection)):
+        name = "points" if dots.get_label().startswith("_") else f"points {dots.get_label()}"
+        if (count := len(dots.get_offsets())) > 1:  # single ones have a name beside them
+            yield f"{name}: {count}"
+    names = [text.get_text().replace("\n", " ") for text in axes.texts]
+    if names := [name for name in names if re.search(r"[A-Za-z]", name)]:
+        yield f"labels: {', '.join(names)}"
+
+
+def method_map(
+    numbers: Mapping[str, int],
+    scores: Mapping[str, tuple[float, float, float]],
+    sizes: Mapping[str, float],
+    *,
+    xlabel: str,
+    ylabel: str,
+    size_label: str,
+) -> Axes:
+    """Draw a dot for each method: scores[name] = (mean, low, high) against numbers[name], its area from sizes[name].
+
+    A score whose low and high are nan is drawn without an interval. The x axis is logarithmic.
+    """
+    names = list(scores)
+    x = np.array([numbers[name] for name in names], dtype=float)
+    mean, low, high = np.array([scores[name] for name in names], dtype=float).T
+    _, axes = plt.subplots(figsize=(11, 6.5), layout="constrained")
+    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(-6, 112))
+    axes.margins(x=0.22)
+    axes.errorbar(x, mean, [mean - low, high - mean], fmt="none", color=GREY, capsize=4, lw=1.5)
+    axes.scatter(x, mean, [110 * sizes[name] for name in names], color=BLUE, alpha=0.75, zorder=3)
+    for size in (1, 2, 3):
+        axes.scatter([], [], 110 * size, color=BLUE, alpha=0.75, label=f"{size}")
+    axes.legend(frameon=False, title=size_label, ncols=3, loc="lower right")
+    _label_apart(axes, np.column_stack([x, mean]), names)
+    return axes

@@ -1,11 +1,17 @@
 """Read the results that experiments/ recorded, and print scores with their intervals.
 
-Every notebook that shows a recorded number uses it. A score is a count out of n, shown with its 95 % Wilson interval.
+Every notebook that shows a recorded number uses it; notebook 09 explains which interval is honest.
+One model: a count out of n with its 95 % Wilson interval. Several seeds: mean ± t s / sqrt(seeds), Student's interval.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+from scipy import stats
 
 from lorautils.cron import wilson_interval
 
@@ -65,3 +71,107 @@ def score_table(scores: Mapping[str, Mapping[str, int]]) -> str:
         cells = "".join(f"{percent(score[measure], score['n']):>18}" for measure in ("exact", "equivalent", "valid"))
         lines.append(f"Test-{name:3}{score['n']:>6}{cells}")
     return "\n".join(lines)
+
+
+class Interval(NamedTuple):
+    """A mean over seeds with its 95 % interval; the ends are nan where there is only one seed."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def _exact(test: str) -> Callable[[Mapping], float]:
+    return lambda run: 100 * run["scores"][test]["exact"] / run["scores"][test]["n"]
+
+
+MEASURES: dict[str, Callable[[Mapping], float]] = {
+    **{f"Test-{test}": _exact(test) for test in "ABCD"},  # exact answers in per cent
+    "English": lambda run: run["english_loss"],  # nats per token; the untouched model has 3.33
+    "training loss": lambda run: statistics.mean(run["last_losses"]),  # nats per answer token, of the last ten steps
+    "held-out loss": lambda run: run["held_out_losses"]["A"],  # nats per answer token, on Test-A
+    "stable rank": lambda run: run["update"]["stable_rank"],  # of dW, a mean over the matrices
+    "norm": lambda run: run["update"]["norm"],  # of dW, a mean over the matrices
+    "peak memory": lambda run: run["peak_bytes"] / 1e9,  # gigabytes, on the GPU, while training
+}
+
+
+def select(runs: Iterable[Mapping], **wanted) -> list[Mapping]:
+    """Return the recorded runs whose configuration has the wanted values: select(runs, r=8, learning_rate=2e-3).
+
+    Raises:
+        ValueError: there is no such run.
+    """
+    found = [run for run in runs if all(run["run"][name] == value for name, value in wanted.items())]
+    if not found:
+        raise ValueError(f"no recorded run has {wanted}: `python experiments/sweeps.py list` shows what is recorded")
+    return found
+
+
+def by(runs: Iterable[Mapping], field: str) -> dict[object, list[Mapping]]:
+    """Group recorded runs by one field of their configuration, in the order of its values; a list becomes a tuple."""
+    groups: dict[object, list[Mapping]] = {}
+    for run in sorted(runs, key=lambda run: run["run"][field]):
+        value = run["run"][field]
+        groups.setdefault(tuple(value) if isinstance(value, list) else value, []).append(run)
+    return groups
+
+
+def over_seeds(values: Sequence[float]) -> Interval:
+    """Return mean and 95 % interval of what several seeds gave: mean ± t s / sqrt(n), with t for n - 1 freedoms.
+
+    Source: Student, The probable error of a mean, 1908; `scipy.stats.t`.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("no values were given: over_seeds needs one value a seed")
+    mean, n = statistics.fmean(values), len(values)
+    if n == 1:
+        return Interval(mean, math.nan, math.nan)
+    half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half)
+
+
+def seed_interval(runs: Iterable[Mapping], measure: str = "Test-A") -> Interval:
+    """Return mean and 95 % interval over seeds of one of MEASURES, which ends at 0, and for a score at 100 %."""
+    mean, low, high = over_seeds([MEASURES[measure](run) for run in runs])
+    if not math.isnan(low):
+        low, high = max(low, 0.0), min(high, 100.0) if measure.startswith("Test-") else high
+    return Interval(mean, low, high)
+
+
+def seed_intervals(cells: Mapping[object, Iterable[Mapping]], measure: str = "Test-A") -> dict[object, Interval]:
+    """Return `seed_interval` of each group of runs, for plots."""
+    return {name: seed_interval(runs, measure) for name, runs in cells.items()}
+
+
+def tuned(runs: Iterable[Mapping]) -> list[Mapping]:
+    """Return the runs at the best learning rate: the highest mean of Test-A among the rates with the most seeds."""
+    rates = by(runs, "learning_rate").values()
+    most = max(len(group) for group in rates)
+    return max((group for group in rates if len(group) == most), key=lambda group: seed_interval(group).mean)
+
+
+def overlap(first: Interval, second: Interval) -> bool:
+    """Return whether two intervals have a value in common: then no difference was seen."""
+    return first.low <= second.high and second.low <= first.high
+
+
+def seed_table(cells: Mapping[object, Sequence[Mapping]], measures: Sequence[str]) -> str:
+    """Return one line a cell: its learning rate, number of seeds, and the mean of each measure with its interval."""
+    width = max(len(str(name)) for name in cells) + 2
+    lines = [f"{'':{width}}{'rate':>8}{'seeds':>7}" + "".join(f"{measure:>17}" for measure in measures)]
+    for name, runs in cells.items():
+        rates = {run["run"]["learning_rate"] for run in runs}
+        rate = f"{rates.pop():.1e}" if len(rates) == 1 else "several"
+        shown = "".join(f"{_shown(seed_interval(runs, measure), measure):>17}" for measure in measures)
+        lines.append(f"{name!s:{width}}{rate:>8}{len(runs):7}{shown}")
+    return "\n".join(lines)
+
+
+def _shown(interval: Interval, measure: str) -> str:
+    digits = 0 if measure.startswith("Test-") else 1 if measure == "norm" else 2
+    mean, low, high = (f"{value:.{digits}f}" for value in interval)
+    return mean if math.isnan(interval.low) else f"{mean} ({low}-{high})"

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from itertools import chain
@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, TaskType
 from safetensors import SafetensorError
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -30,6 +32,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from lorautils import release_memory
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.cron import Example
+from lorautils.fused import answer_loss as loss_of_fewer_rows
+from lorautils.fused import fused as fused_layers
 
 IGNORED = -100  # the label that F.cross_entropy skips
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -204,6 +208,7 @@ class AnswerTrainer(Trainer):
     """The Trainer of transformers with batches of similar length, and the output head on answer tokens only."""
 
     loss_is_scaled_for_ga = True
+    summed_loss = staticmethod(answer_loss)
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int]:
         lengths = [len(f["input_ids"]) for f in self.train_dataset if f["labels"][-1] != IGNORED]
@@ -217,7 +222,14 @@ class AnswerTrainer(Trainer):
         answer tokens a process, so that the average is the mean over the whole batch however the tokens fell.
         """
         answer_tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
-        return answer_loss(model, inputs) / self.accelerator.reduce(answer_tokens.float(), reduction="mean")
+        return self.summed_loss(model, inputs) / self.accelerator.reduce(answer_tokens.float(), reduction="mean")
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        """Write the model; of a sharded one with an adapter, gather the adapter alone."""
+        if isinstance(self.model, PeftModel) and isinstance(self.model, FSDPModule):
+            save_adapter(self.model, output_dir)
+        else:
+            super().save_model(output_dir, _internal_call)
 
 
 @dataclass
@@ -315,6 +327,8 @@ def train(
     output_dir: str | Path | None = None,
     resume: bool = False,
     bf16: bool = False,
+    gradient_checkpointing: bool = False,
+    fused: bool = False,
     progress: bool = True,
 ) -> History:
     """Train the parameters of `model` that require a gradient, on the completions of `pairs`.
@@ -322,12 +336,16 @@ def train(
     AdamW without weight decay, gradient clipping at 1.0, a tenth of the steps as warm-up and then a cosine to zero.
     An `optimizer` of your own, such as LoRA+'s, takes AdamW's place and brings its own learning rates.
     Float32 unless `bf16` asks for bf16 autocast (a gain on GPUs, thirty times slower on most laptop CPUs).
+    `gradient_checkpointing` keeps the input of each layer only and computes the layer again: less memory, more time.
+    `fused` computes PEFT's LoRA layers with a backward pass written by hand, and no row that the loss does not read
+    (lorautils.fused): less of both.
     Checkpoints, which are adapters for PEFT with the optimiser's state beside them, are written once an epoch if there
     is an `output_dir`. Ctrl-C ends the run after the current step: the model keeps what it has learned, and with an
     `output_dir` the run can be resumed.
 
     Under torchrun or `accelerate launch`, the processes share each batch of `batch_size` examples: the same batches and
-    the same losses as in one process, apart from dropout's masks.
+    the same losses as in one process, apart from dropout's masks. A model that `fully_shard` has sharded is trained as
+    it is, without checkpoints.
 
     Raises:
         ValueError: nothing to train, no pairs, `resume` without `output_dir`, or processes that cannot share a batch.
@@ -353,6 +371,7 @@ def train(
         warmup_steps=0.1,
         lr_scheduler_type="cosine",
         bf16=bf16,
+        activation_checkpointing=gradient_checkpointing,
         seed=seed,
         logging_steps=1,
         report_to="none",
@@ -361,6 +380,8 @@ def train(
         ddp_find_unused_parameters=False,
         use_cpu=not torch.accelerator.is_available(),
     )
+    if isinstance(model, FSDPModule):
+        model.is_distributed_loading_by_transformers = True  # the Trainer wraps it no more
     history = History(processes=arguments.world_size)
     if history.processes > 1:
         features.append({"input_ids": [tokenizer.pad_token_id], "labels": [IGNORED]})  # fills the last batch
@@ -375,8 +396,10 @@ def train(
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
+    if fused:
+        trainer.summed_loss = loss_of_fewer_rows
     start = time.perf_counter()
-    with callback.catch_interrupt():
+    with callback.catch_interrupt(), fused_layers(model) if fused else nullcontext():
         trainer.train(resume_from_checkpoint=checkpoint)
     history.seconds = time.perf_counter() - start
     history.wrapper = type(trainer.model_wrapped).__name__
@@ -388,13 +411,31 @@ def train(
     return history
 
 
+def save_adapter(model: PeftModel, folder: str | Path) -> bool:
+    """Write the adapter as plain files for PEFT, from the first process alone, and return whether this one is it.
+
+    A sharded adapter is put together first, so all processes must call this; the frozen base stays where it is.
+    """
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    shards = {name: value for name, value in model.state_dict().items() if name in trained}
+    whole = {name: v.full_tensor() if isinstance(v, DTensor) else v for name, v in shards.items()}
+    first = int(os.environ.get("RANK", 0)) == 0
+    if first:
+        model.save_pretrained(folder, state_dict=whole)
+    return first
+
+
+def launched_processes() -> int:
+    """Return how many processes torchrun or accelerate launch started for this run; 1 if neither did."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def _share(batch_size: int, processes: int) -> int:
     """Return how many examples of a batch each of the processes that work together gets."""
-    launched = int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun and accelerate launch
-    if launched != processes:
+    if launched_processes() != processes:
         raise ValueError(
-            f"{launched} processes were launched, but this one works with {processes}: they would train apart; "
-            "launch with torchrun, or with accelerate launch and one of the files in configs/"
+            f"{launched_processes()} processes were launched, but this one works with {processes}, so they would train "
+            "apart: launch with torchrun, or with accelerate launch and one of the files in configs/"
         )
     if batch_size % processes:
         raise ValueError(

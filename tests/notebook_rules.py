@@ -166,6 +166,15 @@ def described(nb: NotebookNode) -> Iterator[str]:
             yield f"{cell.id}: an image without a text alternative"
 
 
+def headings(nb: NotebookNode) -> Iterator[str]:
+    level = 0
+    for cell in (cell for cell in nb.cells if cell.cell_type == "markdown"):
+        for marks, text in re.findall(r"^(#+)\s+(.+?)\s*$", cell.source, re.MULTILINE):
+            if len(marks) > level + 1:
+                yield f"{cell.id}: the heading '{text}' skips a level, which tables of contents and screen readers need"
+            level = len(marks)
+
+
 def anchors(nb: NotebookNode) -> set[str]:
     """The anchors that JupyterLab gives to headings: their text, with hyphens for spaces."""
     return {
@@ -199,5 +208,6 @@ RULES = (
     plain_python,
     portable,
     described,
+    headings,
     links,
 )

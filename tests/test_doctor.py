@@ -157,13 +157,14 @@ def test_one_thread_on_many_cores(monkeypatch):
 def test_the_probe_is_put_into_words(monkeypatch, single, half, said):
     import torch
 
-    monkeypatch.setattr(doctor, "_gigaflops", lambda dtype: {torch.float32: single, torch.bfloat16: half}[dtype])
+    speeds = {torch.float32: single, torch.bfloat16: half}
+    monkeypatch.setattr("lorautils.measure.gigaflops", speeds.__getitem__)
     (finding,) = doctor.check_processor()
     assert finding.level == "ok" and said in finding.text
 
 
 def test_a_slow_processor_is_noted(monkeypatch):
-    monkeypatch.setattr(doctor, "_gigaflops", lambda dtype: 5)
+    monkeypatch.setattr("lorautils.measure.gigaflops", lambda dtype: 5)
     assert levels(doctor.check_processor()) == ["ok", "note"]
 
 

@@ -14,8 +14,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DIRECT = [Requirement(line) for group in (PROJECT["dependencies"], EXTRAS["lab"], EXTRAS["test"]) for line in group]
-NAMES = {canonicalize_name(requirement.name) for requirement in DIRECT}
+DIRECT = [Requirement(line) for group in (PROJECT["dependencies"], *EXTRAS.values()) for line in group]
+SITE = {canonicalize_name(Requirement(line).name) for line in EXTRAS["site"]}  # conda's users run, they do not publish
+NAMES = {canonicalize_name(requirement.name) for requirement in DIRECT} - SITE
 CONSTRAINTS = (ROOT / "constraints.txt").read_text().split("\n")
 
 

@@ -125,6 +125,7 @@ BREAKS = {
     "temporary folder": (rules.portable, lambda nb: set_source(nb, "path = '/tmp/adapter'")),
     "figure at the end": (rules.described, lambda nb: nb.update(cells=nb.cells[:4])),
     "figure before code": (rules.described, lambda nb: nb.cells.insert(4, nb.cells.pop())),
+    "level skipped": (rules.headings, lambda nb: set_source(nb, "#### Deep", 2)),
     "no such notebook": (rules.links, lambda nb: set_source(nb, "See [the next](99_none.ipynb).", 2)),
     "no such heading": (rules.links, lambda nb: set_source(nb, "See [above](#3.-Elsewhere).", 2)),
     "no alt text": (rules.described, lambda nb: set_source(nb, "A curve: ![](curve.png)", 4)),

@@ -1,0 +1,334 @@
+"""Tokens a second of one training step: stock PEFT, full fine-tuning, the fused layers, and the bound. Notebook 11.
+
+`python experiments/throughput.py` (`make bench`) measures 16 rows of 40 tokens, ten of them answers, on the base model
+and this processor, and appends to results/throughput.jsonl; `--compile` adds torch.compile, whose compilation takes
+minutes. The variants take turns, step by step, in one process; what counts is the median.
+`python experiments/throughput.py gpu 1B [WORD ...]` (or 135M, 8B) measures rows of 2048 tokens, all of them answers, on
+random bf16 weights under bf16 autocast, one variant after the other: those whose name holds one of the words.
+The bound: the products of matrices that the fused step makes of weights and activations, and nothing else, timed alone.
+"""
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from statistics import median
+from time import perf_counter
+
+import torch
+from common import append, device, machine
+from peft import get_peft_model
+from scale import SHAPES, TINY, Run, build, flops_per_token, utilisation
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from lorautils import fused, release_memory, setup
+from lorautils.basemodel import load_base_model
+from lorautils.measure import gigaflops, kept_bytes
+from lorautils.results import RESULTS
+from lorautils.training import PROJECTIONS, lora_config
+
+RECORD = RESULTS / "throughput.jsonl"
+ROUNDS, WARM_UP = 7, 1
+ROWS, TOKENS, ANSWERS = 16, 40, 10
+GPU_ROWS = {"135M": 16, "1B": 8, "8B": 2}
+Step = Callable[[], None]
+aten = torch.ops.aten
+
+
+def batch_of(rows: int, tokens: int, answers: int, vocabulary: int, device: str) -> dict[str, torch.Tensor]:
+    """Return random tokens, the last ones of each row as answers: three tensors (rows, tokens)."""
+    ids = torch.randint(vocabulary, (rows, tokens), device=device)
+    labels = ids.clone()
+    labels[:, : tokens - answers] = -100
+    return {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
+
+
+def set_dropout(model: nn.Module, p: float) -> None:
+    """Give the LoRA layers of a model made with dropout another share to drop."""
+    for name, module in model.named_modules():
+        if ".lora_dropout." in name:
+            module.p = p
+
+
+def stock_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the loss as transformers computes it, which is what PEFT's users get."""
+    return model(**batch).loss
+
+
+def few_rows_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the same loss, from the rows alone that it depends on."""
+    return fused.answer_loss(model, batch) / (batch["labels"][:, 1:] != -100).sum()
+
+
+def step_of(model: nn.Module, loss: Callable, batch: dict, context=nullcontext) -> Step:
+    """Return one step in a bare loop: loss, gradients, clipping, AdamW; `context` is entered around the loss."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+
+    def step() -> None:
+        with context():
+            value = loss(model, batch)
+        value.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+class Turns(TrainerCallback):
+    """Let a Trainer in a thread of its own do one step whenever it is asked to."""
+
+    def __init__(self):
+        self.go, self.done, self.stop = threading.Semaphore(0), threading.Semaphore(0), False
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Wait for the first turn."""
+        self.go.acquire()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Give the turn back, and wait for the next one."""
+        self.done.release()
+        self.go.acquire()
+        control.should_training_stop = self.stop
+
+    def __call__(self) -> None:
+        """Do one step, the fetching of its batch included."""
+        self.go.release()
+        self.done.acquire()
+
+
+@contextmanager
+def trainer_step(model: nn.Module, batch: dict[str, torch.Tensor]) -> Iterator[Step]:
+    """Yield one step of the Trainer of transformers with its defaults: loss, batches, logging."""
+    rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+    count = WARM_UP + ROUNDS + 1
+    arguments = TrainingArguments(
+        per_device_train_batch_size=len(rows), max_steps=count, save_strategy="no", report_to="none", disable_tqdm=True
+    )
+    turns = Turns()
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows * count, callbacks=[turns])
+    trainer.remove_callback(PrinterCallback)
+    worker = threading.Thread(target=trainer.train, daemon=True)
+    worker.start()
+    yield turns
+    turns.stop = True
+    turns.go.release()
+    worker.join()
+
+
+class Products(TorchDispatchMode):
+    """Note every product of two matrices in a step, by shapes and strides, to make them again without all the rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.memory = [], {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in (aten.mm.default, aten.addmm_.default):
+            left, right = args[-2:]
+            out = self.like(left.new_empty(left.shape[0], right.shape[1]), "out")
+            self.calls.append((self.like(left, "in"), self.like(right, "in"), out, function is aten.addmm_.default))
+        return function(*args, **(kwargs or {}))
+
+    def like(self, tensor: torch.Tensor, use: str) -> torch.Tensor:
+        """Return weights themselves, and one random stand-in for all activations of a layout."""
+        if isinstance(tensor, nn.Parameter) or isinstance(tensor._base, nn.Parameter):
+            return tensor.detach()
+        layout = (tensor.shape, tensor.stride(), tensor.dtype, use)
+        if layout not in self.memory:
+            self.memory[layout] = torch.empty_strided(*layout[:2], dtype=tensor.dtype, device=tensor.device).normal_()
+        return self.memory[layout]
+
+    def operations(self) -> int:
+        """Return the operations of all products."""
+        return sum(2 * left.numel() * right.shape[1] for left, right, *_ in self.calls)
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Make the products again."""
+        for left, right, out, add in self.calls:
+            torch.addmm(out, left, right, out=out) if add else torch.mm(left, right, out=out)
+
+
+def bound_of(step: Step) -> Products:
+    """Return the products of matrices of a step."""
+    with Products() as products:
+        step()
+    return products
+
+
+def timed(steps: dict[str, Step], wait: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """Return the median seconds of each step; the steps take turns."""
+    seconds = {name: [] for name in steps}
+    gc.collect()
+    for number in range(WARM_UP + ROUNDS):
+        for name, step in steps.items():
+            begin = perf_counter()
+            step()
+            wait()
+            if number >= WARM_UP:
+                seconds[name].append(perf_counter() - begin)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def with_setting(step: Step, model: nn.Module, p: float, shared: bool | None = None) -> Step:
+    """Return a step with that dropout, and with fused layers if it is said whether masks are shared."""
+
+    def run() -> None:
+        set_dropout(model, p)
+        with nullcontext() if shared is None else fused.fused(model, shared_masks=shared):
+            step()
+
+    return run
+
+
+def on_processor(compiled: bool) -> dict:
+    """Measure the base model on this processor; bf16 only if the probe finds it faster."""
+    setup(0)
+    batch = batch_of(ROWS, TOKENS, ANSWERS, 49152, "cpu")
+    probe = {"float32": gigaflops(torch.float32), "bf16": gigaflops(torch.bfloat16)}
+    print(f"probe: float32 {probe['float32']:.0f} GFLOP/s, bf16 {probe['bf16']:.0f} GFLOP/s", flush=True)
+    model = get_peft_model(load_base_model(), lora_config()).train()
+    full = load_base_model().train().requires_grad_(False)
+    for name, module in full.named_modules():
+        module.requires_grad_(name.endswith(tuple(PROJECTIONS)))
+    stock, few = step_of(model, stock_loss, batch), step_of(model, few_rows_loss, batch)
+    steps = {
+        "stock PEFT, dropout 0.1": with_setting(stock, model, 0.1),
+        "stock PEFT, dropout 0": with_setting(stock, model, 0.0),
+        "full fine-tuning": step_of(full, stock_loss, batch),
+        "fused, dropout 0.1": with_setting(few, model, 0.1, shared=True),
+        "fused, dropout 0.1, a mask a layer": with_setting(few, model, 0.1, shared=False),
+        "fused, dropout 0": with_setting(few, model, 0.0, shared=True),
+    }
+    steps["bound"] = bound_of(steps["fused, dropout 0.1"])
+    memory = {
+        "stock PEFT, dropout 0.1": kept_bytes(model, lambda: stock_loss(model, batch)),
+        "full fine-tuning": kept_bytes(full, lambda: stock_loss(full, batch)),
+    }
+    with fused.fused(model):
+        memory["fused, dropout 0.1"] = kept_bytes(model, lambda: few_rows_loss(model, batch))
+    if compiled:
+        compiled_model = torch.compile(model)
+        compiled_step = step_of(compiled_model, stock_loss, batch)
+        steps["torch.compile, dropout 0.1"] = with_setting(compiled_step, model, 0.1)
+    if probe["bf16"] > probe["float32"]:
+        steps |= in_bf16(model, batch)
+    other = get_peft_model(load_base_model(), lora_config())
+    with trainer_step(other, batch) as by_trainer:
+        seconds = timed({"stock PEFT, Trainer": by_trainer, **steps})
+    rates = {name: ROWS * TOKENS / duration for name, duration in seconds.items()}
+    return {
+        "kind": "processor",
+        "batch": [ROWS, TOKENS, ANSWERS],
+        "threads": torch.get_num_threads(),
+        "gigaflops": probe,
+        "bound_operations": steps["bound"].operations(),
+        "variants": {name: {"tokens_per_second": rate, "kept": memory.get(name)} for name, rate in rates.items()},
+    }
+
+
+def in_bf16(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, Step]:
+    """Return the variants in bf16: autocast over PEFT, and the fused layers over a bf16 base with float32 factors."""
+    half = get_peft_model(load_base_model(dtype=torch.bfloat16), lora_config()).train()
+    few = step_of(half, few_rows_loss, batch)
+    autocast = step_of(model, stock_loss, batch, lambda: torch.autocast("cpu", torch.bfloat16))
+    steps = {
+        "stock PEFT, bf16 autocast, dropout 0.1": with_setting(autocast, model, 0.1),
+        "fused, bf16, dropout 0.1": with_setting(few, half, 0.1, shared=True),
+        "fused, bf16, dropout 0": with_setting(few, half, 0.0, shared=True),
+    }
+    return steps | {"bound, bf16": bound_of(steps["fused, bf16, dropout 0.1"])}
+
+
+def on_gpu(model_name: str, words: list[str], tiny: bool = False) -> Iterator[dict]:
+    """Measure a model of random weights variant by variant, and yield records; `tiny` tries it out on a toy."""
+    kinds = ["stock PEFT", "fused", "torch.compile", "fused + torch.compile"]
+    if find_spec("liger_kernel") is None:
+        print("liger_kernel is not installed: its variants are left out")
+    else:
+        kinds += ["Liger", "fused + Liger", "fused + Liger + torch.compile"]  # last: they patch transformers for good
+    names = [f"{kind}, dropout {p}" for kind in kinds for p in ("0", "0.1")]
+    names[:0] = ["full fine-tuning, dropout 0", "fused layers' bound, dropout 0"]
+    for name in names:
+        if any(word in name for word in words or [""]):
+            yield measured(
+                name, Run(model_name, "full" if "full" in name else "LoRA", float(name.split()[-1]), False), tiny
+            )
+
+
+def measured(name: str, run: Run, tiny: bool) -> dict:
+    """Return what one variant costs on a GPU; its name says what it is made of."""
+    if "Liger" in name:
+        from liger_kernel.transformers import apply_liger_kernel_to_llama
+
+        apply_liger_kernel_to_llama()
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    on, shape, rows = device(), TINY if tiny else SHAPES[run.model], 2 if tiny else GPU_ROWS[run.model]
+    run = replace(run, length=64 if tiny else run.length)
+    model = build(run, shape, torch.device(on))
+    batch = batch_of(rows, run.length, run.length, shape.vocabulary, on)
+    with fused.fused(model) if "fused" in name else nullcontext():
+        whole = torch.compile(model) if "compile" in name else model
+        step = step_of(whole, stock_loss, batch, lambda: torch.autocast(on, torch.bfloat16))
+        if "bound" in name:
+            step = bound_of(step)
+        begin = perf_counter()
+        step()
+        first = perf_counter() - begin
+        if on == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        (seconds,) = timed({name: step}, torch.cuda.synchronize if on == "cuda" else lambda: None).values()
+    peak = torch.cuda.max_memory_allocated() if on == "cuda" else None
+    del model, whole, step
+    release_memory()
+    torch.cuda.empty_cache()
+    rate = rows * run.length / seconds
+    used = utilisation(rate * flops_per_token(run, shape))
+    record = {
+        "kind": "gpu",
+        "variant": name,
+        **asdict(run),
+        "rows": rows,
+        "tokens_per_second": rate,
+        "utilisation": used,
+    }
+    share = f", {used:.0%} of the peak" if used else ""
+    memory = f", {peak / 2**30:.1f} GiB" if peak else ""
+    print(f"{run.model:5}{name:42}{rate:10.0f} tokens/s{share}{memory}, first step {first:.0f} s", flush=True)
+    return record | {"peak": peak, "first_step_seconds": round(first, 1)}
+
+
+def report(record: dict, base: str, best: str) -> None:
+    """Print the table and the line that sums it up."""
+    rates = {name: row["tokens_per_second"] for name, row in record["variants"].items()}
+    print(f"{'variant':42}{'tokens/s':>10}{'to stock':>10}{'of bound':>10}{'kept for backward':>20}")
+    for name, row in record["variants"].items():
+        shares = f"{rates[name]:10.0f}{rates[name] / rates[base]:10.2f}{rates[name] / rates['bound']:10.0%}"
+        print(f"{name:42}{shares}" + (f"{row['kept'] / 1e6:17.0f} MB" if row["kept"] else ""))
+    print(f"ratio to stock: {rates[best] / rates[base]:.2f} · share of bound: {rates[best] / rates['bound']:.2f}")
+
+
+def main() -> None:
+    """Measure, print and record."""
+    tiny = "--tiny" in sys.argv
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    if words[:1] == ["gpu"]:
+        for record in on_gpu(words[1], words[2:], tiny):
+            if not tiny:
+                append(RECORD, {**record, "machine": machine()})
+        return
+    record = on_processor("--compile" in sys.argv)
+    report(record, "stock PEFT, dropout 0.1", "fused, dropout 0.1")
+    append(RECORD, {**record, "machine": machine()})
+
+
+if __name__ == "__main__":
+    main()

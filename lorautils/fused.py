@@ -1,0 +1,260 @@
+"""The LoRA layers of a PEFT model with a backward pass written by hand: the same numbers, with fewer and wider kernels.
+
+Notebook 11 finds by profile what it saves and why. For a layer y = W x + s B A d(x), where d is dropout with mask m:
+h = s A d(x), y = W x + B h; back, with g = dL/dy and t = s B^T g: dB = g h^T, dA = t d(x)^T, dx = W^T g + d(A^T t).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import Linear as PeftLinear
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+IGNORED = -100  # the label that F.cross_entropy skips
+SHORT = 128  # tokens; attention keeps tokens * tokens numbers a head
+SIBLINGS = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate-up", "up_proj": "gate-up"}
+
+
+class LoRAProducts(torch.autograd.Function):
+    """The outputs of LoRA layers that read the same input x (tokens, in): one (tokens, out) for each W, A, B.
+
+    What is thin is held as (r, tokens), so that rows are long: (out, tokens) @ (tokens, r) takes four times as long as
+    its transpose on a CPU. Nothing is kept for the way back but x, its mask of one byte a number, and h. W gets no
+    gradient, and x none where nobody asks: the first layer reads frozen embeddings.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mask: Tensor | None, scales: Sequence[float], *matrices: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs; `matrices` are W, A, B, W, A, B, ...; `scales` hold s, over the kept share if masked."""
+        weights, downs, ups = matrices[0::3], matrices[1::3], matrices[2::3]
+        seen = x if mask is None else x * mask
+        thin = (torch.cat(downs).to(x.dtype) @ seen.T).split([down.shape[0] for down in downs])
+        thin = [h * scale for h, scale in zip(thin, scales, strict=True)]  # each (r, tokens)
+        ctx.save_for_backward(x, mask, *thin, *matrices)
+        ctx.scales = scales
+        outputs = zip(weights, ups, thin, strict=True)
+        return tuple((x @ weight.T.to(x.dtype)).addmm_(h.T, up.T.to(x.dtype)) for weight, up, h in outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients: Tensor):
+        """Return the gradients of x and of every A and B."""
+        n = len(ctx.scales)
+        x, mask, *rest = ctx.saved_tensors
+        thin, weights, downs, ups = rest[:n], rest[n::3], rest[n + 1 :: 3], rest[n + 2 :: 3]
+        back = torch.cat(
+            [(up.T.to(g.dtype) @ g.T).mul_(s) for up, g, s in zip(ups, gradients, ctx.scales, strict=True)]
+        )
+        seen = x if mask is None else x * mask
+        down_gradients = (back @ seen).split([down.shape[0] for down in downs])
+        up_gradients = [(h @ g).T for h, g in zip(thin, gradients, strict=True)]
+        x_gradient = None
+        if ctx.needs_input_grad[0]:
+            x_gradient = back.T @ torch.cat(downs).to(x.dtype)
+            if mask is not None:
+                x_gradient *= mask
+            for g, weight in zip(gradients, weights, strict=True):
+                x_gradient.addmm_(g, weight.to(g.dtype))
+        triples = zip([None] * n, down_gradients, up_gradients, strict=True)
+        return x_gradient, None, None, *(gradient for triple in triples for gradient in triple)
+
+
+def draw_mask(like: Tensor, p: float) -> tuple[Tensor | None, float]:
+    """Return a dropout mask (uint8, 1: keep) in the shape of `like`, and the exact share that is kept on average.
+
+    p is rounded to k / 256, of which the share takes account: a random byte is dropped if it is below k. Eight bytes
+    are drawn at once, which takes a twelfth of the time of `bernoulli_`, one number at a time.
+    """
+    if p == 0:
+        return None, 1.0
+    if torch.compiler.is_compiling():  # a compiler draws them where they are used
+        return (torch.rand(like.shape, device=like.device) >= p).to(torch.uint8), 1 - p
+    dropped = min(max(round(256 * p), 1), 255)
+    words = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    return words.view(torch.uint8)[: like.numel()].view(like.shape).ge_(dropped), 1 - dropped / 256
+
+
+class _Group:
+    """LoRA layers that read the same input: the first one called computes the outputs of all of them."""
+
+    def __init__(self, layers: Sequence[PeftLinear]):
+        self.layers, self.input, self.outputs = layers, None, [None] * len(layers)
+
+    def forward_of(self, index: int) -> Callable[..., Tensor]:
+        """Return what stands in for the forward method of the layer of that index."""
+        layer, original = self.layers[index], self.layers[index].forward
+
+        def forward(x: Tensor, *args, **kwargs) -> Tensor:
+            if args or kwargs or layer.merged or layer.disable_adapters or not torch.is_grad_enabled():
+                return original(x, *args, **kwargs)
+            if self.input is not x or self.outputs[index] is None:
+                self.input, self.outputs = x, self.products(x)
+            output, self.outputs[index] = self.outputs[index], None
+            if all(other is None for other in self.outputs):
+                self.input = None  # whoever holds on to x holds on to its memory
+            return output
+
+        return forward
+
+    def products(self, x: Tensor) -> list[Tensor]:
+        """Map x (..., in) to the outputs (..., out) of all layers."""
+        kind = x.device.type
+        rows = x.reshape(-1, x.shape[-1])
+        rows = rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
+        (name,) = self.layers[0].active_adapters
+        dropout = self.layers[0].lora_dropout[name]
+        mask, kept = draw_mask(rows, dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0)
+        matrices = [(part.base_layer, part.lora_A[name], part.lora_B[name]) for part in self.layers]
+        scales = [part.scaling[name] / kept for part in self.layers]
+        outputs = LoRAProducts.apply(rows, mask, scales, *(m.weight for triple in matrices for m in triple))
+        return [output.view(*x.shape[:-1], output.shape[-1]) for output in outputs]
+
+
+def obstacle(layer: LoraLayer) -> str | None:
+    """Say what keeps a LoRA layer of PEFT from being fused; None if nothing does."""
+    base, active = layer.get_base_layer(), layer.active_adapters
+    checks = {
+        f"a base layer of type {type(base).__name__}": type(layer) is not PeftLinear or type(base) is not nn.Linear,
+        f"{len(active)} active adapters": len(active) > 1,
+        "no active adapter": not any(name in layer.lora_A for name in active),
+        "a variant such as DoRA": bool(layer.lora_variant),
+        "a bias": getattr(base, "bias", None) is not None or any(layer.lora_bias.values()),
+        "a base layer that is trained": any(weight.requires_grad for weight in base.parameters()),
+    }
+    return next((reason for reason, holds in checks.items() if holds), None)
+
+
+def _groups(model: nn.Module, shared_masks: bool) -> Iterator[list[PeftLinear]]:
+    """Yield the layers that can be fused, siblings together if they may share a mask; print what cannot be."""
+    reasons, found = Counter(), 0
+    for parent in model.modules():
+        families = defaultdict(list)
+        for name, layer in parent.named_children():
+            if not isinstance(layer, LoraLayer):
+                continue
+            found += 1
+            if reason := obstacle(layer):
+                reasons[reason] += 1
+            else:
+                share = layer.lora_dropout[layer.active_adapters[0]]
+                key = (SIBLINGS.get(name, name), layer.active_adapters[0], getattr(share, "p", 0))
+                families[key if shared_masks else name].append(layer)
+        yield from families.values()
+    for reason, count in reasons.items():
+        print(f"not fused: {count} of {found} LoRA layers, which have {reason}; they stay as PEFT computes them")
+    if not found:
+        print("not fused: the model has no LoRA layers of PEFT; it stays as it is")
+
+
+@contextmanager
+def fused(model: nn.Module, *, shared_masks: bool = True) -> Iterator[None]:
+    """Let the LoRA layers of a PEFT model compute by `LoRAProducts` inside this context, where gradients are asked for.
+
+    PEFT keeps its parameters, and saves, loads and merges them as ever. With `shared_masks` q, k and v see the same
+    dropped inputs, and so do gate and up: fewer random numbers and wider products. Each layer by itself drops as
+    before. Without, every layer draws its own mask, as in PEFT. A layer that cannot be fused stays as it is, and the
+    reason is printed.
+    """
+    replaced = []
+    try:
+        for layers in list(_groups(model, shared_masks)):
+            group = _Group(layers)
+            for index, layer in enumerate(layers):
+                layer.forward = group.forward_of(index)
+                replaced.append(layer)
+        with plain_attention(model) if replaced else nullcontext():
+            yield
+    finally:
+        for layer in replaced:
+            del layer.forward  # the method of the class is found again
+
+
+def grouped_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Softmax attention as two products, for (batch, heads, tokens, size) and fewer heads of keys and values.
+
+    Heads that share their keys are rows of one product, so that no key is copied. At 40 tokens on a CPU it takes an
+    eighth of the time of `F.scaled_dot_product_attention` in bf16 and, with a mask, three quarters in float32.
+    """
+    batch, heads, tokens, size = query.shape
+    if tokens > SHORT or tokens != key.shape[2]:  # the latter while a text is generated
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+    keys, values = (x.reshape(-1, tokens, size) for x in (key, value))  # (batch * shared heads, tokens, size)
+    scores = query.reshape(len(keys), -1, size) @ keys.transpose(1, 2)
+    scores = scores.view(batch, heads, tokens, tokens) * scaling + attention_mask
+    weights = F.dropout(torch.softmax(scores, -1, dtype=torch.promote_types(query.dtype, torch.float32)), dropout)
+    mixed = weights.to(query.dtype).view(len(keys), -1, tokens) @ values
+    return mixed.view(batch, heads, tokens, size).transpose(1, 2), None
+
+
+AttentionInterface.register("grouped", grouped_attention)
+AttentionMaskInterface.register("grouped", eager_mask)
+
+
+@contextmanager
+def plain_attention(model: nn.Module) -> Iterator[None]:
+    """Let a Llama on a CPU attend by `grouped_attention` instead of sdpa, its default."""
+    config = getattr(getattr(model, "module", model), "config", None)
+    fits = getattr(config, "model_type", None) == "llama" and config._attn_implementation == "sdpa"
+    if not fits or next(model.parameters()).device.type != "cpu":
+        yield
+        return
+    config._attn_implementation = "grouped"
+    try:
+        yield
+    finally:
+        config._attn_implementation = "sdpa"
+
+
+@contextmanager
+def answer_rows_only(model: nn.Module, keep: Tensor) -> Iterator[None]:
+    """Let what follows the last attention see only the rows that `keep`, a (batch, tokens) mask, selects.
+
+    No later position reads those rows but the loss, so MLP, norm and output head of a Llama then map
+    (1, kept, hidden) instead of (batch, tokens, hidden). In other models it is the output head alone.
+    """
+    bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
+    layer = [None, *getattr(bare.get_decoder(), "layers", [])][-1]
+    exact = type(layer) is LlamaDecoderLayer
+    target = layer.self_attn.o_proj if exact else bare.get_output_embeddings()
+
+    def kept(x: Tensor) -> Tensor:
+        return x[:, -keep.shape[1] :][keep][None]  # from the right: prompt tuning puts its tokens before the text
+
+    def forward(hidden_states: Tensor, **kwargs) -> Tensor:
+        attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
+        rows = kept(hidden_states) + attended
+        return rows + layer.mlp(layer.post_attention_layernorm(rows))
+
+    if exact:
+        layer.forward = forward
+    handle = target.register_forward_pre_hook(lambda module, inputs: (kept(inputs[0]), *inputs[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+        if exact:
+            del layer.forward
+
+
+def answer_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Return what `training.answer_loss` does, the sum of the answer tokens' cross-entropies, with fewer rows.
+
+    The last token of a row is predicted and predicts nothing, so the last column is not read either.
+    """
+    width = max(1, batch["labels"].shape[1] - 1)
+    labels = F.pad(batch["labels"], (0, 1), value=IGNORED)[:, 1 : 1 + width]  # position t predicts token t + 1
+    keep = labels != IGNORED
+    with answer_rows_only(model, keep):
+        logits = model(
+            input_ids=batch["input_ids"][:, :width], attention_mask=batch["attention_mask"][:, :width]
+        ).logits
+    return F.cross_entropy(logits[0].float(), labels[keep], reduction="sum")

@@ -1,0 +1,329 @@
+"""The course's second task, an order in plain English -> JSON: examples, honest splits, a schema, and scoring.
+Notebooks 10 and 11 use it where one base model carries two adapters. Answers are compared by value, as parsed:
+"Deliver two pizzas to Ada." -> {"customer":"Ada","items":[{"name":"pizza","quantity":2}],"method":"delivery"}."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from jsonschema import Draft202012Validator, ValidationError
+
+from lorautils.training import Pair
+
+ADAPTER = Path(__file__).parent.parent / "adapters" / "orders"
+ANSWER_TOKENS = 64  # for evaluate(): the longest answer takes 57
+
+SIZES, METHODS = ["small", "medium", "large"], ["delivery", "pickup"]
+WORDS = {"type": "string", "minLength": 1}
+LINE = {"name": WORDS, "quantity": {"type": "integer", "minimum": 1}, "size": {"enum": SIZES}}
+ITEM = {"type": "object", "properties": LINE, "required": ["name", "quantity"], "additionalProperties": False}
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "properties": {
+        "customer": WORDS,
+        "items": {"type": "array", "minItems": 1, "items": ITEM},
+        "method": {"enum": METHODS},
+        "time": {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"},
+    },
+    "required": ["customer", "items", "method"],
+    "additionalProperties": False,
+}
+_VALIDATOR = Draft202012Validator(SCHEMA)
+
+
+class Example(NamedTuple):
+    """One order: how it is said, and the JSON wanted, on one line and without spaces."""
+
+    text: str
+    json: str
+
+
+# ------------------------------------------------------------------------------- words and sentences
+
+
+def _words(text: str) -> list[str]:
+    return text.split(", ")
+
+
+def _plurals(names: str) -> dict[str, str]:
+    """Map names to their plurals, which take an "s" or are given: "taco, peach/peaches"."""
+    pairs = [name.split("/") for name in _words(names)]
+    return {one: many[0] if many else one + "s" for one, *many in pairs}
+
+
+PRODUCTS = _plurals(
+    "pizza, burger, salad, coffee, espresso, croissant, bagel, muffin, pancake, waffle, burrito, taco, wrap, smoothie, "
+    "cookie, brownie, cupcake, scone, pretzel, dumpling, omelette, risotto, quiche, lemonade, noodle soup, apple pie, "
+    "sandwich/sandwiches, peach/peaches, lunch box/lunch boxes, curry/curries, pastry/pastries, potato/potatoes, "
+    "strawberry/strawberries, loaf of bread/loaves of bread, bottle of water/bottles of water, cup of tea/cups of tea, "
+    "glass of milk/glasses of milk, slice of cake/slices of cake"
+)
+UNSEEN_PRODUCTS = _plurals(
+    "doughnut, samosa, baguette, milkshake, kebab, hot dog, spring roll, fruit tart, banana, egg, "
+    "radish/radishes, cherry/cherries, tomato/tomatoes, jar of jam/jars of jam, bunch of grapes/bunches of grapes, "
+    "can of cola/cans of cola"
+)
+CUSTOMERS = _words(
+    "Ada, Amir, Anna, Ben, Bruno, Carla, Chen, Clara, David, Diego, Elena, Emma, Farid, Felix, Grace, Hana, Hugo, "
+    "Ines, Isaac, Ivan, Jack, Jonas, Julia, Karim, Kofi, Laura, Leo, Lina, Lucas, Maria, Marta, Mei, Mia, Nadia, Nina, "
+    "Noah, Olga, Omar, Oscar, Paula, Peter, Rosa, Ruth, Sam, Sara, Sofia, Tariq, Tom, Victor, Yuki"
+)
+UNSEEN_CUSTOMERS = _words(
+    "Agnes, Boris, Dalia, Edgar, Fiona, Goran, Ingrid, Joanna, Kenji, Lorenzo, Miriam, Pavel, Quentin, Simone"
+)
+
+# {at} is " at 6 pm", " by 18:30" or nothing; {time} is a time that must be there.
+TEMPLATES = {
+    "delivery": [
+        "Please deliver {items} to {customer}{at}.",
+        "Can you deliver {items} to {customer}{at}?",
+        "Delivery for {customer}: {items}{at}.",
+        "Hi, this is {customer}. Could you send me {items}{at}?",
+        "{customer} wants {items} delivered{at}.",
+        "{items} to be delivered to {customer}{at}, please.",
+        "Bring {items} to my door{at}. I'm {customer}.",
+        "Send {items} over to {customer}{at}.",
+        "My name is {customer} and I need {items} delivered{at}.",
+        "At {time}, deliver {items} to {customer}.",
+    ],
+    "pickup": [
+        "{items} for {customer}, to pick up{at}.",
+        "{customer} will pick up {items}{at}.",
+        "This is {customer}. I'll collect {items}{at}.",
+        "Pickup for {customer}{at}: {items}.",
+        "I'm {customer} and I'll fetch {items} myself{at}.",
+        "Is it fine if {customer} comes{at} for {items}?",
+        "Keep {items} at the counter for {customer}{at}.",
+        "{customer} is coming{at} to get {items}.",
+        "Put {items} aside, {customer} will collect{at}.",
+        "At {time}, {customer} collects {items}.",
+    ],
+}
+UNSEEN_TEMPLATES = {
+    "delivery": [
+        "Would you bring {items} round to {customer}{at}?",
+        "{customer} can't leave the office, so drive {items} there{at}.",
+        "Home delivery{at}, please: {items}. Name: {customer}.",
+        "{customer} here. Can a courier drop off {items}{at}?",
+    ],
+    "pickup": [
+        "{customer} would like to take away {items}{at}.",
+        "I'll drop in{at} and grab {items}, under the name {customer}.",
+        "Please have {items} waiting at the till for {customer}{at}.",
+        "No delivery needed: {customer} walks over{at} for {items}.",
+    ],
+}
+NUMBERS = _words("zero, one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve")
+QUANTITIES = [1, 1, 1, 1, *range(2, 13), 2, 2, 3, 4, 6]  # one is the commonest
+
+
+def say_line(name: str, plural: str, quantity: int, size: str | None, rng: Random) -> str:
+    """Say one line of an order: "a large pizza", "2 burgers", "half a dozen small bagels"."""
+    thing = " ".join([*([size] if size else []), name if quantity == 1 else plural])
+    ways = [NUMBERS[quantity], str(quantity)]
+    if quantity == 1:
+        ways += ["an" if thing[0] in "aeiou" else "a"] * 2
+    ways += {2: ["a couple of"], 6: ["half a dozen"], 12: ["a dozen"]}.get(quantity, [])
+    return f"{rng.choice(ways)} {thing}"
+
+
+def say_time(hour: int, minute: int, rng: Random) -> str:
+    """Say a time of day: "18:30", "6:30 pm", "6 pm", "noon"."""
+    clock = f"{(hour - 1) % 12 + 1}:{minute:02}".removesuffix(":00")
+    twelve = "noon" if (hour, minute) == (12, 0) else f"{clock} {'am' if hour < 12 else 'pm'}"
+    return rng.choice([twelve, twelve, f"{hour:02}:{minute:02}"])
+
+
+# ------------------------------------------------------------------------------- examples and splits
+
+
+def kept_apart(name: str, quantity: int) -> bool:
+    """Tell whether no training example orders this many of this known product: one in five combinations."""
+    return (list(PRODUCTS).index(name) + quantity) % 5 == 0
+
+
+def _order(rng: Random, templates: dict[str, list[str]], products: dict[str, str], customers: list[str], lines: list):
+    """Draw one order from (name, quantity) lines: its text, and its value with the keys in the order of the schema."""
+    method = rng.choice(METHODS)
+    template, customer = rng.choice(templates[method]), rng.choice(customers)
+    items, said = [], []
+    for name, quantity in lines:
+        size = rng.choice([None, None, None, *SIZES])
+        items.append({"name": name, "quantity": quantity} | ({"size": size} if size else {}))
+        said.append(say_line(name, products[name], quantity, size, rng))
+    value = {"customer": customer, "items": items, "method": method}
+    holes = {"customer": customer, "items": " and ".join(said), "at": ""}
+    if "{time}" in template or rng.random() < 0.6:
+        hour, minute = rng.randint(10, 20), rng.choice([0, 0, 15, 30, 30, 45])
+        value["time"] = f"{hour:02}:{minute:02}"
+        holes["time"] = say_time(hour, minute, rng)
+        holes["at"] = f" {rng.choice(['at', 'at', 'by'])} {holes['time']}"
+    text = template.format_map(holes)
+    return Example(text[0].upper() + text[1:], json.dumps(value, separators=(",", ":")))
+
+
+def _examples(n: int, seed: int, templates, products, customers, lines: Iterable[tuple[str, int]]) -> list[Example]:
+    """Draw n orders of one or two lines (of different products) with distinct texts."""
+    rng, lines, examples = Random(seed), list(lines), {}
+    while len(examples) < n:
+        chosen = rng.sample(lines, rng.choice([1, 1, 2]))
+        if len({name for name, _ in chosen}) == len(chosen):
+            example = _order(rng, templates, products, customers, chosen)
+            examples.setdefault(example.text.lower(), example)
+    return list(examples.values())
+
+
+def train_examples(n: int, seed: int = 0) -> list[Example]:
+    """Make n training examples with distinct texts; the same arguments give the same examples.
+
+    None has a template, product, customer, or combination of product and quantity that `held_out` keeps for the tests.
+    """
+    if n < 0:
+        raise ValueError(f"the number of examples must be 0 or more, got {n}")
+    lines = [(name, q) for name in PRODUCTS for q in QUANTITIES if not kept_apart(name, q)]
+    return _examples(n, seed, TEMPLATES, PRODUCTS, CUSTOMERS, lines)
+
+
+def held_out(n: int = 100) -> dict[str, list[Example]]:
+    """Make the four tests, n cases each; each says what training never showed.
+
+    "combinations": known products in numbers that training never orders of them; "templates": sentences;
+    "words": products and customers; "all": sentences, products and customers.
+    """
+    known = [(name, q) for name in PRODUCTS for q in QUANTITIES]
+    new = [(name, q) for name in UNSEEN_PRODUCTS for q in QUANTITIES]
+    old_words, new_words = (PRODUCTS, CUSTOMERS), (UNSEEN_PRODUCTS, UNSEEN_CUSTOMERS)
+    return {
+        "combinations": _examples(n, 1, TEMPLATES, *old_words, [line for line in known if kept_apart(*line)]),
+        "templates": _examples(n, 2, UNSEEN_TEMPLATES, *old_words, [line for line in known if not kept_apart(*line)]),
+        "words": _examples(n, 3, TEMPLATES, *new_words, new),
+        "all": _examples(n, 4, UNSEEN_TEMPLATES, *new_words, new),
+    }
+
+
+def order_prompt(text: str, shots: Iterable[Example] = ()) -> str:
+    """Return the prompt, in the base model's chat format, that asks for an order's JSON, after solved `shots`."""
+    solved = "".join(f"{order_prompt(shot.text)}{shot.json}<|im_end|>\n" for shot in shots)
+    return f"{solved}<|im_start|>user\nOrder: {text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def order_pairs(examples: Iterable[Example]) -> list[Pair]:
+    """Turn orders into training pairs."""
+    return [Pair(order_prompt(example.text), example.json) for example in examples]
+
+
+# ------------------------------------------------------------------------------- checking and scoring
+
+
+def problem(answer: str) -> str | None:
+    """Say in words why an answer is not an order as SCHEMA wants it; None if it is one."""
+    try:
+        value = json.loads(answer.strip())
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {_why_not_json(answer.strip(), error)}"
+    errors = sorted(_VALIDATOR.iter_errors(value), key=lambda error: len(error.path))  # the outermost one first
+    return f"valid JSON, but {_in_words(errors[0])}" if errors else None
+
+
+def _why_not_json(answer: str, error: Exception) -> str:
+    if not answer:
+        return "the answer is empty"
+    if answer[0] not in "{[":
+        return f"it begins with {answer[:20]!r}"
+    if isinstance(error, RecursionError):
+        return "too many brackets inside brackets"
+    if not isinstance(error, json.JSONDecodeError):  # a number of more than 4,300 digits
+        return str(error)
+    if error.pos >= len(answer) or error.msg.startswith("Unterminated"):
+        return "it ends too early"
+    rest = answer[error.pos :][:20]
+    if error.msg == "Extra data":
+        return f"after the closing bracket comes {rest!r}"
+    return f"{error.msg[0].lower()}{error.msg[1:]}, found {rest!r}"
+
+
+_TYPES = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+_WANTED = {"object": "an object", "array": "a list", "string": "a string", "integer": "a whole number"}
+
+
+def _place(path: list[str | int]) -> str:
+    match path:
+        case []:
+            return "the answer"
+        case [field]:
+            return field
+        case ["items", index]:
+            return f"item {index + 1}"
+        case ["items", index, field]:
+            return f"item {index + 1}'s {field}"
+
+
+def _in_words(error: ValidationError) -> str:
+    """Turn one of jsonschema's errors into words."""
+    place, value, wanted = _place(list(error.absolute_path)), error.instance, error.validator_value
+    match error.validator:
+        case "type":
+            return f"{place} is {_TYPES.get(type(value), 'a number')}, not {_WANTED[wanted]}"
+        case "required":
+            return f"{place} has no {next(key for key in wanted if key not in value)}"
+        case "additionalProperties":
+            unknown = next(key for key in value if key not in error.schema["properties"])
+            return f"{place} has a field {unknown!r} that no order has"
+        case "enum":
+            return f"{place} is {value!r}, not one of {', '.join(wanted)}"
+        case "minimum":
+            return f"{place} is {value}, and the least is {wanted}"
+        case "pattern":
+            return f"{place} is {value!r}, not hours and minutes such as 18:30"
+        case _:  # minItems and minLength
+            return f"{place} is empty"
+
+
+class Score(NamedTuple):
+    """Of n answers: how many are exactly right and how many valid, and the share of fields that are right."""
+
+    n: int
+    exact: int
+    valid: int
+    fields: float
+
+
+def score(answers: Sequence[str], examples: Sequence[Example]) -> Score:
+    """Compare answers with the JSON wanted, by value: spaces and the order of keys do not count, that of items does.
+
+    Fields are the leaves, such as the second item's quantity; one that is missing, wrong or too many counts against.
+    ValueError if there is not one answer for each example.
+    """
+    if len(answers) != len(examples):
+        raise ValueError(f"got {len(answers)} answers for {len(examples)} examples: give one for each, in order")
+    exact = valid = right = fields = 0
+    for answer, example in zip(answers, examples, strict=True):
+        wanted, given = _leaves(example.json), _leaves(answer)
+        is_valid = problem(answer) is None
+        valid += is_valid
+        exact += is_valid and given == wanted
+        right += len(given.items() & wanted.items())
+        fields += len(given.keys() | wanted.keys())
+    return Score(len(answers), exact, valid, right / fields if fields else 0.0)
+
+
+def _leaves(text: str) -> dict[tuple, tuple[bool, object]]:
+    """Map the path of each plain value in a JSON text to it; nothing if the text is not JSON.
+
+    Whether the value is a truth value goes with it, since True == 1 in Python.
+    """
+    try:
+        return dict(_walk(json.loads(text.strip()), ()))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _walk(value: object, path: tuple) -> Iterator[tuple[tuple, tuple[bool, object]]]:
+    if isinstance(value, dict | list):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _walk(child, (*path, key))
+    else:
+        yield path, (isinstance(value, bool), value)

@@ -1,0 +1,55 @@
+"""A Chromium for the tests of what a reader sees: it may reach this machine only, and tells what it asked for.
+
+The fixture skips where there is none, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) makes that a failure.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a Chromium."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        reason = f"no Chromium on this machine (looked for {', '.join(BROWSERS)})"
+        if os.environ.get("LORAUTILS_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{reason}, and LORAUTILS_REQUIRE_BROWSER=1 forbids to skip this test")
+        pytest.skip(reason)
+    return found
+
+
+def is_local(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("data", "blob", "about", "file") or parts.hostname in ("localhost", "127.0.0.1")
+
+
+@contextmanager
+def opened(browser: str, **context_options) -> Iterator[tuple[Page, list[str], list[str]]]:
+    """A page, the addresses outside this machine that it asked for (in vain), and its console's errors."""
+    outside, errors = [], []
+
+    def note(url: str) -> None:
+        if not is_local(url):
+            outside.append(url)
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=OPTIONS)
+        context = chromium.new_context(**context_options)
+        context.route("**/*", lambda route: route.continue_() if is_local(route.request.url) else route.abort())
+        page = context.new_page()
+        page.on("request", lambda request: note(request.url))
+        page.on("websocket", lambda socket: note(socket.url))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page, outside, errors
+        chromium.close()

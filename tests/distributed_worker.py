@@ -1,0 +1,48 @@
+"""One of the processes of test_distributed.py: trains a tiny model with train() and writes what it saw as JSON."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from test_training import tiny_lora
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from lorautils import setup
+from lorautils.basemodel import load_tokenizer
+from lorautils.training import Pair, save_adapter, train
+
+# Nineteen pairs of unequal lengths: no batch of eight holds as many answer tokens for one process as for the other.
+PAIRS = [Pair(f"Cron: minute {m}\n" + "or so " * (m % 7), f"{m} * * * *" + " 1" * (m % 5)) for m in range(19)]
+
+
+def run(prepare=lambda model: model, **options):
+    """Train for three epochs; the same model, data and order of examples whoever calls."""
+    setup(0)
+    model = prepare(tiny_lora())
+    options = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-2, "seed": 0, "progress": False} | options
+    return model, train(model, load_tokenizer(), PAIRS, **options)
+
+
+def shard(model):
+    """Split every parameter of the model over the processes."""
+    mesh = init_device_mesh("cpu", (int(os.environ["WORLD_SIZE"]),))
+    for layer in model.get_base_model().model.layers:
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def held(model) -> int:
+    """Return how many of the model's numbers this process holds."""
+    return sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in model.parameters())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    seen = {}
+    for how, prepare in (("copied", lambda model: model), ("sharded", shard)):
+        model, history = run(prepare=prepare)
+        seen[how] = history.as_dict() | {"held": held(model), "first": save_adapter(model, Path(sys.argv[1], how))}
+    Path(sys.argv[1], f"{os.environ['RANK']}.json").write_text(json.dumps(seen))

@@ -1,0 +1,265 @@
+"""Several processes on this CPU: the same losses as one, a sharded model, a killed worker, settings in a file.
+
+Launched by torchrun, and by accelerate with the shipped file. Every test asserts how many processes worked together,
+since some launch commands run one.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from distributed_worker import PAIRS, held, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import PeftModel
+from test_cli import error, lines, tiny_model  # noqa: F401  (a fixture)
+from test_training import PAIRS as EVEN_PAIRS
+from test_training import tiny_llama, tiny_lora
+
+from lorautils import basemodel, training
+from lorautils.__main__ import main
+from lorautils.basemodel import load_tokenizer
+from lorautils.settings import KINDS, Settings, read_settings
+
+ROOT = Path(__file__).parent.parent
+SHARDED = "FSDPPeftModelForCausalLM"
+WORKER = Path(__file__).with_name("distributed_worker.py")
+
+
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+ACCELERATE = ["accelerate.commands.accelerate_cli", "launch", "--config_file=configs/ddp.yaml", "--num_processes=2"]
+
+
+def launch(launcher, *arguments):
+    """Start two processes that work together, and return their launcher."""
+    command = [sys.executable, "-m", *launcher, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(launcher) -> str:
+    _, said = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, said
+    return said
+
+
+# --- the same losses ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return run()
+
+
+def test_two_processes_reach_the_losses_of_one(alone, tmp_path):
+    finish(launch(TORCHRUN, WORKER, tmp_path))
+    model, history = alone
+    assert len(history.loss) == 9 and history.processes == 1
+    for rank in range(2):
+        seen = json.loads((tmp_path / f"{rank}.json").read_text())
+        for how, wrapper, share in (("copied", "DistributedDataParallel", 1), ("sharded", SHARDED, 1 / 2)):
+            assert (seen[how]["processes"], seen[how]["wrapper"]) == (2, wrapper)
+            assert seen[how]["loss"] == pytest.approx(history.loss, rel=1e-6)  # measured: 1e-7
+            assert (seen[how]["held"], seen[how]["first"]) == (share * held(model), rank == 0)
+    for how in ("copied", "sharded"):
+        saved = PeftModel.from_pretrained(tiny_llama(), tmp_path / how).state_dict()
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(saved[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("processes", [2, 4, 8])
+@pytest.mark.parametrize("examples", [1, 8, 19, 24])
+def test_any_number_of_processes_gets_the_same_batches(processes, examples):
+    """As accelerate deals them out: mini-batch by mini-batch, round and round."""
+    lengths = [10 + 7 * i % 50 for i in range(examples)]
+    whole = list(training.LengthSortedSampler(lengths, 8, seed=0))
+    shared = list(training.LengthSortedSampler(lengths, 8, seed=0, fill=True))
+    assert len(shared) % 8 == 0 and len(shared) - len(whole) < 8
+    assert shared[: len(whole)] == whole
+    assert set(shared[len(whole) :]) <= {examples}, "only rows without loss are added"
+
+
+def test_checkpointing_changes_nothing_but_memory(alone):
+    _, history = run(gradient_checkpointing=True)
+    assert history.loss == pytest.approx(alone[1].loss, rel=1e-6)
+
+
+def test_checkpointing_recomputes_the_layers():
+    model, calls = tiny_lora(), []
+    model.get_base_model().model.layers[0].self_attn.q_proj.register_forward_hook(lambda *_: calls.append(1))
+    training.train(model, load_tokenizer(), EVEN_PAIRS, epochs=1, gradient_checkpointing=True, progress=False)
+    assert len(calls) == 4, "two steps, each forwards and once more backwards"
+
+
+def test_processes_that_do_not_know_of_one_another_are_refused(monkeypatch):
+    monkeypatch.setattr(training, "launched_processes", lambda: 2)
+    with pytest.raises(ValueError, match="2 processes were launched, but this one works with 1"):
+        training.train(tiny_lora(), load_tokenizer(), EVEN_PAIRS, progress=False)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setattr(training, "launched_processes", lambda: 3)
+    with pytest.raises(ValueError, match="batch_size 8 cannot be shared by 3 processes: give a multiple of 3"):
+        training._share(8, 3)
+
+
+# --- the command line: kill one, resume -------------------------------------------------------------------------------
+
+
+def losses(folder: Path) -> list[float]:
+    state = json.loads((training.last_checkpoint(folder) / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"]]
+
+
+def worker_of_rank(launcher, rank: int) -> psutil.Process:
+    children = psutil.Process(launcher.pid).children(recursive=True)
+    return next(child for child in children if child.environ().get("RANK") == str(rank))
+
+
+def test_a_killed_worker_ends_the_job_and_a_resume_reaches_the_same_losses(tiny_model, tmp_path):  # noqa: F811
+    config = tmp_path / "run.yaml"
+    data = lines(tmp_path / "pairs.jsonl", *(json.dumps(pair._asdict()) for pair in PAIRS))
+    config.write_text(yaml.safe_dump({"data": data, "epochs": 30, "learning_rate": 2e-3}))
+    train = ["-m", "lorautils", "train", "--config", config, "--output"]
+
+    launcher = launch(TORCHRUN, *train, tmp_path)
+    while not list(tmp_path.glob("checkpoint-9/trainer_state.json")):
+        assert launcher.poll() is None, launcher.stderr.read()
+        time.sleep(0.01)
+    worker_of_rank(launcher, 1).kill()
+    _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1
+    assert "rank      : 1" in said and "SIGKILL" in said, said
+    assert "start it again with --resume" in said, said
+    assert not (tmp_path / "adapter_config.json").exists(), "there is no adapter before the end"
+
+    seen = losses(tmp_path)
+    shutil.rmtree(training.last_checkpoint(tmp_path))  # so that the resumed run repeats steps that the killed one made
+    assert 6 <= len(losses(tmp_path)) < len(seen) < 90
+    finish(launch(ACCELERATE, *train, tmp_path, "--resume"))
+    assert len(losses(tmp_path)) == 90
+    assert losses(tmp_path)[: len(seen)] == pytest.approx(seen, rel=1e-6)
+
+    answers = []
+    for folder in (tmp_path, training.last_checkpoint(tmp_path)):
+        model = PeftModel.from_pretrained(basemodel.load_base_model(), folder)
+        answers.append(training.text_loss(model, basemodel.load_tokenizer(), "Cron: minute 3")[0])
+    assert answers[0] == answers[1]
+
+
+# --- settings in a file ---------------------------------------------------------------------------------------------
+
+
+def settings_file(folder: Path, text: str) -> str:
+    (folder / "run.yaml").write_text(text, encoding="utf-8")
+    return str(folder / "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3", "unknown field 'epoch'; the fields are output, data, "),
+        ("epochs: three", "epochs must be a positive number, got 'three'"),
+        ("epochs: 0", "epochs must be a positive number, got 0"),
+        ("learning_rate: .inf", "learning_rate must be a positive number, got inf"),
+        ("batch_size: 8.0", "batch_size must be a positive whole number, got 8.0"),
+        ("batch_size: true", "batch_size must be a positive whole number, got True"),
+        ("seed: x", "seed must be a whole number, got 'x'"),
+        ("bf16: 1", "bf16 must be true or false, got 1"),
+        ("output:", "output must be a path or a name, got None"),
+        ("data: 3", "data must be a path or a name, got 3"),
+        ("model: ' '", "model must be a path or a name, got ' '"),
+        ("data: a.jsonl\nexamples: 3", "data and examples exclude one another"),
+        ("- epochs", "holds no fields"),
+        ("", "holds no fields"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_bad_setting_is_named_in_one_line(capsys, tmp_path, text, message):
+    config = settings_file(tmp_path, text)
+    assert message in error(capsys, "train", "--config", config)
+    assert list(tmp_path.iterdir()) == [tmp_path / "run.yaml"], "a refused run leaves nothing behind"
+
+
+def test_a_missing_file_of_settings(capsys, tmp_path):
+    assert "nowhere.yaml" in error(capsys, "train", "--config", str(tmp_path / "nowhere.yaml"))
+
+
+GOOD = {
+    float: st.floats(min_value=1e-6, max_value=1e6),
+    int: st.integers(min_value=1, max_value=10**6),
+    bool: st.booleans(),
+}
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(
+    st.fixed_dictionaries(
+        {}, optional={n: GOOD.get(k, st.sampled_from(["a", "b/c"])) for n, k in KINDS.items()}
+    ).filter(lambda fields: fields and not {"data", "examples"} <= fields.keys())
+)
+def test_settings_survive_the_file_as_yaml_and_as_json(tmp_path_factory, fields):
+    folder = tmp_path_factory.mktemp("settings")
+    for text in (yaml.safe_dump(fields), json.dumps(fields)):
+        assert Settings(**read_settings(settings_file(folder, text))) == Settings(**fields)
+
+
+def test_a_rate_without_a_dot_is_a_number(tmp_path):
+    assert read_settings(settings_file(tmp_path, "learning_rate: 2e-3")) == {"learning_rate": 0.002}
+
+
+def test_options_win_over_the_file_and_the_file_over_defaults(tiny_model, capsys, tmp_path):  # noqa: F811
+    data = lines(tmp_path / "pairs.jsonl", *(json.dumps(pair._asdict()) for pair in EVEN_PAIRS))
+    config = settings_file(tmp_path, f"data: {data}\nepochs: 5\nbatch_size: 4\noutput: {tmp_path / 'file'}")
+    assert main(["train", "--config", config, "--epochs", "1"]) == 0
+    assert capsys.readouterr().out.startswith("4 steps, ")
+    assert (tmp_path / "file" / "adapter_model.safetensors").exists()
+
+
+def test_a_finished_run_is_not_trained_again(tiny_model, capsys, tmp_path):  # noqa: F811
+    data = lines(tmp_path / "pairs.jsonl", *(json.dumps(pair._asdict()) for pair in EVEN_PAIRS))
+    arguments = ["train", "--data", data, "--epochs", "1", "--output", str(tmp_path / "adapter")]
+    assert main(arguments) == 0
+    before = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert "already holds an adapter" in error(capsys, *arguments)
+    assert main([*arguments, "--resume"]) == 2
+    assert "no step was made" in capsys.readouterr().err
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_resuming_nothing_says_so(tiny_model, capsys, tmp_path):  # noqa: F811
+    assert main(["train", "--examples", "8", "--output", str(tmp_path / "new"), "--resume"]) == 2
+    assert "holds no complete checkpoint" in capsys.readouterr().err
+
+
+def test_a_whole_adapter_is_saved_by_the_first_process_alone(monkeypatch, tmp_path):
+    model = tiny_lora()
+    monkeypatch.setenv("RANK", "1")
+    assert not training.save_adapter(model, tmp_path / "second") and not (tmp_path / "second").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert training.save_adapter(model, tmp_path / "first")
+    again = PeftModel.from_pretrained(tiny_llama(), tmp_path / "first")
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("name", ["run", "ddp", "fsdp"])
+def test_the_shipped_files_are_read(name):
+    path = ROOT / "configs" / f"{name}.yaml"
+    if name == "run":
+        assert Settings(**read_settings(path)) == Settings()
+        return
+    from accelerate.commands.config.config_args import ClusterConfig
+
+    config = ClusterConfig.from_yaml_file(str(path))
+    assert config.num_processes == -1, "the launcher asks for --num_processes, so that no number is assumed"
+    assert (config.fsdp_config.get("fsdp_version") == 2) is (name == "fsdp")

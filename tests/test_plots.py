@@ -1,0 +1,52 @@
+"""Figures that everybody can read: colours that stand out from white, and a text for who cannot see them."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from lorautils import plots
+
+COLOURS = ("BLUE", "ORANGE", "GREEN", "RED", "PURPLE", "SKY", "GREY")
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2.2."""
+    channels = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
+    return sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), channels, strict=True))
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_every_colour_stands_out_from_white(name):
+    assert 1.05 / (luminance(getattr(plots, name)) + 0.05) >= 3
+
+
+def test_a_curve_is_told_in_words():
+    axes = plots.loss_curve([4.0, 3.0, 2.0, 1.0], window=2, title="training")
+    assert plots.alt_text(axes.figure) == (
+        "training. loss (nats per answer token) against optimiser step. "
+        "each step: 4 points from 4 to 1, lowest 1, highest 4. "
+        "mean of 2 steps: 3 points from 3.5 to 1.5, lowest 1.5, highest 3.5."
+    )
+
+
+def test_bars_are_told_with_their_groups():
+    axes = plots.grouped_bars({"LoRA": {"A": 1, "B": 2.5}}, ylabel="score")
+    assert "LoRA: A 1, B 2.5" in plots.alt_text(axes.figure)
+
+
+def test_panels_images_points_and_labels_are_told():
+    maps = {"head 1": np.eye(2), "head 2": np.ones((2, 2))}
+    told = plots.alt_text(plots.attention_maps(maps, ["a", "b"]))
+    assert told.startswith("Panel 1: head 1. image of 2 by 2 values from 0 to 1. Panel 2: head 2.")
+    assert "Panel 3" not in told  # the colour bar
+    words = {"days": ["Monday", "Friday"], "months": ["May"]}
+    told = plots.alt_text(plots.word_map(np.array([[0, 0], [1, 1], [0, 1]]), words).figure)
+    assert "points days: 2" in told
+    assert "labels: Monday, Friday, May" in told

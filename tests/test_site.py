@@ -1,0 +1,141 @@
+"""The rendered course as readers see it: it builds without a warning, no link is dead, and a browser finds no fault.
+
+Skipped where there is no Chromium, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) makes that a failure.
+"""
+
+import functools
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import nbformat
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from chromium import browser, opened  # noqa: F401  (a fixture)
+
+from tools.pages import Page, faults
+from tools.website import NOTEBOOKS, SITE, prepared, with_first_uses
+
+ROOT = Path(__file__).parent.parent
+STEMS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+TYPESET = "() => !window.MathJax || (MathJax.isReady && MathJax.Hub.queue.pending == 0)"
+SIDEWAYS = "() => document.documentElement.scrollWidth - innerWidth"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    """The folder of the built course."""
+    build = subprocess.run([sys.executable, "-m", "tools.website"], cwd=ROOT, capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout + build.stderr
+    return SITE
+
+
+@pytest.fixture(scope="module")
+def address(site) -> Iterator[str]:
+    """Where the built course is served."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def notebook(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+def test_every_notebook_is_a_page_and_every_cell_an_anchor(site):
+    for name in STEMS:
+        missing = {cell.id for cell in notebook(name).cells} - set(Page(site / "notebooks" / f"{name}.html").ids)
+        assert not missing, f"{name}: {missing}"
+
+
+def test_the_course_map_and_the_navigation_name_every_notebook(site):
+    links = Page(site / "index.html").links
+    for name in STEMS:
+        assert links.count(f"notebooks/{name}.html") >= 2
+
+
+def test_every_faulty_link_is_found(tmp_path):
+    (tmp_path / "good.html").write_text("<p id='here'><a href='https://elsewhere.example/'>out</a></p>")
+    (tmp_path / "bad.html").write_text(
+        "<a href='gone.html'></a><a href='good.html#there'></a><a href='good.html#here'></a><a href='#no'></a>"
+        "<b id='two'></b><b id='two'></b><script src='https://cdn.example/a.js'></script><img src='data:,'>"
+    )
+    found = list(faults(tmp_path))
+    assert len(found) == 5
+    assert all(line.startswith("bad.html: ") for line in found)
+    for part in ("gone.html is", "#there names", "#no names", "'two' stands twice", "cdn.example/a.js is"):
+        assert any(part in line for line in found), part
+
+
+def test_a_slider_leaves_a_sentence_and_a_figure_its_text():
+    data = {"text/plain": "VBox(children=(SelectionSlider(value=0), Image(value=b'')))"}
+    slider = nbformat.v4.new_output("execute_result", data)
+    figure = nbformat.v4.new_output("display_data", {"image/png": ""}, metadata={"image/png": {"alt": "a line"}})
+    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("draw", outputs=[slider, figure])]
+    page = prepared(nbformat.v4.new_notebook(cells=cells))
+    code = page.cells[-1]
+    assert "VBox" not in str(code.outputs)
+    assert "no kernel" in code.outputs[0].data["text/markdown"]
+    assert code.metadata["mystnb"]["image"]["alt"] == "a line"
+    assert page.cells[0].source == "# Title"
+
+
+def test_a_term_leads_to_the_cell_that_introduces_it_and_an_unused_one_stops_the_build():
+    with pytest.raises(ValueError, match="floccinaucity"):
+        with_first_uses("**floccinaucity**: nothing.")
+    assert "(../notebooks/00_start_here.ipynb#part-after)" in with_first_uses("**adapter**: extra numbers.")
+
+
+def serious(page, contrast: bool) -> list[str]:
+    """What axe finds serious or worse on an open page; the contrast of each token of code takes it several seconds."""
+    options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": contrast}}}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+def test_a_browser_finds_no_fault_on_any_page(browser, site, address):  # noqa: F811
+    pages = sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "_static" not in path.parts)
+    assert len(pages) > len(STEMS)
+    with opened(browser, viewport={"width": 1280, "height": 900}) as (page, outside, errors):
+        found = {}
+        for name in pages:
+            page.goto(f"{address}/{name}")
+            page.wait_for_function(TYPESET)
+            wide = page.evaluate(SIDEWAYS)
+            broken = page.locator(".merror, .MathJax_Error").count()
+            found[name] = serious(page, contrast=False) + [f"{wide} pixels too wide"] * (wide > 0)
+            found[name] += [f"{broken} formulas with an error"] * (broken > 0)
+    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert outside == []
+    assert errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_in_both_colour_schemes(browser, address, scheme):  # noqa: F811
+    with opened(browser, color_scheme=scheme) as (page, _, _):
+        for name in ("index.html", "notebooks/00_start_here.html", "docs/glossary.html"):
+            page.goto(f"{address}/{name}")
+            page.wait_for_function(TYPESET)
+            assert serious(page, contrast=True) == [], name
+
+
+def test_nothing_is_cut_off_on_a_telephone_and_search_finds_a_word(browser, address):  # noqa: F811
+    with opened(browser, viewport={"width": 390, "height": 800}) as (page, outside, errors):
+        for name in ("index.html", "notebooks/04_attention_q_k_v_o.html"):
+            page.goto(f"{address}/{name}")
+            page.wait_for_function(TYPESET)
+            assert page.evaluate(SIDEWAYS) <= 0, name
+        page.goto(f"{address}/search.html?q=Eckart")
+        page.locator("#search-results li a").first.wait_for()
+        hits = page.locator("#search-results li a").all_inner_texts()
+    assert any(hit.startswith("02") for hit in hits)
+    assert outside == errors == []

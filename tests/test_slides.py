@@ -1,0 +1,91 @@
+"""The decks as a class sees them: nothing is cut off, nothing is asked of another host, the speaker has notes.
+
+Skipped where there is no Chromium, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) makes that a failure.
+"""
+
+import re
+
+import nbformat
+import pytest
+from chromium import browser, opened  # noqa: F401  (a fixture)
+
+from tools import slides
+from tools.pages import Page
+
+STEMS = sorted(path.stem for path in (slides.ROOT / "notebooks").glob("*.ipynb"))
+READY = "() => window.Reveal && Reveal.isReady() && window.MathJax && MathJax.isReady"
+# Go through the deck; MathJax finishes each slide before it is measured. A scrolling box inside counts as it is drawn.
+TALL_SLIDES = """async () => {
+  const tall = [], {width, height} = Reveal.getConfig();
+  for (const slide of Reveal.getSlides()) {
+    const {h, v} = Reveal.getIndices(slide);
+    Reveal.slide(h, v, 99);
+    await new Promise(done => MathJax.Hub.Queue(done));
+    if (slide.scrollHeight > height || slide.scrollWidth > width)
+      tall.push(`${slide.scrollWidth} x ${slide.scrollHeight}: ${slide.innerText.slice(0, 60)}`);
+  }
+  return tall;
+}"""
+
+
+@pytest.fixture(scope="module")
+def decks():
+    """The folder of the built decks."""
+    assert slides.main() == 0
+    return slides.DECKS
+
+
+def cell(source: str, kind: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_markdown_cell(source, metadata={"slideshow": {"slide_type": kind}})
+
+
+def pages(*cells: nbformat.NotebookNode) -> list[list[str]]:
+    """The sources on each slide of a notebook of these cells."""
+    return [[part.source for part in slide] for slide in slides.paged(nbformat.v4.new_notebook(cells=list(cells)))]
+
+
+def test_metadata_begins_slides_and_a_full_slide_goes_on():
+    paragraph = "word " * 60
+    assert pages(cell("# A", "slide"), cell("b", "fragment"), cell("c", "subslide"), cell("d", "skip")) == [
+        ["# A", "b"],
+        ["c"],
+    ]
+    long = pages(cell("\n\n".join([paragraph] * 9), "slide"))
+    assert len(long) > 1
+    assert sum(map(len, long)) == 9
+
+
+def test_notes_hold_minutes_that_add_up_and_the_question():
+    nb = nbformat.v4.new_notebook(cells=[cell("# A", "slide"), cell("> **Predict.** How many?\n> Guess.", "slide")])
+    notes = [
+        c.source for c in slides.with_notes(slides.paged(nb), 10) if c.metadata["slideshow"]["slide_type"] == "notes"
+    ]
+    assert len(notes) == 2
+    assert "10 of 10" in notes[-1]
+    assert "Ask the class, wait for hands, then go on: How many?" in notes[-1]
+
+
+def test_links_lead_to_decks_or_are_plain_text():
+    text = slides.linked("[a](02_svd.ipynb#x), [b](../docs/c.md), [d](#here), [e](https://example.org), ![f](../g.png)")
+    assert text == "[a](02_svd.html), b, d, [e](https://example.org), ![f](../g.png)"
+
+
+def test_every_notebook_has_a_deck_with_its_predictions_in_the_notes(decks):
+    assert {link.removesuffix(".html") for link in Page(decks / "index.html").links} == set(STEMS)
+    for name in STEMS:
+        html = (decks / f"{name}.html").read_text()
+        notes = re.findall(r'<aside class="notes">(.*?)</aside>', html, re.DOTALL)
+        shown = html.count("<strong>Predict.</strong>")
+        assert sum(note.count("Ask the class") for note in notes) == shown > 0, name
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_no_slide_is_cut_off_and_no_other_host_is_asked(browser, decks, name):  # noqa: F811
+    with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, outside, errors):
+        page.goto((decks / f"{name}.html").as_uri())
+        page.wait_for_function(READY)
+        assert page.evaluate(TALL_SLIDES) == []
+        assert page.evaluate("() => Reveal.getTotalSlides()") > 20
+        assert page.locator(".merror, .MathJax_Error").count() == 0
+    assert outside == []
+    assert errors == []

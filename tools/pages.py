@@ -1,0 +1,55 @@
+"""What the site and the decks have in common: they leave out sliders, and no link of theirs may be dead."""
+
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from nbformat import NotebookNode
+
+
+def is_slider(output: NotebookNode) -> bool:
+    """Return whether an output is a widget with a slider, which does nothing on a page without a kernel."""
+    return output.get("data", {}).get("text/plain", "").startswith("VBox(children=(")
+
+
+class Page(HTMLParser):
+    """The links, the loaded files and the anchors of one page."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.links, self.loaded, self.ids = [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep what an element names, links to and loads."""
+        given = dict(attrs)
+        if given.get("id"):
+            self.ids.append(given["id"])
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        elif tag in ("img", "script", "source", "iframe") and given.get("src"):
+            self.loaded.append(given["src"])
+        elif tag == "link" and given.get("rel") in ("stylesheet", "icon", "preload") and given.get("href"):
+            self.loaded.append(given["href"])
+
+
+def faults(site: Path) -> Iterator[str]:
+    """Yield each dead link, dead anchor, doubled id and file of another host in the pages under `site`."""
+    pages = {path: Page(path) for path in site.rglob("*.html")}
+    for path, page in pages.items():
+        where = path.relative_to(site)
+        yield from (
+            f"{where}: the id {twice!r} stands twice" for twice in {i for i in page.ids if page.ids.count(i) > 1}
+        )
+        for address in page.links + page.loaded:
+            url = urlsplit(address)
+            if url.scheme == "data" or (url.scheme and address in page.links):
+                continue
+            target = (path.parent / unquote(url.path)).resolve() if url.path else path
+            if url.netloc or not target.exists():
+                yield f"{where}: {address} is not in the site"
+            elif (
+                target in pages and url.fragment and not {url.fragment, unquote(url.fragment)} & set(pages[target].ids)
+            ):
+                yield f"{where}: {address} names an anchor that is not there"

@@ -1,0 +1,293 @@
+"""Build the rendered course into build/site and check its links: python -m tools.website
+
+`make site` calls it. The file is also the Sphinx extension that docs/conf.py names: it gives every cell of a notebook
+its id as an anchor, fills in what is generated (course map, API, results, first uses of terms), and describes figures.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+
+import nbformat
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.cmd.build import build_main
+from sphinx.transforms import SphinxTransform
+
+from tools.pages import faults, is_slider
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+SITE = ROOT / "build" / "site"
+
+
+def setup(app: Sphinx) -> dict:
+    """Connect the steps to Sphinx."""
+    app.connect("source-read", prepare)
+    app.add_transform(CellIds)
+    app.connect("html-page-context", level_captions, priority=900)  # after the theme
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class CellIds(SphinxTransform):
+    """Leave the ids of cells to the cells, and let links name them: one that is not there is a warning, so an error."""
+
+    default_priority = 800  # after sections have their ids, before links are resolved
+
+    def apply(self, **kwargs) -> None:
+        """Rename the sections that carry a cell's id, and add all cells to the anchors of the page."""
+        docname = self.env.docname
+        if not docname.startswith("notebooks/"):
+            return
+        ids = {cell.id for cell in nbformat.read(ROOT / f"{docname}.ipynb", as_version=4).cells}
+        for section in self.document.findall(nodes.section):
+            section["ids"] = [f"{name}-section" if name in ids else name for name in section["ids"]]
+        slugs = self.env.metadata[docname]["myst_slugs"]
+        for slug, (line, name, text) in slugs.items():
+            slugs[slug] = (line, f"{name}-section" if name in ids else name, text)
+        slugs.update({name: (0, name, name) for name in ids if name not in slugs})
+
+
+def anchor(title: str) -> str:
+    """Return the anchor that JupyterLab gives to a heading."""
+    return title.strip().replace(" ", "-")
+
+
+def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Change the text of a page before Sphinx parses it."""
+    if docname.startswith("notebooks/"):
+        source[0] = nbformat.writes(prepared(nbformat.reads(source[0], as_version=4)))
+    else:
+        source[0] = re.sub(
+            r"<!-- (\w+)((?: [\w#-]+)*) -->", lambda mark: GENERATED[mark[1]](*mark[2].split()), source[0]
+        )
+        if docname == "docs/glossary":
+            source[0] = with_first_uses(source[0])
+
+
+def prepared(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a notebook as the page needs it: an anchor before each cell, alternatives on figures, no dead slider."""
+    cells = []
+    for cell in nb.cells:
+        cells += [nbformat.v4.new_markdown_cell(cell_link(cell.id), id=f"link-{len(cells)}"), cell]
+        for output in cell.get("outputs", []):
+            if is_slider(output):
+                output.data = {
+                    "text/markdown": "*In JupyterLab, a slider stands here. This page has no kernel to move it.*"
+                }
+            if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                cell.metadata["mystnb"] = {"image": {"alt": alt}}
+    nb.cells = [cells[1], cells[0], *cells[2:]]  # a page starts with its title
+    return nb
+
+
+def cell_link(cell_id: str) -> str:
+    """Return the anchor of a cell, with a link to itself that appears when the pointer is near."""
+    return f'<div class="cell-link"><a id="{cell_id}" href="#{cell_id}" aria-label="Link to cell {cell_id}">¶</a></div>'
+
+
+def level_captions(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Give the captions of the navigation, which call themselves headings, the level that a heading needs."""
+    for part in ("furo_navigation_tree", "body"):
+        context[part] = context.get(part, "").replace(
+            'class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"'
+        )
+
+
+# What is generated. A page asks for it with a comment: <!-- course_map -->, <!-- minutes 00 02#part-weights -->
+
+
+def notebooks() -> Iterator[tuple[str, nbformat.NotebookNode]]:
+    """Yield the name and the content of each notebook."""
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        yield path.stem, nbformat.read(path, as_version=4)
+
+
+def opening(nb: nbformat.NotebookNode) -> dict[str, str]:
+    """Return title, promise, what is learned, and minutes, from the opening cell of a notebook."""
+    text = nb.cells[0].source
+    found = {
+        "title": re.search(r"^# (.+)$", text, re.MULTILINE),
+        "promise": re.search(r"^\*\*(.+)\*\*$", text, re.MULTILINE),
+        "learn": re.search(r"\*\*You will learn:\*\* (.+)", text),
+        "minutes": re.search(r"^\*(Run:.+)\*$", text, re.MULTILINE),
+    }
+    return {name: match[1] for name, match in found.items() if match}
+
+
+def body(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Return the cells between the opening cell and the closing sections."""
+    return list(takewhile(lambda cell: not cell.source.startswith("## What we settled"), nb.cells[1:]))
+
+
+def course_map() -> str:
+    """Return the table of all notebooks."""
+    lines = ["| notebook | you leave knowing | run | reading | exercises |", "|---|---|---|---|---|"]
+    for name, nb in notebooks():
+        start = opening(nb)
+        minutes = " | ".join(f"{n} min" for n in re.findall(r"\d+", start["minutes"]))
+        lines.append(f"| [{start['title']}](notebooks/{name}.ipynb) | {start['learn']} | {minutes} |")
+    return "\n".join(lines)
+
+
+def api() -> str:
+    """Return the documentation of each module of lorautils, from its docstrings."""
+    modules = sorted(path.stem for path in (ROOT / "lorautils").glob("*.py") if not path.stem.startswith("__"))
+    names = ["lorautils", *(f"lorautils.{module}" for module in modules), "lorautils.exercises.engine"]
+    block = "## `{0}`\n\n```{{eval-rst}}\n.. automodule:: {0}\n   :members:\n```\n"
+    return "\n".join(map(block.format, names))
+
+
+def scores() -> str:
+    """Return the recorded scores of the shipped adapter and of notebook 08's run, as tables."""
+    from lorautils import results
+
+    measures = ("exact", "equivalent", "valid")
+    lines = ["### The shipped adapter", "", "| test | cases | exact | equivalent | valid |", "|---|---|---|---|---|"]
+    for test, score in results.read("adapter_scores.json")["scores"].items():
+        cells = " | ".join(results.percent(score[measure], score["n"]) for measure in measures)
+        lines.append(f"| Test-{test} | {score['n']} | {cells} |")
+    runs = results.read("notebook_run.jsonl")
+    tests = list(runs[0]["scores"])
+    lines += ["", "### The run of notebook 08, exact answers, all seeds together", ""]
+    lines += [
+        "| method | seeds | " + " | ".join(f"Test-{test}" for test in tests) + " |",
+        "|---" * (len(tests) + 2) + "|",
+    ]
+    for kind in dict.fromkeys(run["kind"] for run in runs):
+        same = [run for run in runs if run["kind"] == kind]
+        counts = results.pooled(same)
+        lines.append(f"| {kind} | {len(same)} | " + " | ".join(results.percent(*counts[test]) for test in tests) + " |")
+    return "\n".join(lines)
+
+
+def records() -> str:
+    """Return the recorded results, with the notebooks that read them."""
+    lines = ["| record | shown in |", "|---|---|"]
+    for path in sorted((ROOT / "experiments" / "results").glob("*.json*")):
+        links = [
+            f"[{name[:2]}](../notebooks/{name}.ipynb)"
+            for name, nb in notebooks()
+            if any(cell.cell_type == "code" and path.name in cell.source for cell in nb.cells)
+        ]
+        lines.append(f"| [{path.name}](../experiments/results/{path.name}) | {', '.join(links) or 'the README'} |")
+    return "\n".join(lines)
+
+
+def named(number: str) -> nbformat.NotebookNode:
+    """Return the notebook with this number, such as "02"."""
+    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    return nbformat.read(path, as_version=4)
+
+
+def reading_minutes(part: str) -> float:
+    """Return the minutes to read a notebook, "02", or a section, "02#part-weights": its share of the words."""
+    number, _, section = part.partition("#")
+    nb = named(number)
+    inside, words = not section, {True: 0, False: 0}
+    for cell in nb.cells:
+        if section and cell.cell_type == "markdown" and cell.source.startswith("## "):
+            inside = cell.id == section
+        words[inside] += len(cell.source.split())
+    if not words[True]:
+        raise ValueError(f"notebook {number} has no section {section!r}")
+    return int(re.findall(r"\d+", opening(nb)["minutes"])[1]) * words[True] / sum(words.values())
+
+
+def minutes(*parts: str) -> str:
+    """Return the minutes to read some notebooks and sections."""
+    return f"{sum(map(reading_minutes, parts)):.0f}"
+
+
+def in_class(*parts: str) -> str:
+    """Return the minutes that notebooks and sections take in class, where people guess and talk: twice the reading."""
+    return f"{2 * sum(map(reading_minutes, parts)):.0f}"
+
+
+def exercise_minutes(*numbers: str) -> str:
+    """Return the minutes of the exercises of some notebooks."""
+    return str(sum(int(re.findall(r"\d+", opening(named(number))["minutes"])[2]) for number in numbers))
+
+
+def labs() -> str:
+    """Return, notebook by notebook, the labs with the question to ask before each."""
+    lines = []
+    for name, nb in notebooks():
+        lines += ["", f"### Notebook {name[:2]}", "", "| lab | ask before it |", "|---|---|"]
+        texts = [cell for cell in nb.cells if cell.cell_type == "markdown"]
+        for index, cell in enumerate(texts):
+            if lab := re.search(r"^##+ (?:\d+\. )?Lab: (.+)$", cell.source, re.MULTILINE):
+                following = "\n\n".join(text.source for text in texts[index : index + 4])
+                asked = re.search(r"^> \*\*Predict\.\*\* (.+(?:\n> ?.+)*)", following, re.MULTILINE)
+                question = re.sub(r"\s*\n> ?", " ", asked[1]).replace("|", r"\|") if asked else ""
+                lines.append(f"| [{lab[1]}](../notebooks/{name}.ipynb#{cell.id}) | {question} |")
+    return "\n".join(lines)
+
+
+def wrong_answers() -> str:
+    """Return, notebook by notebook, what each checker recognises and says."""
+    from lorautils.exercises import registry
+
+    lines = []
+    for name, exercises in registry().items():
+        lines += ["", f"## Notebook {name[:2]}"]
+        for exercise in exercises:
+            lines += ["", f"### `{exercise.name}`", "", f"{exercise.question} *({exercise.minutes} minutes)*", ""]
+            lines += ["| wrong answer | what the checker says |", "|---|---|"]
+            for mistake in exercise.mistakes:
+                lines.append("| " + " | ".join(t.replace("|", r"\|") for t in (mistake.name, mistake.message)) + " |")
+    return "\n".join(lines)
+
+
+def memory() -> str:
+    """Return the measured minutes and memory of each notebook."""
+    from lorautils import results
+
+    lines = ["| notebook | run minutes | peak memory |", "|---|---|---|"]
+    for name, row in sorted(results.read("notebooks.json").items()):
+        lines.append(f"| {name[:2]} | {row['minutes']:.1f} | {row['peak_gib']:.1f} GiB |")
+    return "\n".join(lines)
+
+
+GENERATED = {
+    function.__name__: function
+    for function in (api, course_map, exercise_minutes, in_class, labs, memory, minutes, records, scores, wrong_answers)
+}
+
+
+def with_first_uses(glossary: str) -> str:
+    """Add to each term of the glossary, a line that starts with its bold name, a link to the cell that introduces it.
+
+    That is the first one with the term in bold, else the first one that uses it, in the body of a notebook and
+    outside of tables.
+    """
+    cells = [(name, cell) for name, nb in notebooks() for cell in body(nb) if cell.cell_type == "markdown"]
+    plain = [re.sub(r"^\|.*$", "", cell.source, flags=re.MULTILINE) for _, cell in cells]
+    bold = [" / ".join(re.findall(r"\*\*(.+?)\*\*", text)) for text in plain]
+
+    def first_use(line: re.Match) -> str:
+        term = re.compile(rf"\b{re.escape(line[1])}", re.IGNORECASE)
+        for texts in (bold, plain):
+            for (name, cell), text in zip(cells, texts, strict=True):
+                if term.search(text):
+                    return f"{line[0]} [First used in notebook {name[:2]}](../notebooks/{name}.ipynb#{cell.id})."
+        raise ValueError(f"docs/glossary.md explains {line[1]!r}, which no notebook uses")
+
+    return re.sub(r"^\*\*(.+?)\*\*: .+$", first_use, glossary, flags=re.MULTILINE)
+
+
+def main() -> int:
+    """Build and check; return 1 if Sphinx warns of something or a link is dead."""
+    if failed := build_main(
+        ["-q", "-E", "-W", "--keep-going", "-j", "auto", "-c", str(ROOT / "docs"), str(ROOT), str(SITE)]
+    ):
+        return failed
+    found = list(faults(SITE))
+    print("\n".join(found) or f"The course is in {(SITE / 'index.html').relative_to(ROOT)}.")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
