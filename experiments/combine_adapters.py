@@ -17,9 +17,8 @@ from lorautils.training import ADAPTER, cron_prompt, evaluate
 
 CASES = 100
 MIXTURES = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-SETTINGS = [("cat", 1 - w, w) for w in MIXTURES] + [
-    (kind, weight, weight) for weight in (1.0, 0.5) for kind in ("cat", "linear", "svd")
-]
+SETTINGS = [("cat", round(1 - w, 1), w) for w in MIXTURES]
+SETTINGS += [("linear", 0.5, 0.5), ("svd", 0.5, 0.5)] + [(kind, 1.0, 1.0) for kind in ("cat", "linear", "svd")]
 
 
 def two_adapters() -> PeftModel:
@@ -45,7 +44,7 @@ def main(cases: int) -> None:
         options = {"combination_type": kind, "svd_full_matrices": False}
         model.add_weighted_adapter(["cron", "orders"], [for_cron, for_orders], "both", **options)
         model.set_adapter("both")
-        row = {"kind": kind, "weights": [round(for_cron, 1), for_orders], "exact": exact(model, tokenizer, cases)}
+        row = {"kind": kind, "weights": [for_cron, for_orders], "exact": exact(model, tokenizer, cases)}
         rows.append(row)
         print(row, flush=True)
         model.delete_adapter("both")

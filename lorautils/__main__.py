@@ -190,7 +190,7 @@ def _trained(settings, pairs: Sequence, resume: bool):
     tokenizer = basemodel.load_tokenizer(settings.model)
     base = basemodel.load_base_model(settings.model, dtype="bfloat16" if settings.bf16 else "float32")
     model = get_peft_model(base, training.lora_config())
-    names = ("epochs", "batch_size", "learning_rate", "seed", "bf16", "gradient_checkpointing")
+    names = ("epochs", "batch_size", "learning_rate", "seed", "bf16", "gradient_checkpointing", "fused")
     arguments = {name: getattr(settings, name) for name in names}
     try:
         history = training.train(model, tokenizer, pairs, output_dir=settings.output, resume=resume, **arguments)

@@ -94,7 +94,8 @@ class _Group:
         layer, original = self.layers[index], self.layers[index].forward
 
         def forward(x: Tensor, *args, **kwargs) -> Tensor:
-            if args or kwargs or layer.merged or layer.disable_adapters or not torch.is_grad_enabled():
+            evaluated = not (torch.is_grad_enabled() or layer.training)  # checkpointing trains without gradients first
+            if args or kwargs or layer.merged or layer.disable_adapters or evaluated:
                 return original(x, *args, **kwargs)
             if self.input is not x or self.outputs[index] is None:
                 self.input, self.outputs = x, self.products(x)
@@ -128,6 +129,7 @@ def obstacle(layer: LoraLayer) -> str | None:
         "no active adapter": not any(name in layer.lora_A for name in active),
         "a variant such as DoRA": bool(layer.lora_variant),
         "a bias": getattr(base, "bias", None) is not None or any(layer.lora_bias.values()),
+        "a forward method that something else has replaced": "forward" in vars(layer),
         "a base layer that is trained": any(weight.requires_grad for weight in base.parameters()),
     }
     return next((reason for reason, holds in checks.items() if holds), None)
@@ -157,12 +159,12 @@ def _groups(model: nn.Module, shared_masks: bool) -> Iterator[list[PeftLinear]]:
 
 @contextmanager
 def fused(model: nn.Module, *, shared_masks: bool = True) -> Iterator[None]:
-    """Let the LoRA layers of a PEFT model compute by `LoRAProducts` inside this context, where gradients are asked for.
+    """Let the LoRA layers of a PEFT model compute by `LoRAProducts` inside this context while they are trained.
 
     PEFT keeps its parameters, and saves, loads and merges them as ever. With `shared_masks` q, k and v see the same
     dropped inputs, and so do gate and up: fewer random numbers and wider products. Each layer by itself drops as
     before. Without, every layer draws its own mask, as in PEFT. A layer that cannot be fused stays as it is, and the
-    reason is printed.
+    reason is printed. Where a layer was fused, a Llama on a CPU also attends by `grouped_attention`.
     """
     replaced = []
     try:
@@ -223,7 +225,8 @@ def answer_rows_only(model: nn.Module, keep: Tensor) -> Iterator[None]:
     """
     bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
     layer = [None, *getattr(bare.get_decoder(), "layers", [])][-1]
-    exact = type(layer) is LlamaDecoderLayer
+    # transformers checkpoints by wrapping the forward method, which must stay then.
+    exact = type(layer) is LlamaDecoderLayer and not (layer.training and layer.gradient_checkpointing)
     target = layer.self_attn.o_proj if exact else bare.get_output_embeddings()
 
     def kept(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from time import perf_counter
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -90,3 +91,25 @@ def gigaflops(dtype: torch.dtype, seconds: float = 0.5) -> float:
         x @ w.T
         products += 1
     return products * 2 * 256 * 576 * 1536 / elapsed / 1e9
+
+
+def kernels(work: Callable[[], object]) -> dict[str, tuple[int, float]]:
+    """Return how often torch calls each kernel while `work` runs, and the seconds that it spends in it on a CPU.
+
+    Kernels that only look at memory in another way, such as a transpose, do not count. The names are those of ATen.
+    """
+    found: dict[str, tuple[int, float]] = {}
+
+    class Note(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            begin = perf_counter()
+            result = function(*args, **(kwargs or {}))
+            if not function.is_view:
+                name = function.overloadpacket.__name__
+                calls, seconds = found.get(name, (0, 0.0))
+                found[name] = calls + 1, seconds + perf_counter() - begin
+            return result
+
+    with Note():
+        work()
+    return found

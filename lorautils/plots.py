@@ -526,7 +526,7 @@ def stacked(bars: Mapping[str, Mapping[str, float]], *, marks: Mapping[str, floa
     """Draw horizontal bars of parts, bars[name][part], and a dashed line with its label at each value of `marks`."""
     figure, axes = plt.subplots(figsize=(10.5, 1.9 + 0.62 * len(bars)), layout="constrained")
     parts = list(dict.fromkeys(part for bar in bars.values() for part in bar))
-    colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY, "#F0E442")
+    colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY, "#9A8B00")
     start = np.zeros(len(bars))
     for index, part in enumerate(parts):
         widths = np.array([bar.get(part, 0.0) for bar in bars.values()])
@@ -586,8 +586,9 @@ def _in_words(axes: Axes) -> Iterator[str]:
             name = "line" if name.startswith("_") else name
             yield f"{name}: {len(y)} points from {y[0]:.3g} to {y[-1]:.3g}, lowest {y.min():.3g}, highest {y.max():.3g}"
     for bars in (group for group in axes.containers if isinstance(group, BarContainer)):
-        heights = [bar.get_height() for bar in bars]
-        ticks = [label.get_text() for label in axes.get_xticklabels()]
+        lying = bars.orientation == "horizontal"
+        heights = [bar.get_width() if lying else bar.get_height() for bar in bars]
+        ticks = [label.get_text() for label in (axes.get_yticklabels() if lying else axes.get_xticklabels())]
         if len(heights) == len(ticks):
             shown = ", ".join(f"{tick} {height:.3g}" for tick, height in zip(ticks, heights, strict=True))
         else:

@@ -26,6 +26,7 @@ class Settings:
     seed: int = 0
     bf16: bool = False  # the frozen weights too
     gradient_checkpointing: bool = False
+    fused: bool = False
 
 
 KINDS = {field.name: field.type for field in fields(Settings)}

@@ -42,7 +42,8 @@ def held(model) -> int:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     seen = {}
-    for how, prepare in (("copied", lambda model: model), ("sharded", shard)):
-        model, history = run(prepare=prepare)
+    ways = {"copied": {}, "fused": {"fused": True}, "sharded": {"prepare": shard, "fused": True}}
+    for how, options in ways.items():
+        model, history = run(**options)
         seen[how] = history.as_dict() | {"held": held(model), "first": save_adapter(model, Path(sys.argv[1], how))}
     Path(sys.argv[1], f"{os.environ['RANK']}.json").write_text(json.dumps(seen))

@@ -157,6 +157,13 @@ def portable(nb: NotebookNode) -> Iterator[str]:
                 yield f"{cell.id}: a path of one machine: {found[0]}"
 
 
+def alternatives(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        for output in filter(is_image, cell.outputs):
+            if not output.metadata.get("image/png", {}).get("alt"):
+                yield f"{cell.id}: a figure without a text alternative: call setup() first, then `make notebooks`"
+
+
 def described(nb: NotebookNode) -> Iterator[str]:
     for cell, following in zip(nb.cells, [*nb.cells[1:], None], strict=True):
         if cell.cell_type == "code" and any(map(is_image, cell.outputs)):
@@ -207,6 +214,7 @@ RULES = (
     slideshow,
     plain_python,
     portable,
+    alternatives,
     described,
     headings,
     links,

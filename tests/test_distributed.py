@@ -30,6 +30,7 @@ from lorautils.basemodel import load_tokenizer
 from lorautils.settings import KINDS, Settings, read_settings
 
 ROOT = Path(__file__).parent.parent
+COPIED = "DistributedDataParallel"
 SHARDED = "FSDPPeftModelForCausalLM"
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
@@ -65,11 +66,11 @@ def test_two_processes_reach_the_losses_of_one(alone, tmp_path):
     assert len(history.loss) == 9 and history.processes == 1
     for rank in range(2):
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
-        for how, wrapper, share in (("copied", "DistributedDataParallel", 1), ("sharded", SHARDED, 1 / 2)):
+        for how, wrapper, share in (("copied", COPIED, 1), ("fused", COPIED, 1), ("sharded", SHARDED, 1 / 2)):
             assert (seen[how]["processes"], seen[how]["wrapper"]) == (2, wrapper)
             assert seen[how]["loss"] == pytest.approx(history.loss, rel=1e-6)  # measured: 1e-7
             assert (seen[how]["held"], seen[how]["first"]) == (share * held(model), rank == 0)
-    for how in ("copied", "sharded"):
+    for how in ("copied", "fused", "sharded"):
         saved = PeftModel.from_pretrained(tiny_llama(), tmp_path / how).state_dict()
         for name, value in model.state_dict().items():
             torch.testing.assert_close(saved[name], value, rtol=1e-3, atol=1e-5)

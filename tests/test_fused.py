@@ -51,6 +51,13 @@ def adapted(base: nn.Module, targets=PROJECTIONS, **options) -> PeftModel:
     return model
 
 
+def accelerated():
+    model = adapted(tiny(), ["q_proj"])
+    layer = model.base_model.model.model.layers[0].self_attn.q_proj
+    layer.forward = layer.forward  # as device maps of accelerate leave it
+    return model
+
+
 def gpt2():
     base = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=24, n_layer=2, n_head=2, **NO_DROPOUT))
     return adapted(base, ["c_attn"], fan_in_fan_out=True)
@@ -172,12 +179,14 @@ def test_a_model_without_dropout_has_the_loss_and_gradients_of_peft(targets, sha
         assert_close(actual[name], expected[name], rtol=1e-10, atol=1e-12, msg=name)
 
 
-def test_gradient_checkpointing_gives_the_same_gradients():
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_draws_the_same_masks_again(reentrant):
     model = adapted(tiny(), lora_dropout=0.2).double()
+    model.enable_input_require_grads()
     with fused(model):
         torch.manual_seed(0)
         expected = loss_and_gradients(model, batch())
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": reentrant})
         torch.manual_seed(0)
         actual = loss_and_gradients(model, batch())
     for name in expected:
@@ -316,7 +325,15 @@ def padded_batch() -> dict[str, torch.Tensor]:
     return inputs
 
 
-@pytest.mark.parametrize("build", [lambda: adapted(tiny()), gpt2, lambda: adapted(tiny(num_hidden_layers=1))])
+def checkpointed():
+    model = adapted(tiny())
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: adapted(tiny()), lambda: adapted(tiny(num_hidden_layers=1)), gpt2, checkpointed]
+)
 def test_the_loss_of_fewer_rows_is_the_same_loss(build):
     model = build().double()
     inputs = padded_batch()
@@ -396,6 +413,7 @@ def second_adapter_elsewhere():
         (second_adapter_elsewhere, "2 of 4 LoRA layers, which have no active adapter"),
         (trained_base, "1 of 14 LoRA layers, which have a base layer that is trained"),
         (gpt2, "2 of 2 LoRA layers, which have a base layer of type Conv1D"),
+        (accelerated, "1 of 2 LoRA layers, which have a forward method that something else has replaced"),
         (tiny, "no LoRA layers of PEFT"),
         (lambda: inject(model := tiny(), Config(["q_proj"])) and model, "no LoRA layers of PEFT"),
     ],

@@ -1,5 +1,7 @@
 """Operations, kept memory and calls against what can be counted by hand."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -21,6 +23,18 @@ def test_flops_of_a_linear_layer(layer):
     assert measure.flops(lambda: layer(x.detach()).sum()) == (product, product)  # nobody asks for dX
     layer.requires_grad_(False)
     assert measure.flops(lambda: layer(x).sum()) == (product, product)  # nor for dW
+
+
+def test_kept_bytes_keeps_nothing_itself(layer):
+    freed, x = [], torch.ones(TOKENS, IN)
+
+    def forward():
+        y = layer(x).exp()  # its own node keeps it: a circle, if the very tensor is handed on
+        weakref.finalize(y.untyped_storage(), freed.append, True)
+        return y.sum()
+
+    measure.kept_bytes(layer, forward)
+    assert freed == [True]
 
 
 def test_kept_bytes_are_those_of_the_input_and_not_of_the_weight(layer):
@@ -53,3 +67,18 @@ def test_fastest_takes_turns_and_keeps_the_shortest(monkeypatch):
 def test_fastest_refuses_to_measure_nothing(times):
     with pytest.raises(ValueError, match=f"times was {times}"):
         measure.fastest({}, times=times)
+
+
+def test_kernels_are_counted_forward_and_backward_without_views():
+    x, weight = torch.ones(3, 4), torch.ones(5, 4, requires_grad=True)
+    found = measure.kernels(lambda: (x @ weight.T).relu().sum().backward())
+    assert found["mm"][0] == 2 and found["relu"][0] == 1 and found["threshold_backward"][0] == 1
+    assert not {"t", "transpose", "expand"} & found.keys()
+    assert all(seconds > 0 for _, seconds in found.values())
+
+
+def test_the_probe_measures_the_precision_that_it_is_asked_for(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "ones", lambda *shape, dtype: seen.append(dtype) or torch.zeros(*shape, dtype=dtype))
+    assert measure.gigaflops(torch.float32, seconds=0.01) > 0
+    assert seen == [torch.float32] * 2

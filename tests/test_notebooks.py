@@ -58,7 +58,8 @@ def code_cell(cell_id: str, source: str, count: int, outputs=()) -> nbformat.Not
 
 @pytest.fixture
 def nb() -> nbformat.NotebookNode:
-    figure = v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})
+    data = {"image/png": "AAAA", "text/plain": "<Figure>"}
+    figure = v4.new_output("display_data", data, metadata={"image/png": {"alt": "A curve that falls."}})
     opening = "# Title\n\n**You will do** a\n**You will learn** b\n**You need** c\n\nRun 1 minute, reading 5 minutes."
     cells = [
         markdown_cell("title", opening),
@@ -123,6 +124,7 @@ BREAKS = {
         lambda nb: add_output(nb, output_type="stream", name="stdout", text="/home/me"),
     ),
     "temporary folder": (rules.portable, lambda nb: set_source(nb, "path = '/tmp/adapter'")),
+    "figure without words": (rules.alternatives, lambda nb: nb.cells[3].outputs[0].metadata.clear()),
     "figure at the end": (rules.described, lambda nb: nb.update(cells=nb.cells[:4])),
     "figure before code": (rules.described, lambda nb: nb.cells.insert(4, nb.cells.pop())),
     "level skipped": (rules.headings, lambda nb: set_source(nb, "#### Deep", 2)),

@@ -41,6 +41,12 @@ def test_bars_are_told_with_their_groups():
     assert "LoRA: A 1, B 2.5" in plots.alt_text(axes.figure)
 
 
+def test_lying_bars_are_told_by_their_length():
+    _, axes = plt.subplots()
+    axes.barh(["here", "there"], [3, 4], height=0.6, label="bytes")
+    assert "bytes: here 3, there 4" in plots.alt_text(axes.figure)
+
+
 def test_panels_images_points_and_labels_are_told():
     maps = {"head 1": np.eye(2), "head 2": np.ones((2, 2))}
     told = plots.alt_text(plots.attention_maps(maps, ["a", "b"]))
