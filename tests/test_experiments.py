@@ -28,9 +28,21 @@ def pinned(library: str) -> str:
     return re.search(rf"^{library}==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
 
 
-@pytest.mark.parametrize("name", ["full_update.jsonl", "sweeps.jsonl", "notebook_run.jsonl"])
+MACHINE_NAMED = [
+    "full_update.jsonl",
+    "sweeps.jsonl",
+    "notebook_run.jsonl",
+    "scale.jsonl",
+    "orders.json",
+    "method_times.json",
+    "combined_adapters.json",
+]
+
+
+@pytest.mark.parametrize("name", MACHINE_NAMED)
 def test_results_name_machine_and_the_versions_that_are_installed(name):
-    for record in results.read(name):
+    found = results.read(name)
+    for record in [found] if isinstance(found, dict) else found:
         assert record["machine"]["device"]
         for library in ("transformers", "peft"):
             assert record["machine"][library] == pinned(library)
