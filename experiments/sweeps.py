@@ -10,6 +10,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from pathlib import Path
 
 import torch
 from common import append, device, machine, outcome
@@ -266,9 +267,15 @@ def key(run: dict) -> str:
     return json.dumps(run, sort_keys=True)
 
 
-def recorded() -> list[dict]:
+def recorded(path: Path = RECORD) -> list[dict]:
     """Return what is recorded so far."""
-    return [json.loads(line) for line in RECORD.read_text(encoding="utf-8").splitlines()] if RECORD.exists() else []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def share_of(runs: list, words: list[str]) -> list:
+    """Return the runs of share I of N if the words of a command are ["I/N"], all runs if there are none."""
+    index, shares = map(int, words[0].split("/")) if words else (0, 1)
+    return runs[index::shares]
 
 
 def main() -> None:
@@ -279,8 +286,7 @@ def main() -> None:
         for sweep, runs in sweeps().items():
             print(f"{sweep:14} {sum(key(asdict(run)) in done for run in runs)} of {len(runs)} runs recorded")
         return
-    index, shares = map(int, share[0].split("/")) if share else (0, 1)
-    for run in sweeps()[name][index::shares]:
+    for run in share_of(sweeps()[name], share):
         if key(asdict(run)) not in done:
             append(RECORD, {"run": asdict(run), **execute(run), "machine": machine()})
             release_memory()

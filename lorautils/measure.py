@@ -34,8 +34,8 @@ def kept_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
     kept = {}
 
     def note(tensor: Tensor) -> Tensor:
-        memory = tensor.untyped_storage()
-        kept[memory.data_ptr()] = memory.nbytes()
+        for part in (tensor.indices(), tensor.values()) if tensor.is_sparse else (tensor,):
+            kept[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes()
         return tensor.detach()  # an output that its own node keeps would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

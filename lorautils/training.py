@@ -380,6 +380,7 @@ def train(
         ddp_find_unused_parameters=False,
         use_cpu=not torch.accelerator.is_available(),
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # or one process would split its batches over all GPUs (DataParallel)
     if isinstance(model, FSDPModule):
         model.is_distributed_loading_by_transformers = True  # the Trainer wraps it no more
     history = History(processes=arguments.world_size)
