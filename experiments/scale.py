@@ -24,16 +24,18 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from lorautils import release_memory
 from lorautils.memory import (
     PROJECTIONS,
     SHAPES,
+    SHARDINGS,
     Ledger,
     Shape,
     Step,
     communicated,
+    configuration,
     lora_parameters,
     peak_bytes,
     predict,
@@ -43,7 +45,6 @@ from lorautils.training import answer_loss
 
 RECORD = RESULTS / "scale.jsonl"
 BUDGET = 72e9  # bytes: 80 GB without the CUDA context, fragmentation and kernels' buffers
-SHARDINGS = ["DDP", "FSDP"]
 WARM_UP, TIMED = 3, 5
 BF16_PEAK = {"H100": 989e12, "H200": 989e12}  # FLOP/s without sparsity, SXM: NVIDIA's data sheets
 TINY = Shape(64, 2, 4, 2, 16, 160, 512, tied=True)
@@ -99,23 +100,11 @@ def fitting(run: Run, device: str) -> int:
 
 def build(run: Run, shape: Shape, device: torch.device) -> nn.Module:
     """Return the model with what the run trains, made of random bf16 weights on the device itself."""
-    config = LlamaConfig(
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head_size,
-        intermediate_size=shape.mlp,
-        vocab_size=shape.vocabulary,
-        tie_word_embeddings=shape.tied,
-        max_position_embeddings=run.length,
-        attn_implementation="sdpa",
-        use_cache=False,
-    )
+    config = configuration(shape, max_position_embeddings=run.length, attn_implementation="sdpa")
     with device:
         model = LlamaForCausalLM._from_config(config, dtype=torch.bfloat16)
         if run.checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         if run.method == "QLoRA":
             quantise(model)
         if run.method != "full":
@@ -160,11 +149,13 @@ def distribute(model: nn.Module, run: Run, device: torch.device) -> nn.Module:
     return fully_shard(model)
 
 
-def batch_of(run: Run, batch: int, vocabulary: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Return random tokens, the last of each row as answers: three tensors (batch, tokens)."""
-    ids = torch.randint(vocabulary, (batch, run.length), device=device)
+def batch_of(
+    rows: int, tokens: int, answers: int, vocabulary: int, device: str | torch.device
+) -> dict[str, torch.Tensor]:
+    """Return random tokens, the last ones of each row as answers: three tensors (rows, tokens)."""
+    ids = torch.randint(vocabulary, (rows, tokens), device=device)
     labels = ids.clone()
-    labels[:, : run.length - answers(run)] = -100
+    labels[:, : tokens - answers] = -100
     return {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
 
 
@@ -173,7 +164,7 @@ def execute(run: Run, shape: Shape, batch: int, device: torch.device) -> dict:
     torch.manual_seed(0)
     model = distribute(build(run, shape, device), run, device)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
-    data = batch_of(run, batch, shape.vocabulary, device)
+    data = batch_of(batch, run.length, answers(run), shape.vocabulary, device)
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16):

@@ -8,7 +8,7 @@ after the second.
 import sys
 from itertools import product
 
-from common import append, device, machine
+from common import append, machine
 from peft import get_peft_model
 from sweeps import recorded as lines
 from sweeps import share_of

@@ -68,6 +68,18 @@ class LoRAProducts(torch.autograd.Function):
         return x_gradient, None, None, *(gradient for triple in triples for gradient in triple)
 
 
+def plain_products(x: Tensor, mask: Tensor | None, scales: Sequence[float], *matrices: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs of `LoRAProducts` for torch.compile, which derives the way back and fuses kernels itself.
+
+    It would run LoRAProducts without an error, and give A and B gradients of zero (torch 2.11 and 2.13).
+    """
+    weights, downs, ups = matrices[0::3], matrices[1::3], matrices[2::3]
+    seen = x if mask is None else x * mask
+    thin = (seen @ torch.cat(downs).to(x.dtype).T).split([down.shape[0] for down in downs], dim=1)  # (tokens, r)
+    layers = zip(weights, ups, thin, scales, strict=True)
+    return tuple(x @ weight.T.to(x.dtype) + (h * scale) @ up.T.to(x.dtype) for weight, up, h, scale in layers)
+
+
 def draw_mask(like: Tensor, p: float) -> tuple[Tensor | None, float]:
     """Return a dropout mask (uint8, 1: keep) in the shape of `like`, and the exact share that is kept on average.
 
@@ -116,7 +128,8 @@ class _Group:
         mask, kept = draw_mask(rows, dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0)
         matrices = [(part.base_layer, part.lora_A[name], part.lora_B[name]) for part in self.layers]
         scales = [part.scaling[name] / kept for part in self.layers]
-        outputs = LoRAProducts.apply(rows, mask, scales, *(m.weight for triple in matrices for m in triple))
+        products = plain_products if torch.compiler.is_compiling() else LoRAProducts.apply
+        outputs = products(rows, mask, scales, *(m.weight for triple in matrices for m in triple))
         return [output.view(*x.shape[:-1], output.shape[-1]) for output in outputs]
 
 
@@ -217,7 +230,7 @@ def plain_attention(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def answer_rows_only(model: nn.Module, keep: Tensor) -> Iterator[None]:
+def needed_rows_only(model: nn.Module, keep: Tensor) -> Iterator[None]:
     """Let what follows the last attention see only the rows that `keep`, a (batch, tokens) mask, selects.
 
     No later position reads those rows but the loss, so MLP, norm and output head of a Llama then map
@@ -248,7 +261,7 @@ def answer_rows_only(model: nn.Module, keep: Tensor) -> Iterator[None]:
             del layer.forward
 
 
-def answer_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def loss_of_fewer_rows(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Return what `training.answer_loss` does, the sum of the answer tokens' cross-entropies, with fewer rows.
 
     The last token of a row is predicted and predicts nothing, so the last column is not read either.
@@ -256,7 +269,7 @@ def answer_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     width = max(1, batch["labels"].shape[1] - 1)
     labels = F.pad(batch["labels"], (0, 1), value=IGNORED)[:, 1 : 1 + width]  # position t predicts token t + 1
     keep = labels != IGNORED
-    with answer_rows_only(model, keep):
+    with needed_rows_only(model, keep):
         logits = model(
             input_ids=batch["input_ids"][:, :width], attention_mask=batch["attention_mask"][:, :width]
         ).logits

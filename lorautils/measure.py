@@ -34,7 +34,7 @@ def kept_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
     kept = {}
 
     def note(tensor: Tensor) -> Tensor:
-        for part in (tensor.indices(), tensor.values()) if tensor.is_sparse else (tensor,):
+        for part in (tensor._indices(), tensor._values()) if tensor.is_sparse else (tensor,):
             kept[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes()
         return tensor.detach()  # an output that its own node keeps would never be freed
 

@@ -32,8 +32,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from lorautils import release_memory
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.cron import Example
-from lorautils.fused import answer_loss as loss_of_fewer_rows
 from lorautils.fused import fused as fused_layers
+from lorautils.fused import loss_of_fewer_rows
 
 IGNORED = -100  # the label that F.cross_entropy skips
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -340,7 +340,7 @@ def test_the_loss_of_fewer_rows_is_the_same_loss(build):
     expected = answer_loss(model, inputs)
     wanted = torch.autograd.grad(expected, [p for p in model.parameters() if p.requires_grad])
     with fused(model):
-        actual = module.answer_loss(model, inputs)
+        actual = module.loss_of_fewer_rows(model, inputs)
         given_ = torch.autograd.grad(actual, [p for p in model.parameters() if p.requires_grad])
     assert_close(actual, expected, rtol=1e-12, atol=0)
     assert_close(given_, wanted, rtol=1e-9, atol=1e-12)
@@ -353,7 +353,7 @@ def test_the_last_mlp_and_the_head_see_the_rows_of_answers_only_and_recover():
     for name, part in watched.items():
         part.register_forward_pre_hook(lambda part, inputs, name=name: seen.update({name: tuple(inputs[0].shape[:-1])}))
     inputs = padded_batch()
-    module.answer_loss(model, inputs)
+    module.loss_of_fewer_rows(model, inputs)
     assert seen == {"mlp 0": (3, 6), "mlp 1": (1, 8), "head": (1, 8)}
     assert model(**inputs).logits.shape == (3, 7, 50)
     assert not any("forward" in vars(part) for part in model.modules())
@@ -366,18 +366,29 @@ def test_a_batch_without_answers_gives_zero_loss_and_zero_gradients():
         ids = torch.ones(2, width, dtype=torch.long)
         inputs = {"input_ids": ids, "labels": torch.full_like(ids, IGNORED), "attention_mask": ids}
         with fused(model):
-            loss = module.answer_loss(model, inputs)
+            loss = module.loss_of_fewer_rows(model, inputs)
             gradients = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
         assert loss == 0 and not any(gradient.any() for gradient in gradients)
 
 
-def test_a_compiler_sees_one_graph():
-    model = adapted(tiny(), lora_dropout=0.1)
+def test_a_compiler_sees_one_graph_and_gives_the_same_gradients():
+    model = adapted(tiny())
+    trained = [p for p in model.parameters() if p.requires_grad]
+    expected = torch.autograd.grad(model(**batch()).loss, trained)
     with fused(model):
         compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-        loss = compiled(**batch()).loss
-        loss.backward()
-    assert_close(loss.detach(), model.eval()(**batch()).loss.detach(), rtol=0.1, atol=0)
+        gradients = torch.autograd.grad(compiled(**batch()).loss, trained)
+    assert_close(gradients, expected)
+    assert all(gradient.any() for gradient in gradients)
+
+
+def test_a_compiler_draws_masks():
+    model = adapted(tiny(), lora_dropout=0.5)
+    with fused(model):
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        losses = [compiled(**batch()).loss.item() for _ in range(2)]
+    assert losses[0] != losses[1]
+    assert losses == pytest.approx([model.eval()(**batch()).loss.item()] * 2, rel=0.1)
 
 
 # --- where it does not apply ------------------------------------------------------------------------------------

@@ -1,0 +1,85 @@
+"""Notebook 08's whole run, three ways: Trainer with stock PEFT, `train()`, `train(fused=True)`. Notebook 11 shows it.
+
+`python experiments/fused_run.py SEED [SEED ...]` trains on 400 examples for 3 epochs each way, and appends seconds and
+answers to Test-A to results/fused_run.jsonl. For the seconds, run it on an otherwise idle machine.
+"""
+
+import sys
+from time import perf_counter
+
+from common import append, machine
+from peft import get_peft_model
+from torch import nn
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from lorautils import cron, release_memory, setup
+from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.results import RESULTS
+from lorautils.training import collate, cron_pairs, cron_prompt, encode, evaluate, lora_config, train
+
+RECORD = RESULTS / "fused_run.jsonl"
+EXAMPLES, EPOCHS, BATCH_SIZE, LEARNING_RATE, CASES = 400, 3, 8, 2e-3, 200
+
+
+def by_trainer(model: nn.Module, tokenizer, pairs: list, seed: int) -> None:
+    """Train as the Trainer of transformers does by itself: batches in random order, logits for every token."""
+    arguments = TrainingArguments(
+        per_device_train_batch_size=BATCH_SIZE,
+        num_train_epochs=EPOCHS,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=0.1,
+        lr_scheduler_type="cosine",
+        seed=seed,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=encode(tokenizer, pairs),
+        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+def by_course(fused: bool):
+    """Return the training of notebook 08, with or without the fused layers."""
+
+    def run(model: nn.Module, tokenizer, pairs: list, seed: int) -> None:
+        options = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE}
+        train(model, tokenizer, pairs, **options, seed=seed, fused=fused, progress=False)
+
+    return run
+
+
+WAYS = {"Trainer": by_trainer, "train()": by_course(fused=False), "train(fused=True)": by_course(fused=True)}
+
+
+def execute(way: str, seed: int) -> dict:
+    """Train one way with one seed, and return its time and its scores."""
+    setup(seed)
+    tokenizer, model = load_tokenizer(), get_peft_model(load_base_model(), lora_config())
+    pairs = cron_pairs(cron.train_examples(EXAMPLES, seed=seed))
+    begin = perf_counter()
+    WAYS[way](model, tokenizer, pairs, seed)
+    seconds = perf_counter() - begin
+    test = cron.test_a(CASES)
+    answers = evaluate(model, tokenizer, [cron_prompt(case.text) for case in test])
+    return {"seconds": round(seconds, 1), "n": CASES, "exact": cron.score(answers, test).exact}
+
+
+def main() -> None:
+    """Run all ways with the seeds asked for."""
+    for seed in map(int, sys.argv[1:]):
+        for way in WAYS:
+            record = {"way": way, "seed": seed, **execute(way, seed), "machine": machine()}
+            append(RECORD, record)
+            print(f"{way}, seed {seed}: {record['seconds']} s, {record['exact']} of {CASES} exact", flush=True)
+            release_memory()
+
+
+if __name__ == "__main__":
+    main()
