@@ -1,4 +1,4 @@
-"""The byte ledger: what a training step holds in memory, predicted from a model's shape, and measured.
+"""The byte ledger: what a training step holds in memory and sends, predicted from a model's shape, and measured.
 
 Notebook 11 teaches it: weights + adapter + moments + the larger of (activations + a moment's workspace) and gradients.
 The terms were counted in transformers 5.23's Llama, PEFT 0.21's LoRA and the output head of `lorautils.training`.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch.distributed as dist
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -63,26 +64,28 @@ SHAPES = {
 PROJECTIONS = tuple(SHAPES["135M"].linears)
 
 
-def shape_of(model: str | Shape | LlamaConfig) -> Shape:
+# What the configuration of transformers calls the fields of a Shape, in their order.
+LLAMA_NAMES = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"),
+    *("intermediate_size", "vocab_size", "tie_word_embeddings"),
+)
+Model = str | Shape | LlamaConfig
+
+
+def shape_of(model: Model) -> Shape:
     """Return the shape of a model: a name in SHAPES, a shape, or a configuration of transformers.
 
     Raises:
         ValueError: the name is not in SHAPES.
     """
-    if isinstance(model, Shape):
-        return model
-    if isinstance(model, str):
-        return SHAPES[_one_of("model", model, SHAPES)]
-    return Shape(
-        model.hidden_size,
-        model.num_hidden_layers,
-        model.num_attention_heads,
-        model.num_key_value_heads,
-        model.head_dim,
-        model.intermediate_size,
-        model.vocab_size,
-        model.tie_word_embeddings,
-    )
+    if isinstance(model, LlamaConfig):
+        return Shape(*(getattr(model, name) for name in LLAMA_NAMES))
+    return SHAPES[_one_of("model", model, SHAPES)] if isinstance(model, str) else model
+
+
+def configuration(shape: Shape, **more) -> LlamaConfig:
+    """Return the configuration of a Llama of that shape; `more` are other fields of it. The inverse of `shape_of`."""
+    return LlamaConfig(**dict(zip(LLAMA_NAMES, shape, strict=True)), use_cache=False, **more)
 
 
 class Precision(NamedTuple):
@@ -98,6 +101,9 @@ PRECISIONS = {
     "autocast": Precision(4, 4, 2),  # float32 weights under bf16 autocast: train(..., bf16=True)
     "bfloat16": Precision(2, 2, 2),  # bf16 weights and gradients; the adapter stays in float32 (PEFT), bf16 autocast
 }
+
+
+METHODS, DEVICES, SHARDINGS = ("LoRA", "QLoRA", "full"), ("cuda", "cpu"), ("DDP", "FSDP")
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,6 @@ class Step:
     targets: tuple[str, ...] = PROJECTIONS
     dropout: float = 0.1
     precision: str = "bfloat16"
-    attention: str = "sdpa"
     checkpointing: bool = False
     predicted: int | None = None
     padding: bool = False
@@ -132,17 +137,25 @@ class Step:
         for name in ("batch", "length", "r", "devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.predicted is not None and not 1 <= self.predicted <= self.batch * self.length:
+        if self.predicted is not None and not 1 <= self.predicted <= self.tokens:
             raise ValueError(f"predicted must lie in 1 to batch * length, or be None for all, got {self.predicted}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
-        _one_of("method", self.method, ("LoRA", "QLoRA", "full"))
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("attention", self.attention, ("sdpa", "eager"))
-        _one_of("device", self.device, ("cuda", "cpu"))
-        _one_of("sharding", self.sharding, ("DDP", "FSDP"))
+        choices = {"method": METHODS, "precision": PRECISIONS, "device": DEVICES, "sharding": SHARDINGS}
+        for name, known in choices.items():
+            _one_of(name, getattr(self, name), known)
         for target in self.targets:
             _one_of("each of targets", target, PROJECTIONS)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens on a device, T."""
+        return self.batch * self.length
+
+    @property
+    def rows(self) -> int:
+        """Tokens on a device that the output head sees."""
+        return self.tokens if self.predicted is None else self.predicted
 
 
 def _one_of(what: str, given: str, known: Iterable[str]) -> str:
@@ -180,49 +193,40 @@ class Ledger(NamedTuple):
         return "\n".join(f"{name:14}{size / 2**30:9.3f} GiB" for name, size in rows.items())
 
 
-def layer_activations(model: str | Shape | LlamaConfig, step: Step) -> dict[str, int]:
+def layer_activations(model: Model, step: Step) -> dict[str, int]:
     """Return the bytes that one decoder layer keeps for the backward pass, term by term.
 
     T is batch * length; a bf16 path keeps `c` = 2 bytes a number, float32 keeps 4.
     """
-    s, c, lora = shape_of(model), PRECISIONS[step.precision].product, step.method != "full"
-    T, d, q, kv = step.batch * step.length, s.hidden, s.heads * s.head_size, s.kv_heads * s.head_size
-    repeated = step.padding or step.attention == "eager"  # each key-value head is copied for its query heads
-    return {
+    s, p, T = shape_of(model), PRECISIONS[step.precision], step.tokens
+    c, d, q, kv = p.product, s.hidden, s.heads * s.head_size, s.kv_heads * s.head_size
+    terms = {
         "norms": 2 * 4 * (T * d + T),  # x (T, hidden) in float32 and 1 / rms (T,), twice
-        "normalised": 0 if lora else 2 * PRECISIONS[step.precision].residual * T * d,  # x / rms, for the norms' weights
         "queries": c * T * q,  # (batch, heads, length, head size), after RoPE
-        "keys and values": 2 * c * T * (q if repeated else kv),
-        "attention": _attention(s, step),
+        "keys and values": 2 * c * T * (q if step.padding else kv),  # a mask: copied for each head of queries
+        "attention": c * T * q + 4 * T * s.heads,  # its output; the log of the softmax's sum (T, heads)
+        "attention mask": c * T * step.length if step.padding else 0,
         "MLP": 3 * c * T * s.mlp,  # gate x, SiLU(gate x), up x: (T, mlp) each
         "inputs": _inputs(s, step),
-        "masks": _masks(s, step) if lora else 0,
-        "h": c * T * step.r * len(step.targets) if lora else 0,  # A x: (T, r) for each target
         "bf16 weights": _weight_copies(s, step),
     }
-
-
-def _attention(s: Shape, step: Step) -> int:
-    """Bytes kept by attention itself."""
-    c, T = PRECISIONS[step.precision].product, step.batch * step.length
-    if step.attention == "sdpa":  # output (T, heads x size); log of the softmax's sum (T, heads); the mask (T, length)
-        return c * T * s.heads * s.head_size + 4 * T * s.heads + (c * T * step.length if step.padding else 0)
-    return (4 if c == 4 else 4 + c) * s.heads * T * step.length  # probabilities (batch, heads, length, length)
+    if step.method == "full":
+        return terms | {"normalised": 2 * p.residual * T * d}  # x / rms, for the norms' weights
+    return terms | {"dropout": _masks(s, step), "h": c * T * step.r * len(step.targets)}  # A x: (T, r) for each target
 
 
 def _inputs(s: Shape, step: Step) -> int:
     """Bytes kept of what the projections read: (T, in); shared, or one each after a cast or dropout."""
-    p, T = PRECISIONS[step.precision], step.batch * step.length
+    p, total = PRECISIONS[step.precision], 0
     names = PROJECTIONS if step.method == "full" else step.targets
     shares = step.method == "QLoRA" and step.device == "cuda"  # PEFT's 4-bit layer leaves the cast to CUDA's autocast
     lora_copies = step.method != "full" and (step.dropout > 0 or (p.product == 2 and not shares))
-    total = 0
     for readers in (PROJECTIONS[:3], PROJECTIONS[3:4], PROJECTIONS[4:6], PROJECTIONS[6:]):
         copies = sum(name in names for name in readers)
         casts = p.residual != p.product and readers[0] in ("q_proj", "gate_proj")  # behind a norm: still float32
         if not lora_copies and not casts:
-            copies = min(copies, 0 if readers == ("o_proj",) and step.attention == "sdpa" else 1)
-        total += copies * p.product * T * s.linears[readers[0]][0]
+            copies = min(copies, 0 if readers == ("o_proj",) else 1)  # attention keeps its output already
+        total += copies * p.product * step.tokens * s.linears[readers[0]][0]
     return total
 
 
@@ -230,7 +234,7 @@ def _masks(s: Shape, step: Step, names: tuple[str, ...] = PROJECTIONS) -> int:
     """Bytes of LoRA's dropout masks, (T, in) a target: one byte a number on a GPU, float32 on a CPU."""
     size = 1 if step.device == "cuda" else 4
     width = sum(s.linears[name][0] for name in step.targets if name in names)
-    return size * step.batch * step.length * width if step.dropout and step.method != "full" else 0
+    return size * step.tokens * width if step.dropout and step.method != "full" else 0
 
 
 def _weight_copies(s: Shape, step: Step) -> int:
@@ -241,7 +245,7 @@ def _weight_copies(s: Shape, step: Step) -> int:
     return p.product * (base + adapter)
 
 
-def lora_parameters(model: str | Shape | LlamaConfig, step: Step) -> int:
+def lora_parameters(model: Model, step: Step) -> int:
     """Return how many numbers LoRA adds: r (in + out) for each target of each layer; 0 in full fine-tuning."""
     s = shape_of(model)
     per_layer = sum(step.r * sum(s.linears[name]) for name in step.targets)
@@ -255,18 +259,17 @@ def _trainable(s: Shape, step: Step) -> int:
     return 4 * lora_parameters(s, step)
 
 
-def activations(model: str | Shape | LlamaConfig, step: Step) -> int:
+def activations(model: Model, step: Step) -> int:
     """Return the bytes that the forward pass keeps for the backward pass, as `measure.kept_bytes` counts them.
 
     With checkpointing each layer keeps its input alone. The loss keeps its log-probabilities in float32.
     """
     s, p, full = shape_of(model), PRECISIONS[step.precision], step.method == "full"
-    T, d = step.batch * step.length, s.hidden
-    predicted = T if step.predicted is None else step.predicted
+    T, d = step.tokens, s.hidden
     norm = 4 * (T * d + T)
-    ends = norm + 4 * predicted * s.vocabulary  # the last norm; log-probabilities (predicted, vocabulary)
+    ends = norm + 4 * step.rows * s.vocabulary  # the last norm; log-probabilities (rows, vocabulary)
     if full:
-        ends += p.residual * T * d + p.product * predicted * d  # x / rms; what the trained head reads
+        ends += p.residual * T * d + p.product * step.rows * d  # x / rms; what the trained head reads
     if p.weights > p.product:
         ends += p.product * s.embedding  # the head in bf16
     if step.checkpointing:
@@ -275,14 +278,14 @@ def activations(model: str | Shape | LlamaConfig, step: Step) -> int:
     return ends + s.layers * sum(layer_activations(s, step).values()) - first
 
 
-def predict(model: str | Shape | LlamaConfig, step: Step) -> Ledger:
+def predict(model: Model, step: Step) -> Ledger:
     """Return the ledger of one device in a training step after the first, with fused AdamW.
 
     Measured within 10 % for eight layers or more: on a CPU in tests/test_memory.py, on one GPU and two in scale.jsonl.
-    Left out: the CUDA context, memory that the allocator holds and does not use, kernels' own buffers. Not measured:
-    FSDP with checkpointing. Where only the MLP has adapters, the first layer keeps less than is said here.
+    Left out: the CUDA context, memory that the allocator holds and does not use, kernels' own buffers. Where only the
+    MLP has adapters, the first layer keeps less than is said here.
     """
-    s, p, T = shape_of(model), PRECISIONS[step.precision], step.batch * step.length
+    s, p, T = shape_of(model), PRECISIONS[step.precision], step.tokens
     full, trainable = step.method == "full", _trainable(s, step)
     share = step.devices if step.sharding == "FSDP" else 1
     layer = 4 * T * (2 * s.mlp + s.hidden)  # about two float32 gradients (T, mlp) and one (T, hidden)
@@ -298,7 +301,7 @@ def predict(model: str | Shape | LlamaConfig, step: Step) -> Ledger:
         moments=2 * trainable // share,
         communication=_communication(s, step),
         activations=activations(s, step),
-        loss=8 * (T if step.predicted is None else step.predicted) * s.vocabulary,  # two float32 gradients of logits
+        loss=8 * step.rows * s.vocabulary,  # two float32 gradients of logits
         layer=layer,
         gradients=trainable // share,
     )
@@ -325,7 +328,7 @@ def _gathered_once(s: Shape, step: Step) -> int:
     return PRECISIONS[step.precision].weights * ((1 if s.tied else 2) * s.embedding + s.hidden)
 
 
-def communicated(model: str | Shape | LlamaConfig, step: Step) -> int:
+def communicated(model: Model, step: Step) -> int:
     """Return the bytes that each device receives in a step, with ring algorithms.
 
     DDP sums the gradients: 2 (N - 1) / N of their bytes. FSDP gathers all weights for the forward pass and the layers
@@ -341,10 +344,31 @@ def communicated(model: str | Shape | LlamaConfig, step: Step) -> int:
     return moved * (step.devices - 1) // step.devices
 
 
-def kv_cache(model: str | Shape | LlamaConfig, batch: int, length: int, size: int = 2) -> int:
+def kv_cache(model: Model, batch: int, length: int, size: int = 2) -> int:
     """Return the bytes of the keys and values of `batch` sequences of `length` tokens; `size` is 2 in bf16."""
     s = shape_of(model)
     return 2 * s.layers * s.kv_heads * s.head_size * size * batch * length
+
+
+class Received(TorchDispatchMode):
+    """Adds up in `total` the bytes that this device receives from the others, if rings deliver them: `communicated`'s
+    counterpart. Sums of gradients and gathered weights count; what happens once, such as a broadcast, does not.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if operation.namespace == "c10d":
+            others = dist.get_world_size() - 1
+            first, second, *_ = args
+            match operation.overloadpacket.__name__:
+                case "allreduce_":  # each device's part is summed up on the way round, and then passed round
+                    self.total += sum(2 * t.nbytes * others // (others + 1) for t in first)
+                case "_allgather_base_":  # (output, input)
+                    self.total += second.nbytes * others
+                case "_reduce_scatter_base_":  # (output, input)
+                    self.total += first.nbytes * others
+        return operation(*args, **(kwargs or {}))
 
 
 class _Allocated(TorchDispatchMode):

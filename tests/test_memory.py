@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from peft import LoraConfig, get_peft_model
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache, LlamaForCausalLM
 
 from lorautils import results
 from lorautils.basemodel import load_base_model
@@ -19,10 +20,13 @@ from lorautils.measure import kept_bytes
 from lorautils.memory import (
     PROJECTIONS,
     SHAPES,
+    SHARDINGS,
+    Received,
     Shape,
     Step,
     activations,
     communicated,
+    configuration,
     kv_cache,
     layer_activations,
     lora_parameters,
@@ -40,21 +44,7 @@ import scale  # noqa: E402
 SMALL = Shape(64, 8, 4, 2, 16, 176, 500, tied=True)
 WIDE = Shape(96, 8, 6, 6, 24, 200, 900, tied=False)  # more in attention and vocabulary, no shared heads, untied
 STEP = Step(4, 32, device="cpu")
-
-
-def configuration(shape: Shape, **changes) -> LlamaConfig:
-    return LlamaConfig(
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head_size,
-        intermediate_size=shape.mlp,
-        vocab_size=shape.vocabulary,
-        tie_word_embeddings=shape.tied,
-        use_cache=False,
-        **changes,
-    )
+CPU = torch.device("cpu")
 
 
 def built(model, step: Step):
@@ -62,7 +52,7 @@ def built(model, step: Step):
     torch.manual_seed(0)
     model = model.to(torch.bfloat16 if step.precision == "bfloat16" else torch.float32).train()
     if step.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     if step.method == "LoRA":
         model = get_peft_model(
             model, LoraConfig(target_modules=list(step.targets), r=step.r, lora_dropout=step.dropout)
@@ -83,7 +73,7 @@ def built(model, step: Step):
 
 
 def small(step: Step, shape: Shape = SMALL):
-    return built(LlamaForCausalLM(configuration(shape, attn_implementation=step.attention)), step)
+    return built(LlamaForCausalLM(configuration(shape)), step)
 
 
 def peak(model, loss) -> int:
@@ -107,7 +97,6 @@ def steps(**names):
 KINDS = steps(
     float32={"precision": "float32", "dropout": 0.0},
     float32_dropout={"precision": "float32"},
-    float32_eager={"precision": "float32", "attention": "eager"},
     float32_padding={"precision": "float32", "padding": True},
     float32_full={"precision": "float32", "method": "full"},
     float32_full_checkpointing={"precision": "float32", "method": "full", "checkpointing": True},
@@ -116,14 +105,14 @@ KINDS = steps(
     autocast_checkpointing={"precision": "autocast", "checkpointing": True},
     bfloat16={"dropout": 0.0},
     bfloat16_dropout={},
-    bfloat16_eager={"attention": "eager", "dropout": 0.0},
+    bfloat16_padding={"padding": True, "dropout": 0.0},
     bfloat16_full={"method": "full"},
     bfloat16_full_checkpointing={"method": "full", "checkpointing": True},
     checkpointing={"checkpointing": True},
     answers_only={"predicted": 12},
     answers_only_checkpointing={"predicted": 12, "checkpointing": True},
     rank_64={"r": 64},
-    longer={"batch": 1, "length": 160, "attention": "eager"},
+    longer={"batch": 1, "length": 160},
 )
 
 
@@ -209,6 +198,37 @@ def test_sharding_divides_the_state_and_a_frozen_base_has_no_gradients_to_send()
     assert communicated("8B", replace(ddp, devices=1)) == 0
 
 
+@pytest.fixture(params=[2, 4, 8])
+def devices(request):
+    """A process group of so many devices, of which this process is the first and the others do nothing."""
+    dist.init_process_group("fake", rank=0, world_size=request.param)
+    yield request.param
+    dist.destroy_process_group()
+
+
+def sum_and_hand_back(_, bucket):
+    """A communication hook as DDP's own, which waits for a result that the group of this test does not give."""
+    dist.all_reduce(bucket.buffer())
+    done = torch.futures.Future()
+    done.set_result(bucket.buffer())
+    return done
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("method", ["LoRA", "full"])
+@pytest.mark.parametrize("sharding", SHARDINGS)
+def test_collectives_move_as_many_bytes_as_predicted(devices, sharding, method, checkpointing):
+    run = scale.Run("8B", method, 0.0, checkpointing, length=16, devices=devices, sharding=sharding)
+    model = scale.distribute(scale.build(run, SMALL, CPU), run, CPU)
+    if sharding == "DDP":
+        model.register_comm_hook(None, sum_and_hand_back)
+    batch = scale.batch_of(2, 16, 15, SMALL.vocabulary, CPU)
+    for _ in range(2):  # DDP sorts its buckets after the first step
+        with Received() as received, torch.autocast("cpu", torch.bfloat16):
+            answer_loss(model, batch).backward()
+        assert received.total == pytest.approx(communicated(SMALL, scale.step_of(run, 2, "cpu")), rel=0.02)
+
+
 def test_terms_add_up_and_print():
     step = Step(2, 64, precision="float32", device="cpu")
     assert activations(SMALL, step) < SMALL.layers * sum(layer_activations(SMALL, step).values()) + 1e6
@@ -243,8 +263,6 @@ def test_refuses_a_model_that_it_does_not_know():
 
 
 # --- experiments/scale.py ---------------------------------------------------------------------------------------------
-
-CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("method", ["LoRA", "QLoRA", "full"])

@@ -24,6 +24,7 @@ full_bytes = Exercise(
         Mistake("weights only", 32, "those are the weights. Gradient and two moments come on top for each."),
         Mistake("no moments", 64, "that is weights and gradients. AdamW keeps two more numbers for each."),
         Mistake("one moment", 96, "AdamW keeps two moments: a mean of the gradients, and one of their squares."),
+        Mistake("bytes", 128e9, "those are bytes. A GB is 10^9 of them."),
         Mistake("bits", 1024, "those are bits. A byte has eight."),
         Mistake("GiB", 128e9 / 2**30, "that is in GiB, of 2^30 bytes. Here GB are asked for, of 10^9."),
     ),
@@ -202,5 +203,5 @@ def smallest_number(copied, split, card):
             "if copied alone is more than the card, no number of devices will do: 0.",
         ),
     ),
-    cases=((4, 100, 24), (2, 10, 80), (30, 100, 24), (4, 40, 24), (4, 50, 24)),
+    cases=((4, 100, 24), (2, 10, 80), (30, 100, 24), (24, 8, 24), (4, 40, 24), (4, 50, 24)),
 )
