@@ -211,11 +211,14 @@ def word_map(points: np.ndarray, words: Mapping[str, Sequence[str]], *, title: s
     return axes
 
 
-def _label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str]) -> None:
-    """Write a label beside each point (n, 2), further away and with a line where it would cover something."""
+def _label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str], covered: Sequence[Bbox] = ()) -> None:
+    """Write a label beside each point (n, 2), further away and with a line where it would cover something.
+
+    What must stay free are the points, the labels before, and the boxes `covered`, in pixels.
+    """
     axes.figure.canvas.draw()  # fixes the scale, and so what covers what
     pixels = axes.transData.transform(points)
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels]
+    taken = [*covered, *(Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels)]
     line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
     for label, point, pixel in zip(labels, points, pixels, strict=True):
         text = axes.text(0, 0, label, fontsize=12)
@@ -622,13 +625,42 @@ def method_map(
     names = list(scores)
     x = np.array([numbers[name] for name in names], dtype=float)
     mean, low, high = np.array([scores[name] for name in names], dtype=float).T
+    area = 110 * np.array([sizes[name] for name in names])
     _, axes = plt.subplots(figsize=(11, 6.5), layout="constrained")
     axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(-6, 112))
     axes.margins(x=0.22)
     axes.errorbar(x, mean, [mean - low, high - mean], fmt="none", color=GREY, capsize=4, lw=1.5)
-    axes.scatter(x, mean, [110 * sizes[name] for name in names], color=BLUE, alpha=0.75, zorder=3)
+    dots = {"color": BLUE, "edgecolor": "white", "linewidth": 1.5, "zorder": 3}
+    largest_first = np.argsort(-area)
+    axes.scatter(x[largest_first], mean[largest_first], area[largest_first], **dots)
     for size in (1, 2, 3):
-        axes.scatter([], [], 110 * size, color=BLUE, alpha=0.75, label=f"{size}")
+        axes.scatter([], [], 110 * size, label=f"{size}", **dots)
     axes.legend(frameon=False, title=size_label, ncols=3, loc="lower right")
-    _label_apart(axes, np.column_stack([x, mean]), names)
+    axes.figure.canvas.draw()  # fixes the scale, and so where the intervals and the dots are
+    ends = axes.transData.transform(np.column_stack([np.tile(x, 3), np.concatenate([mean, low, high])]))
+    reach = np.maximum(np.sqrt(area) / 2 * axes.figure.dpi / 72, 6)  # in pixels; a cap has 6
+    middle, bottom, top = ends.reshape(3, -1, 2)
+    covered = [Bbox([at - side, at + side]) for at, side in zip(middle, reach, strict=True)]
+    covered += [Bbox([a - 6, b + 6]) for a, b in zip(bottom, top, strict=True) if np.isfinite([a, b]).all()]
+    _label_apart(axes, np.column_stack([x, mean]), names, covered)
+    return axes
+
+
+def slopes(groups: Mapping[str, Sequence[tuple[float, float]]], *, xlabel: str, ylabel: str) -> Axes:
+    """Draw groups[name] = [(before, after), ...] as two marks and a line each, side by side; names take two lines."""
+    _, axes = plt.subplots(figsize=(10.5, 5), layout="constrained")
+    ticks = []
+    for index, (name, pairs) in enumerate(groups.items()):
+        values = np.array(pairs, dtype=float).T  # (2, pairs)
+        apart = np.linspace(-0.08, 0.08, len(pairs))
+        x = np.array([index - 0.22 + apart, index + 0.22 + apart])
+        axes.plot(x, values, color=GREY, lw=1)
+        axes.plot(x[0], values[0], "o", color=BLUE, ms=8, mec="white", label=f"{name}, before")
+        axes.plot(x[1], values[1], "D", color=RED, ms=8, mec="white", label=f"{name}, after")
+        words = name.split()
+        half = (len(words) + 1) // 2
+        ticks.append(f"{' '.join(words[:half])}\n{' '.join(words[half:])}")
+    handles, _ = axes.get_legend_handles_labels()
+    axes.legend(handles[:2], ["before", "after"], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set(xticks=range(len(ticks)), xticklabels=ticks, xlabel=xlabel, ylabel=ylabel)
     return axes

@@ -1,9 +1,13 @@
 """Figures that everybody can read: colours that stand out from white, and a text for who cannot see them."""
 
+from itertools import combinations
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from lorautils import plots
 
@@ -56,3 +60,25 @@ def test_panels_images_points_and_labels_are_told():
     told = plots.alt_text(plots.word_map(np.array([[0, 0], [1, 1], [0, 1]]), words).figure)
     assert "points days: 2" in told
     assert "labels: Monday, Friday, May" in told
+
+
+def test_the_labels_of_equal_methods_can_be_read():
+    """Three methods at one place, intervals and all: no label covers another one, a dot or an interval."""
+    numbers = {"LoRA": 2_442_240, "rsLoRA": 2_442_240, "DoRA": 2_597_760, "IA3": 57_600, "one seed": 11_520}
+    others = {"IA3": (69.3, 64.8, 73.8), "one seed": (2.0, np.nan, np.nan)}
+    scores = {name: (92.3, 87.8, 96.8) for name in numbers} | others
+    sizes = {name: 1.0 for name in numbers} | {"DoRA": 2.3}
+    axes = plots.method_map(numbers, scores, sizes, xlabel="numbers", ylabel="%", size_label="time")
+    axes.figure.canvas.draw()
+    boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}  # without the line to the dot
+    assert list(boxes) == list(scores)
+    for one, other in combinations(boxes, 2):
+        assert not boxes[one].overlaps(boxes[other]), f"{one} covers {other}"
+    for name, (mean, low, high) in scores.items():
+        radius = np.sqrt(110 * sizes[name]) / 2 * axes.figure.dpi / 72
+        (x, y), (_, bottom), (_, top) = (axes.transData.transform((numbers[name], v)) for v in (mean, low, high))
+        dot = Bbox([(x - radius, y - radius), (x + radius, y + radius)])
+        interval = Bbox([(x - 1, bottom), (x + 1, top)])
+        for label, box in boxes.items():
+            assert not box.overlaps(dot), f"{label} covers the dot of {name}"
+            assert np.isnan(low) or not box.overlaps(interval), f"{label} covers the interval of {name}"

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lorautils import results
+from lorautils import plots, results
 from lorautils.results import MEASURES, by, over_seeds, overlap, seed_interval, seed_intervals, select, tuned
 
 PER_RANK = {2: 57_600, 4: 115_200, 3: 190_080, 7: 305_280}  # adapter numbers a unit of rank, by number of targets
@@ -194,10 +194,10 @@ def test_section_4_the_update_uses_one_or_two_directions(ranks):
 
 
 def test_section_5_alpha_moves_the_hill_and_rslora_is_not_told_apart(runs, ranks):
-    stable, halved = select(runs, sweep="methods", method="rsLoRA"), select(runs, sweep="alpha", method="LoRA")
+    stable, doubled = select(runs, sweep="methods", method="rsLoRA"), select(runs, sweep="alpha", method="LoRA")
     assert overlap(seed_interval(tuned(stable)), seed_interval(tuned(ranks[8])))
     assert tuned(stable)[0]["run"]["learning_rate"] == 1e-3 and len(tuned(stable)) == 5
-    hills = [select(halved, r=8), ranks[8], stable]  # scaling 2, 4, 11.3
+    hills = [select(doubled, r=8), ranks[8], stable]  # scaling 2, 4, 11.3
     begin, end = ([seed_interval(select(h, learning_rate=x)).mean for h in hills] for x in (5e-4, 4e-3))
     assert begin[0] < begin[1] < begin[2]
     assert end[2] < 50 < min(end[:2])
@@ -206,8 +206,16 @@ def test_section_5_alpha_moves_the_hill_and_rslora_is_not_told_apart(runs, ranks
         > 50
         > seed_interval(select(ranks[8], learning_rate=8e-3)).mean
     )
-    peaks = [tuned(select(group, r=1, seed=0))[0]["run"]["learning_rate"] for group in (halved, ranks[1])]
-    assert peaks == [8e-3, 2e-3]
+
+
+def test_section_5_with_alpha_2_r_rank_128_breaks_at_rates_at_which_rank_8_works(runs):
+    """The two grids with alpha = 2 r that the notebook draws are complete, with one seed."""
+    for r, peaks in ((8, [2e-3, 8e-3]), (128, [1e-3])):
+        grid = by(select(runs, sweep="alpha", method="LoRA", r=r), "learning_rate")
+        assert list(grid) == [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2]
+        scores = {rate: seed_interval(group).mean for rate, group in grid.items()}
+        assert [rate for rate, score in scores.items() if score == max(scores.values())] == peaks
+        assert (min(scores[4e-3], scores[8e-3]) > 70) if r == 8 else (scores[4e-3] == scores[8e-3] == 0)
 
 
 def test_section_6_q_and_v_alone_are_worse_at_equal_budget_and_the_others_are_not_told_apart(targets):
@@ -262,8 +270,6 @@ def test_section_8_over_fitting_shows_and_dropout_changes_nothing(runs, ranks):
             for seed, (again,) in by(cells[0.1], "seed").items():
                 assert again["scores"] == twins[seed][0]["scores"]
                 assert again["english_loss"] == twins[seed][0]["english_loss"]
-                twins[seed] = [again]
-            cells[0.1] = [group[0] for group in twins.values()]
         assert list(cells) == [0.0, 0.05, 0.1, 0.3] and {len(group) for group in cells.values()} == {5}
         for measure in ("Test-A", "Test-C", "held-out loss"):
             none = seed_interval(cells[0.0], measure)
@@ -273,7 +279,7 @@ def test_section_8_over_fitting_shows_and_dropout_changes_nothing(runs, ranks):
             assert (training < 0.01 and held_out > 0.4) if n == 50 else held_out < training
 
 
-def test_section_10_learning_less_is_a_hint_and_forgetting_follows_the_rate(runs, ranks, targets):
+def test_section_9_learning_less_is_a_hint_and_forgetting_follows_the_rate(runs, ranks, targets):
     full, lora, mlp = (by(g, "learning_rate") for g in (select(runs, sweep="full"), ranks[8], targets[3]))
     rows = [full[2e-4], full[4e-4], lora[2e-3], lora[4e-3], mlp[2e-3], mlp[4e-3]]
     for measure, equal in {"Test-A": True, "English": False}.items():
@@ -286,7 +292,7 @@ def test_section_10_learning_less_is_a_hint_and_forgetting_follows_the_rate(runs
     assert english["d"].high < english["c"].low
 
 
-def test_section_10_memory_hardly_moves_up_to_32_and_256_needs_more_than_full_fine_tuning(runs, ranks):
+def test_section_9_memory_hardly_moves_up_to_32_and_256_needs_more_than_full_fine_tuning(runs, ranks):
     peak = {r: MEASURES["peak memory"](group[0]) for r, group in ranks.items()}
     full = MEASURES["peak memory"](select(runs, sweep="full")[0])
     assert 0.68 < peak[8] / full < 0.75
@@ -294,9 +300,59 @@ def test_section_10_memory_hardly_moves_up_to_32_and_256_needs_more_than_full_fi
     assert peak[256] > full
 
 
-def test_section_10_the_update_of_full_fine_tuning_is_spread_wider():
+def test_section_9_the_update_of_full_fine_tuning_is_spread_wider():
     for record in (record for record in results.read("full_update.jsonl") if record["kind"] == "full"):
         assert 0.14 < record["energy"]["1"] < 0.2 and 0.5 < record["energy"]["8"] < 0.6
+
+
+@pytest.fixture(scope="module")
+def ways():
+    """Exact answers in per cent and English loss, one a seed: ways[way]["cron", "after_first"] and so on."""
+    found = {}
+    for record in sorted(results.read("second_task.jsonl"), key=lambda record: record["seed"]):
+        cell = found.setdefault(record["way"], {})
+        for when in ("after_first", "after_second"):
+            for task in ("cron", "orders"):
+                share = 100 * record[when][task]["exact"] / record[when][task]["n"]
+                cell.setdefault((task, when), []).append(share)
+            cell.setdefault(("English", when), []).append(record[when]["english_loss"])
+    return found
+
+
+KEPT = "same adapter, a tenth of the first task kept"
+
+
+def test_section_10_the_first_task_is_gone_in_three_ways_and_untouched_in_one(ways):
+    for way in ("same adapter", "merged, then a new adapter", "full fine-tuning"):
+        assert min(ways[way]["cron", "after_first"]) > 85
+        assert ways[way]["cron", "after_second"] == [0] * 5
+    assert ways["new adapter"]["cron", "after_second"] == ways["new adapter"]["cron", "after_first"]
+    assert len({tuple(cell["cron", "after_first"]) for way, cell in ways.items() if way != "full fine-tuning"}) == 1
+    assert 91 < over_seeds(ways["same adapter"]["cron", "after_first"]).mean < 94
+    assert all(min(cell["orders", "after_second"]) >= 95 for cell in ways.values())
+
+
+def test_section_10_replay_keeps_about_two_thirds_and_the_seed_decides_how_much(ways):
+    mean, low, high = over_seeds(ways[KEPT]["cron", "after_second"])
+    assert 0.6 < mean / over_seeds(ways[KEPT]["cron", "after_first"]).mean < 0.75
+    assert low > 40 and high < over_seeds(ways["new adapter"]["cron", "after_second"]).low
+
+
+def test_section_10_english_moves_by_a_fifth_of_a_nat_and_only_full_fine_tuning_shows_a_difference(ways):
+    for way, cell in ways.items():
+        first, second = (over_seeds(cell["English", when]) for when in ("after_first", "after_second"))
+        assert abs(second.mean - first.mean) < 0.25
+        assert overlap(first, second) is (way != "full fine-tuning")
+
+
+def test_section_10_the_figure_tells_each_way_before_and_after(ways):
+    pairs = {w: list(zip(c["cron", "after_first"], c["cron", "after_second"], strict=True)) for w, c in ways.items()}
+    axes = plots.slopes(pairs, xlabel="way", ylabel="schedules, exact (%)")
+    told = plots.alt_text(axes.figure)
+    plots.plt.close(axes.figure)
+    assert "same adapter, before: 5 points from 94.5 to 87.5, lowest 87.5, highest 97" in told
+    assert "same adapter, after: 5 points from 0 to 0" in told
+    assert f"{KEPT}, after: 5 points from 56.5 to 65, lowest 45, highest 84" in told
 
 
 def test_the_answer_about_pairs_of_seeds(ranks):

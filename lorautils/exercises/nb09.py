@@ -57,6 +57,11 @@ def over_five_seeds(scores):
             lambda scores: _interval(scores, freedom=len(scores)),
             "that is pstdev, which takes the five for all runs that there are. A sample divides by n - 1: stdev.",
         ),
+        Mistake(
+            "mean and reach",
+            lambda scores: (_moments(scores)[0], _moments(scores)[0] - _interval(scores)[0]),
+            "that is the mean and how far the interval reaches. Return its two ends: mean - half and mean + half.",
+        ),
     ),
     cases=(([94.0, 91.0, 96.0, 92.0, 93.0],), ([50.0, 70.0, 60.0, 55.0, 65.0],)),
 )
@@ -115,6 +120,9 @@ fair_gain = Exercise(
             "shared rate of LoRA", -48.0, "47.5 - 95.5 compares both at LoRA's best rate: as unfair the other way."
         ),
         Mistake("sign", 1.5, "asked is how far rsLoRA is ahead: its best minus LoRA's."),
+        Mistake(
+            "mean over the rates", -2.6, "that averages over rates that nobody would choose. Take the best of each."
+        ),
     ),
 )
 
