@@ -1,8 +1,10 @@
 """The recorded results are those of the scripts as they stand, and complete enough for what the notebooks show."""
 
 import json
+import math
 import re
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ EXPERIMENTS = ROOT / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
 import full_update  # noqa: E402
+import fused_run  # noqa: E402
+import second_task  # noqa: E402
 import sweeps  # noqa: E402
 
 
@@ -36,6 +40,8 @@ MACHINE_NAMED = [
     "orders.json",
     "method_times.json",
     "combined_adapters.json",
+    "second_task.jsonl",
+    "fused_run.jsonl",
 ]
 
 
@@ -88,3 +94,20 @@ def test_the_data_is_still_the_one_that_was_trained_on():
     recorded = {(r["run"]["seed"], r["run"]["examples"]): r["data"] for r in results.read("sweeps.jsonl")}
     for (seed, n), data in recorded.items():
         assert data == sweeps.data_hash(cron_pairs(cron.train_examples(n, seed=seed)))
+
+
+def test_every_way_to_a_second_task_has_every_seed_once_and_scores_both_tasks_twice():
+    recorded = results.read("second_task.jsonl")
+    found = sorted((record["way"], record["seed"]) for record in recorded)
+    assert found == sorted(product(second_task.WAYS, second_task.SEEDS))
+    for record in recorded:
+        for when in ("after_first", "after_second"):
+            assert [record[when][task]["n"] for task in ("cron", "orders")] == [200, 100]
+            assert math.isfinite(record[when]["english_loss"])
+
+
+def test_the_whole_run_was_made_all_three_ways_with_every_seed():
+    recorded = results.read("fused_run.jsonl")
+    seeds = {record["seed"] for record in recorded}
+    assert sorted((r["way"], r["seed"]) for r in recorded) == sorted(product(fused_run.WAYS, seeds))
+    assert all(record["seconds"] > 0 and record["n"] == fused_run.CASES for record in recorded)

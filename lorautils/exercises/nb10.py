@@ -63,7 +63,7 @@ standard_error = Exercise(
         "sqrt(p (1 - p) / n), times 100 for percentage points.",
     ),
     source="import math\n\nanswer = 100 * math.sqrt(0.478 * 0.522 / 1319)",
-    takeaway="Two methods that differ by less than about 3.8 points cannot be told apart in that table.",
+    takeaway="Two methods that differ by less than about 3.9 points cannot be told apart in that table.",
     mistakes=(
         Mistake(
             "share", math.sqrt(0.478 * 0.522 / 1319), "right as a share. In percentage points it is 100 times that."
@@ -75,6 +75,8 @@ standard_error = Exercise(
         Mistake(
             "interval", 196 * math.sqrt(0.478 * 0.522 / 1319), "that is half a 95 % interval, 1.96 standard errors."
         ),
+        Mistake("rounded to tenths", 1.4, "right, and rounded. Write the formula and let Python keep the digits."),
+        Mistake("rounded to hundredths", 1.38, "right, and rounded. Write the formula and let Python keep the digits."),
     ),
 )
 
