@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from numbers import Integral
 from random import Random
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ from croniter import croniter
 
 from lorautils import phrasings
 
-BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))  # of minute, hour, day of month, month, day of week
+FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
+BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))  # of each
 MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _ENGLISH = Options(locale_code="en_US", use_24hour_time_format=False)
 
@@ -54,8 +56,11 @@ def _allowed(field: str, index: int) -> frozenset[int]:
     fields[index] = re.sub(
         r"\b(\w+)-\1(/\d+)?\b", r"\1", field
     )  # croniter reads 9-9 as the whole cycle; to cron it is 9
-    values = croniter.expand(" ".join(fields))[0][index]
     low, high = BOUNDS[index]
+    try:
+        values = croniter.expand(" ".join(fields))[0][index]
+    except ValueError:  # croniter's errors are ValueErrors
+        raise ValueError(f"{field!r} is no {FIELDS[index]}: expected values from {low} to {high}") from None
     return frozenset(range(low, high + 1) if values == ["*"] else values)
 
 
@@ -71,7 +76,7 @@ def is_valid(cron: str | None) -> bool:
     """Tell whether this is a standard cron expression of exactly five fields."""
     try:
         return isinstance(cron, str) and bool(_expand(cron))
-    except ValueError:  # croniter's errors are ValueErrors too
+    except ValueError:
         return False
 
 
@@ -381,8 +386,10 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B or a text of Test-C.
     A small budget is spent on clock times: the rest is rare at first and has its full share from 5,000 on.
     """
-    if n < 0 or not 0 <= human_share <= 1:
-        raise ValueError(f"expected n >= 0 and human_share between 0 and 1, got n={n} and human_share={human_share}")
+    if not isinstance(n, Integral) or n < 0 or not 0 <= human_share <= 1:
+        raise ValueError(
+            f"expected a whole n >= 0 and human_share between 0 and 1, got n={n} and human_share={human_share}"
+        )
     rng, examples, described, human_count = Random(seed), {}, set(), 0
     reserved, variety = set(_data("test_hashes.txt")), min(1.0, max(0.15, n / 5000))
     while len(examples) < n:
@@ -487,8 +494,10 @@ def score(predictions: Sequence[str], examples: Sequence[Example]) -> Score:
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """Return Wilson's interval for a share, at 95 % unless z says otherwise (E. B. Wilson, 1927).
 
-    ValueError unless 0 <= successes <= n and n > 0.
+    ValueError unless 0 <= successes <= n and n > 0, and z is positive and finite.
     """
+    if not 0 < z < math.inf:
+        raise ValueError(f"z was {z}, expected a positive number, such as 1.96 for 95 %")
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"expected n >= 1 and 0 <= successes <= n, got {successes} of {n}")
     share = successes / n
@@ -498,9 +507,17 @@ def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, flo
 
 
 def nearest_neighbour(train: Sequence[Example], texts: Iterable[str]) -> list[str]:
-    """Answer each text with the expression of the training text most like it (TF-IDF of character 2- to 4-grams)."""
+    """Answer each text with the expression of the training text most like it (TF-IDF of character 2- to 4-grams).
+
+    ValueError if there is nothing to compare with.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    texts = list(texts)
+    if not train:
+        raise ValueError("no training examples were given: give at least one, which can then be near")
+    if not texts:
+        return []
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
     known = vectorizer.fit_transform(example.text for example in train)
     similarity = vectorizer.transform(texts) @ known.T  # (texts, train), sparse

@@ -130,7 +130,10 @@ def low_rank_factors(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Source: as `best_rank_k`. The factors are not unique: B T and T^-1 A serve as well, for any invertible T (k, k).
     """
-    k = operator.index(k)
+    try:
+        k = operator.index(k)
+    except TypeError:
+        raise TypeError(f"k was {k!r}, a {type(k).__name__}; expected a whole number, such as 8: round it") from None
     U, S, Vh = svd(matrix)
     if not 1 <= k <= len(S):
         raise ValueError(f"k was {k}, expected a rank from 1 to {len(S)} for a matrix of shape {tuple(matrix.shape)}")
@@ -175,8 +178,8 @@ def is_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
 
     Source: Golub and Van Loan, Matrix Computations, on orthogonal projections.
     """
-    P = _checked(matrix)
-    return P.shape[0] == P.shape[1] and bool((P @ P - P).norm() <= tol * P.norm())
+    P, size = _scaled(_checked(matrix))
+    return P.shape[0] == P.shape[1] and bool((size * (P @ P) - P).norm() <= tol * P.norm())
 
 
 def is_orthogonal_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
@@ -188,8 +191,8 @@ def is_orthogonal_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
 
     Source: Golub and Van Loan, Matrix Computations, on orthogonal projections.
     """
-    P = _checked(matrix)
-    return is_projector(P, tol) and bool((P - P.T).norm() <= tol * P.norm())
+    P, _ = _scaled(_checked(matrix))
+    return is_projector(matrix, tol) and bool((P - P.T).norm() <= tol * P.norm())
 
 
 def principal_angles(a: Tensor, b: Tensor) -> Tensor:
@@ -222,6 +225,9 @@ def _checked(matrix: Tensor) -> Tensor:
         raise TypeError(f"a torch tensor was expected, got {type(matrix).__name__}; try torch.as_tensor(matrix)")
     if matrix.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"float32 or float64 was expected, got {matrix.dtype}; call .double() first")
+    if matrix.layout != torch.strided or matrix.is_meta:
+        kind = "without values" if matrix.is_meta else matrix.layout
+        raise TypeError(f"a dense tensor with values was expected, got one that is {kind}; try .to_dense()")
     if matrix.dim() != 2 or matrix.numel() == 0:
         raise ValueError(
             f"a matrix with rows and columns was expected, got shape {tuple(matrix.shape)}; v[:, None] is one column"
@@ -229,6 +235,12 @@ def _checked(matrix: Tensor) -> Tensor:
     if not matrix.isfinite().all():
         raise ValueError("the matrix has entries that are infinite or no number; expected finite ones")
     return matrix.detach()
+
+
+def _scaled(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the matrix divided by its largest entry, so that no square overflows or vanishes, and that entry."""
+    size = matrix.abs().max()
+    return (matrix / size if size > 0 else matrix), size
 
 
 def _default_rtol(matrix: Tensor) -> float:

@@ -28,7 +28,11 @@ EXACT, HALF = {torch.float32, torch.float64}, {torch.bfloat16, torch.float16}  #
 
 @dataclass(frozen=True)
 class Config:
-    """What `inject` needs to know; names, meanings and defaults are those of `peft.LoraConfig`."""
+    """What `inject` needs to know; names, meanings and defaults are those of `peft.LoraConfig`.
+
+    Raises:
+        ValueError: a field has a value of another kind; the message names the field.
+    """
 
     target_modules: list[str] | str  # names or ends of names after a dot; a string is a regex for the whole name
     r: int = 8
@@ -40,6 +44,25 @@ class Config:
     task_type: str | None = None  # for PEFT, which picks its wrapper by it
     base_model_name_or_path: str | None = None
 
+    def __post_init__(self):
+        names, patterns = self.target_modules, {"rank_pattern": self.rank_pattern, "alpha_pattern": self.alpha_pattern}
+        numbers = {"r": self.r, "lora_alpha": self.lora_alpha, "lora_dropout": self.lora_dropout}
+        if not isinstance(names, str) and not _all_texts(names):
+            raise ValueError(f"target_modules was {names!r}, expected a list of names, or a regex as a string")
+        if isinstance(names, str):
+            _check_regex("target_modules", names)
+        if not isinstance(self.use_rslora, bool):
+            raise ValueError(f"use_rslora was {self.use_rslora!r}, expected True or False")
+        for field_name, pattern in patterns.items():
+            if not (isinstance(pattern, dict) and _all_texts(list(pattern))):
+                raise ValueError(f"{field_name} was {pattern!r}, expected a dictionary from names to numbers")
+            for key, value in pattern.items():
+                _check_regex(field_name, key)
+                numbers[f"{field_name}[{key!r}]"] = value
+        for field_name, number in numbers.items():
+            if isinstance(number, bool) or not (isinstance(number, int | float) and abs(number) < math.inf):
+                raise ValueError(f"{field_name} was {number!r}, expected a finite number, such as 8")
+
     def r_and_alpha(self, name: str) -> tuple[int, float]:
         """Return the rank and the alpha of the layer of that name: those of the first pattern that matches, if any."""
 
@@ -47,6 +70,17 @@ class Config:
             return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
 
         return chosen(self.rank_pattern, self.r), chosen(self.alpha_pattern, self.lora_alpha)
+
+
+def _all_texts(names: object) -> bool:
+    return isinstance(names, list | tuple | set | frozenset) and all(isinstance(name, str) for name in names)
+
+
+def _check_regex(field_name: str, text: str) -> None:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{field_name}: {text!r} is no regular expression ({error}): correct it") from None
 
 
 class LoRALinear(nn.Module):
@@ -167,11 +201,13 @@ def merge(model: nn.Module, *, rounding: bool = False) -> None:
 def unmerge(model: nn.Module) -> None:
     """Subtract s B A from every merged weight, in place: the old weight up to rounding.
 
+    After a merge that was interrupted, this puts back the layers that it had reached.
+
     Raises:
         ValueError: the model is not merged, or has no LoRA layers.
     """
-    layers = lora_layers(model).values()
-    if not all(layer.merged for layer in layers):
+    layers = [layer for layer in lora_layers(model).values() if layer.merged]
+    if not layers:
         raise ValueError("the model is not merged, so there is nothing to take out: merge first")
     for layer in layers:
         weight = layer.base_layer.weight
@@ -235,6 +271,9 @@ def load(model: nn.Module, folder: str | Path, *, trainable: bool = False) -> di
         expected[f"{PREFIX}{name}.lora_A.weight"] = (r, linear.in_features)
         expected[f"{PREFIX}{name}.lora_B.weight"] = (linear.out_features, r)
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise ValueError(f"{folder}: {name} holds {tensor.dtype}, not all finite decimals: save the adapter again")
     if wrong := sorted(key for key in expected | found if expected.get(key) != found.get(key)):
         raise ValueError(
             f"{folder} does not fit this model: {wrong[0]} has shape {found.get(wrong[0])} in the file, expected "
@@ -260,7 +299,7 @@ def _plan(model: nn.Module, config: Config) -> dict[str, tuple[nn.Linear, int, f
         names = [name for name in modules if name in wanted or name.endswith(tuple(f".{end}" for end in wanted))]
     if not names:
         ends = sorted({name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)})
-        raise ValueError(f"target_modules {wanted!r} names no module; the linear layers of this model end in {ends}")
+        raise ValueError(f"target_modules {wanted!r} names no module; expected some of the linear layers, {ends}")
     for name in names:
         if not isinstance(modules[name], nn.Linear):
             kind = type(modules[name]).__name__
@@ -272,7 +311,7 @@ def _read_config(path: Path) -> Config:
     """Read adapter_config.json, and refuse every field that would change what is computed."""
     try:
         record = {"peft_type": None, "target_modules": None, **json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON object ({error}): save the adapter again") from None
     known = {entry.name for entry in fields(Config)}
     for name, value in record.items():
@@ -282,4 +321,7 @@ def _read_config(path: Path) -> Config:
             raise ValueError(f"{path}: {name} is {value!r}, expected {choice}; load this adapter with PEFT")
     if not record["target_modules"]:
         raise ValueError(f"{path}: target_modules is {record['target_modules']!r}, expected names of linear layers")
-    return Config(**{name: value for name, value in record.items() if name in known})
+    try:
+        return Config(**{name: value for name, value in record.items() if name in known})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

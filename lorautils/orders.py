@@ -4,6 +4,7 @@ Notebooks 10 and 11 use it where one base model carries two adapters. Answers ar
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -181,8 +182,8 @@ def train_examples(n: int, seed: int = 0) -> list[Example]:
 
     None has a template, product, customer, or combination of product and quantity that `held_out` keeps for the tests.
     """
-    if n < 0:
-        raise ValueError(f"the number of examples must be 0 or more, got {n}")
+    if not isinstance(n, Integral) or n < 0:
+        raise ValueError(f"the number of examples must be a whole number, 0 or more, got {n}")
     lines = [(name, q) for name in PRODUCTS for q in QUANTITIES if not kept_apart(name, q)]
     return _examples(n, seed, TEMPLATES, PRODUCTS, CUSTOMERS, lines)
 

@@ -6,6 +6,7 @@ One model: a count out of n with its 95 % Wilson interval. Several seeds: mean Â
 
 import json
 import math
+import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ def read(name: str) -> dict | list[dict]:
         OSError: there is no such result.
     """
     path = RESULTS / name
-    if not path.is_file():
+    if path.suffix not in (".json", ".jsonl") or not os.path.isfile(path):
         known = ", ".join(sorted(p.name for p in RESULTS.glob("*.json*"))) or "none"
         raise FileNotFoundError(
             f"no recorded result {name!r} in {RESULTS.name}/ (there: {known}); see experiments/README.md"

@@ -5,6 +5,7 @@ Notebook 11 teaches it. YAML (or JSON, which is YAML): any of the fields of `Set
 
 import contextlib
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -39,14 +40,15 @@ def read_settings(path: str | Path) -> dict[str, object]:
         OSError: the file cannot be read.
         ValueError: it is not YAML, or a field is unknown or has a value of another kind; the message names the field.
     """
+    written = Path(path).read_bytes()
     try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        given = yaml.safe_load(written.decode("utf-8"))
+    except Exception as error:  # YAMLError, or what PyYAML runs into where a scalar is none: !!bool x, 2001-99-99
         raise ValueError(f"{path} is not YAML ({error}): write one field a line, such as epochs: 3") from None
     if not isinstance(given, Mapping):
         raise ValueError(f"{path} holds no fields: write one a line, such as epochs: 3")
     if unknown := [name for name in given if name not in KINDS]:
-        raise ValueError(f"{path}: unknown field {unknown[0]!r}; the fields are {', '.join(KINDS)}")
+        raise ValueError(f"{path}: unknown field {_shown(unknown[0])}; the fields are {', '.join(KINDS)}")
     if given.get("data") is not None and "examples" in given:
         raise ValueError(f"{path}: data and examples exclude one another: the examples are made, the data are yours")
     return {name: _checked(f"{path}: {name}", name, value) for name, value in given.items()}
@@ -69,5 +71,10 @@ def _checked(where: str, name: str, value: object) -> object:
     if good and kind in (int, float) and name != "seed":
         good = 0 < value < math.inf
     if not good or (isinstance(value, str) and not value.strip()):
-        raise ValueError(f"{where} must be {expected}, got {value!r}")
+        raise ValueError(f"{where} must be {expected}, got {_shown(value)}")
     return value
+
+
+def _shown(value: object) -> str:
+    """Return a value in few words: a few lines of YAML can describe a list of billions."""
+    return reprlib.repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"

@@ -215,7 +215,7 @@ def test_human_share(share):
 
 @pytest.mark.parametrize(("n", "share"), [(-1, 0.5), (10, 1.5), (10, -0.1)])
 def test_train_examples_rejects(n, share):
-    with pytest.raises(ValueError, match="expected n >= 0 and human_share between 0 and 1"):
+    with pytest.raises(ValueError, match="expected a whole n >= 0 and human_share between 0 and 1"):
         cron.train_examples(n, human_share=share)
 
 

@@ -381,6 +381,27 @@ def test_merging_twice_and_unmerging_twice_is_refused():
         lora.unmerge(ours)
 
 
+def test_a_merge_that_was_interrupted_can_be_taken_back(monkeypatch):
+    ours, _ = twins(llama(), target_modules=["q_proj", "v_proj"])
+    before, deltas = copy.deepcopy(ours.state_dict()), []
+
+    def interrupted(layer):
+        if len(deltas) == 1:
+            raise KeyboardInterrupt
+        deltas.append(layer)
+        return delta(layer)
+
+    delta = lora.LoRALinear.delta
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(lora.LoRALinear, "delta", interrupted)
+        lora.merge(ours)
+    with pytest.raises(ValueError, match="unmerge first"):
+        lora.merge(ours)
+    lora.unmerge(ours)
+    assert_close(ours.state_dict(), before)
+    lora.merge(ours)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_a_half_precision_weight_is_not_merged_into_unless_rounding_is_asked_for(dtype):
     ours, _ = twins(llama(dtype), target_modules=["q_proj"])

