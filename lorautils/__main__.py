@@ -6,9 +6,10 @@ answer that is not cron, 2: an error, in one line on stderr.
 
 import argparse
 import contextlib
+import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def train(options: argparse.Namespace) -> int:
     """Train an adapter on the reader's pairs, or on notebook 08's examples with its test, and save it."""
     settings = _settings(options)
     output = Path(settings.output)
-    if (output / "adapter_config.json").exists() and not options.resume:
+    if _is_saved(output) and not options.resume:
         raise FileExistsError(f"{output} already holds an adapter: name a new folder with --output")
     from lorautils import cron, results, training
 
@@ -148,12 +149,16 @@ def train(options: argparse.Namespace) -> int:
         pairs = training.cron_pairs(cron.train_examples(settings.examples, seed=settings.seed))
     else:
         pairs = training.load_pairs(settings.data)
-    output.mkdir(parents=True, exist_ok=True)  # now, not after the training: it may be refused
-    with contextlib.redirect_stdout(sys.stderr):
-        model, tokenizer, history = _trained(settings, pairs, options.resume)
-    if not history.loss:
-        raise ValueError(f"no step was made: the run in {output} was stopped, or was complete; nothing is saved")
-    first = training.save_adapter(model, output)
+    with _explained(output):
+        output.mkdir(parents=True, exist_ok=True)  # now, not after the training: it may be refused
+        with contextlib.redirect_stdout(sys.stderr):
+            model, tokenizer, history = _trained(settings, pairs, options.resume)
+        if not history.loss and (history.interrupted or _is_saved(output)):
+            raise ValueError(f"no step was made: the run in {output} was stopped, or was complete; nothing is saved")
+        first = training.save_adapter(model, output)
+    if not history.loss:  # it was ended while it saved: the model is that of its last checkpoint
+        print(f"the run was complete but for its adapter, which is now in {output}")
+        return 0
     if first and history.processes > 1:
         print(f"{history.processes} processes ({history.wrapper}) shared batches of {settings.batch_size}")
     if first:
@@ -163,6 +168,37 @@ def train(options: argparse.Namespace) -> int:
         answers = training.evaluate(model, tokenizer, [training.cron_prompt(example.text) for example in test])
         print(f"Test-A: {results.percent(cron.score(answers, test).exact, len(test))} exact of {len(test)}")
     return 0
+
+
+def _is_saved(folder: Path) -> bool:
+    """Say whether a folder holds a whole adapter: its configuration is the last file that is written."""
+    try:
+        return isinstance(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def _explained(output: Path) -> Iterator[None]:
+    """Raise an OSError that says what to do where a library, in one of several ways, could not write its file."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        said = " ".join(str(error).split())
+        if not any(sign in said.lower() for sign in _CANNOT_WRITE):
+            raise
+        again = "--resume" if any(output.glob("checkpoint-*/trainer_state.json")) else "the same command"
+        raise OSError(
+            f"{output} could not be written ({said[:200]}); expected: a folder with room for the adapter and two "
+            f"checkpoints; next: make room, or name another folder with --output, then start again with {again}"
+        ) from error
+
+
+# No room, no right, a limit on files; and what torch says of all of them.
+_CANNOT_WRITE = ("no space left", "quota exceeded", "file too large", "read-only file", "permission denied")
+_CANNOT_WRITE += ("writer failed", "write failed")
 
 
 def _settings(options: argparse.Namespace):

@@ -57,9 +57,19 @@ class BaseModelError(OSError):
 
 
 def cache_dir() -> Path:
-    """Return the folder that holds the base model: LORAUTILS_CACHE, else the user's cache (platformdirs)."""
-    chosen = os.environ.get("LORAUTILS_CACHE") or platformdirs.user_cache_dir("lorautils")
-    return Path(chosen).expanduser().absolute()
+    """Return the folder that holds the base model: LORAUTILS_CACHE, else the user's cache (platformdirs).
+
+    Raises OSError if the user has no home directory.
+    """
+    try:
+        chosen = os.environ.get("LORAUTILS_CACHE") or platformdirs.user_cache_dir("lorautils")
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError as error:  # no HOME and no account, or `~` of an unknown user
+        raise BaseModelError(
+            f"There is no place for the base model: {error}",
+            "a home directory, or LORAUTILS_CACHE with a folder that can be written",
+            "set LORAUTILS_CACHE to a folder, as a path from /, then start again",
+        ) from error
 
 
 def fetch(progress: Callable[[str], object] = print) -> Path:
@@ -84,6 +94,8 @@ def fetch(progress: Callable[[str], object] = print) -> Path:
     except BaseModelError:
         raise
     except Exception as error:
+        if damage_of(folder) is None:  # the model is good, but what lies beside it cannot be removed: a read-only cache
+            return folder
         raise BaseModelError(
             f"The base model could not be written to {folder.parent}: {type(error).__name__}: {error}",
             f"a folder that can be written, with {SOURCE.megabytes} MB free",
@@ -124,8 +136,8 @@ def _load(auto_class: str, name: str | Path | None, **options):
 def _locate(name: str | Path | None) -> Path | str:
     if not name:
         return fetch()
-    folder = Path(name).expanduser()
-    if folder.exists():
+    folder = Path(os.path.expanduser(name))  # leaves the `~` of an unknown user as it is
+    if os.path.exists(folder):  # False, not an error, for a name that is too long for a file
         if (folder / "config.json").is_file():
             return folder
         raise ValueError(
@@ -177,7 +189,7 @@ def damage_of(folder: Path) -> str | None:
                     return f"{name} has been altered"
                 with contextlib.suppress(OSError):
                     os.utime(file, ns=(modified, modified))  # a copy of the cache: hash it only once
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever is written in place of a manifest
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -249,6 +261,16 @@ _FULL = "make room or set LORAUTILS_CACHE to a folder on another disk, then star
 _PIP_FAULTS = (  # a sign in what pip printed, what it means, what to do: the first that fits
     ("no module named pip", "This Python has no pip", "run `python -m ensurepip` and start again"),
     ("no space left", "The disk became full during the download", _FULL),
+    (
+        "not yet valid",
+        "The package index has a certificate for a later time than this machine's clock shows",
+        "set the clock and start again",
+    ),
+    (
+        "has expired",
+        "The package index has a certificate that has expired by this machine's clock",
+        "set the clock and start again; if it is right, set PIP_CERT to the certificate file of your network",
+    ),
     (
         "certificate",
         "The package index has a certificate that pip does not trust",

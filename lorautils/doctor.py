@@ -168,7 +168,11 @@ def check_cache() -> Iterator[Finding]:
 
     if other := os.environ.get("LORAUTILS_MODEL"):
         yield note(f"LORAUTILS_MODEL is {other}: the notebooks' outputs and adapters/cron are not its", "unset it")
-    cache = basemodel.cache_dir()
+    try:
+        cache = basemodel.cache_dir()
+    except OSError as error:  # there is no home directory
+        yield problem(_first_line(error), OTHER_CACHE)
+        return
     damage = basemodel.damage_of(cache / basemodel.FOLDER)
     if damage is None:
         yield ok(f"the base model is in {cache}; {shutil.disk_usage(cache).free / GB:.1f} GB free there")

@@ -7,11 +7,12 @@ A training pair is a prompt and a completion; the end-of-text token is appended 
 import json
 import os
 import random
+import reprlib
 import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from itertools import chain
@@ -20,14 +21,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, PeftModel, TaskType
-from safetensors import SafetensorError
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 
 from lorautils import release_memory
 from lorautils.basemodel import load_base_model, load_tokenizer
@@ -84,7 +86,7 @@ def load_pairs(path: str | Path) -> list[Pair]:
     """
     pairs = []
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}): save it again with UTF-8 encoding") from None
     for number, line in enumerate(lines, start=1):
@@ -98,17 +100,20 @@ def load_pairs(path: str | Path) -> list[Pair]:
 def _parse_pair(line: str, where: str) -> Pair:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error.msg} at column {error.colno}); one object a line") from None
+    except (ValueError, RecursionError) as error:  # such as thousands of digits, or of brackets
+        why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        raise ValueError(f"{where}: not JSON ({why}); one object a line") from None
     if not isinstance(record, dict):
         raise ValueError(f"{where}: a JSON object was expected, got {type(record).__name__}")
     for name in Pair._fields:
         value = record.get(name)
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f'{where}: "{name}" must be a non-empty string, got {value!r}')
+            raise ValueError(f'{where}: "{name}" must be a non-empty string, got {reprlib.repr(value)}')
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f'{where}: "{name}" holds half a character, such as \\ud800: write the character itself')
     unknown = sorted(set(record) - set(Pair._fields))
     if unknown:
-        raise ValueError(f'{where}: unknown field {unknown[0]!r}; only "prompt" and "completion" are used')
+        raise ValueError(f'{where}: unknown field {reprlib.repr(unknown[0])}; only "prompt" and "completion" are used')
     return Pair(record["prompt"], record["completion"])
 
 
@@ -258,7 +263,7 @@ class _Progress(TrainerCallback):
     """A progress bar, the history, and a first Ctrl-C that ends the run after the current step."""
 
     def __init__(self, history: History, show: bool):
-        self.history, self.show = history, show
+        self.history, self.show, self.bar = history, show, tqdm(disable=True)
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.history.total_steps = state.max_steps
@@ -277,7 +282,12 @@ class _Progress(TrainerCallback):
             control.should_training_stop = True
             control.should_save = args.save_strategy != "no"
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_save(self, args, state, control, **kwargs):
+        if args.should_save:  # by step: the Trainer's own rule goes by time, and a clock set back costs the newest
+            rotate_checkpoints(args.output_dir, save_total_limit=2)
+
+    def close(self) -> None:
+        """End the bar, also when an error has ended the training."""
         self.bar.close()
 
     @contextmanager
@@ -308,10 +318,19 @@ def last_checkpoint(output_dir: str | Path) -> Path:
     Raises:
         OSError: there is none.
     """
-    complete = [state.parent for state in Path(output_dir).glob("checkpoint-*/trainer_state.json")]
+    states = Path(output_dir).glob("checkpoint-*/trainer_state.json")
+    complete = [state.parent for state in states if _is_whole(state)]
     if not complete:
         raise FileNotFoundError(f"{output_dir} holds no complete checkpoint: train with resume=False")
     return max(complete, key=lambda folder: int(folder.name.removeprefix("checkpoint-")))
+
+
+def _is_whole(state: Path) -> bool:
+    """Say whether a checkpoint's last file was written to its end."""
+    try:
+        return bool(json.loads(state.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 def train(
@@ -364,7 +383,6 @@ def train(
     arguments = TrainingArguments(
         output_dir=str(output_dir) if output_dir else None,
         save_strategy="epoch" if output_dir else "no",
-        save_total_limit=2,
         num_train_epochs=epochs,
         per_device_train_batch_size=batch_size,
         learning_rate=learning_rate,
@@ -400,7 +418,7 @@ def train(
     if fused:
         trainer.summed_loss = loss_of_fewer_rows
     start = time.perf_counter()
-    with callback.catch_interrupt(), fused_layers(model) if fused else nullcontext():
+    with closing(callback), callback.catch_interrupt(), fused_layers(model) if fused else nullcontext():
         trainer.train(resume_from_checkpoint=checkpoint)
     history.seconds = time.perf_counter() - start
     history.wrapper = type(trainer.model_wrapped).__name__
@@ -510,10 +528,24 @@ def load_cron_model(adapter: str | Path | None = None):
             f"{folder} holds no adapter (adapter_config.json is missing): name the folder of a saved adapter, or "
             "run from a clone of the repository, which brings adapters/cron"
         )
+    base, tokenizer = load_base_model(), load_tokenizer()
     try:
-        return PeftModel.from_pretrained(load_base_model(), folder), load_tokenizer()
-    except (SafetensorError, ValueError, RuntimeError) as error:
+        tensors = load_file(folder / "adapter_model.safetensors")  # PEFT would read a pickle where there is none
+        model = PeftModel.from_pretrained(base, folder)
+        _check_fit(model, tensors)
+    except Exception as error:  # of many kinds: the files can hold anything
         raise OSError(
             f"the adapter in {folder} cannot be loaded ({error}): it is damaged, or made for another model; restore it "
             "with git checkout, or train a new one with lorautils train"
         ) from error
+    return model, tokenizer
+
+
+def _check_fit(model: PeftModel, tensors: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError where an adapter's file has not exactly the model's tensors, as numbers: PEFT warns at most."""
+    names = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
+    if differences := sorted(names ^ tensors.keys()):
+        raise ValueError(f"{len(differences)} tensors are missing or not known to the model, such as {differences[0]}")
+    for name, tensor in tensors.items():
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise ValueError(f"{name} holds {tensor.dtype}, not all finite decimals")

@@ -103,7 +103,7 @@ def test_a_version_outside_the_range(tmp_path, monkeypatch):
     fake_package(tmp_path, "peft", "0.3.0")
     monkeypatch.syspath_prepend(tmp_path)
     (finding,) = doctor.check_packages()
-    assert finding == doctor.problem("peft is 0.3.0, needed is >=0.21", doctor.INSTALL)
+    assert finding == doctor.problem("peft is 0.3.0, needed is >=0.21.2", doctor.INSTALL)
 
 
 def test_a_version_that_is_not_the_pinned_one(tmp_path, monkeypatch):
@@ -192,6 +192,13 @@ def test_a_cache_that_is_not_there_yet(tmp_path, monkeypatch):
     (finding,) = cache_findings(monkeypatch, tmp_path / "new" / "cache")
     assert finding.level == "note" and "lorautils fetch" in finding.remedy
     assert not (tmp_path / "new").exists(), "the doctor only looks"
+
+
+def test_no_place_for_a_cache(monkeypatch):
+    monkeypatch.delenv("LORAUTILS_MODEL", raising=False)
+    monkeypatch.setenv("LORAUTILS_CACHE", "~nobody-of-this-name/cache")
+    (finding,) = doctor.examine(doctor.check_cache)
+    assert finding.level == "PROBLEM" and finding.remedy == doctor.OTHER_CACHE
 
 
 def test_a_cache_that_is_a_file(tmp_path, monkeypatch):

@@ -1,0 +1,313 @@
+"""What goes wrong on a learner's machine: no home, a clock that is off, no room, a kill at any write, odd names.
+
+Nothing is lost, nothing half-written is ever loaded, each error says what to do. The faults of the download and of the
+cache's files are in test_basemodel.py, interrupts in test_training.py, a killed process of several in
+test_distributed.py. LORAUTILS_TEST_FAULTS=1 (`make test-faults`) tries every write instead of a few: 15 minutes.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import test_basemodel as base
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from test_cli import error, lines, tiny_model  # noqa: F401  (a fixture)
+from test_training import tiny_llama
+
+from lorautils import basemodel, lora, training
+from lorautils.__main__ import main
+from lorautils.basemodel import FOLDER, PARTIAL, BaseModelError, fetch, load_base_model
+
+stand_in, index, cache, no_pip = base.stand_in, base.index, base.cache, base.no_pip  # fixtures
+
+ALL = os.environ.get("LORAUTILS_TEST_FAULTS") == "1"
+PAIRS = ['{"prompt": "ping ", "completion": "pong"}', '{"prompt": "tick ", "completion": "tock"}'] * 8
+
+
+# Where the cache is --------------------------------------------------------------------------------------------------
+
+
+def test_a_user_without_a_home(monkeypatch):
+    def unknown(_):
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "LORAUTILS_CACHE", "LORAUTILS_MODEL", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(BaseModelError, match=r"(?s)There is no place.*Expected: a home.*Next: set LORAUTILS_CACHE"):
+        load_base_model()
+
+
+def test_no_home_is_needed_where_the_cache_is_named(cache, no_pip, stand_in, monkeypatch):
+    monkeypatch.delenv("HOME")
+    fetch(lambda _: None)
+    base.assert_good(cache, stand_in)
+
+
+def test_the_home_of_an_unknown_user(monkeypatch, capsys):
+    monkeypatch.setenv("LORAUTILS_CACHE", "~nobody-of-that-name/cache")
+    assert "set LORAUTILS_CACHE" in error(capsys, "fetch")
+    with pytest.raises(ValueError, match="neither a folder here nor a hub name"):
+        load_base_model("~nobody-of-that-name/model")
+
+
+ODD = "Ünï códe und Leerzeichen 模型 'a' & b"
+
+
+def test_a_cache_with_an_odd_name_is_filled_by_pip_and_loaded(tmp_path, index, stand_in, monkeypatch):
+    monkeypatch.delenv("LORAUTILS_MODEL", raising=False)
+    monkeypatch.setenv("LORAUTILS_CACHE", str(tmp_path / ODD))
+    monkeypatch.setenv("LC_ALL", "C")  # what a terminal without a language says
+    monkeypatch.setattr(basemodel, "SOURCE", stand_in.source)
+    fetch(lambda _: None)
+    base.assert_good(tmp_path / ODD, stand_in)
+
+
+@contextlib.contextmanager
+def read_only(folder: Path):
+    """A copy of the folder on a disk that cannot be written; yields None where no disk may be mounted."""
+    copy = folder.with_name("read-only")
+    with base.small_disk(copy, 10_000) as mounted:
+        if not mounted:
+            yield None
+            return
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(copy)], check=True)
+        yield copy
+
+
+@pytest.mark.parametrize("left_over", [False, True], ids=["clean", "with what a killed process left"])
+def test_a_model_in_a_read_only_cache_is_used(cache, no_pip, stand_in, monkeypatch, left_over):
+    fetch(lambda _: None)
+    if left_over:
+        (cache / f"{PARTIAL}x").mkdir()
+    with read_only(cache) as copy:
+        if copy is None:
+            pytest.skip("no disk may be mounted here, and an administrator can write to any folder")
+        monkeypatch.setenv("LORAUTILS_CACHE", str(copy))
+        assert fetch(lambda step: pytest.fail(f"{step}: nothing is to be done")) == copy / FOLDER
+        assert load_base_model().config.hidden_size == 64
+
+
+def test_an_empty_read_only_cache_says_what_to_do(cache, monkeypatch, capsys):
+    cache.mkdir()
+    with read_only(cache) as copy:
+        if copy is None:
+            pytest.skip("no disk may be mounted here, and an administrator can write to any folder")
+        monkeypatch.setenv("LORAUTILS_CACHE", str(copy))
+        said = error(capsys, "fetch")
+        assert "Read-only file system" in said and "set LORAUTILS_CACHE to another folder" in said
+        assert "name another folder with --output" in error(capsys, "train", "--output", str(copy / "mine"))
+
+
+# Clocks --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("year", [1970, 2100])
+def test_a_cache_from_another_time_is_kept(cache, no_pip, year):
+    folder = fetch(lambda _: None)
+    for path in [*folder.iterdir(), folder, cache]:
+        os.utime(path, (365.25 * 86400 * (year - 1970),) * 2)
+    fetch(lambda step: pytest.fail(f"{step}: nothing is to be done"))
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [("certificate is not yet valid", "set the clock"), ("certificate has expired", "set the clock")],
+)
+def test_a_certificate_that_the_clock_refuses(cache, monkeypatch, said, remedy):
+    answer = f"ERROR: Could not fetch URL: connection error: [SSL: CERTIFICATE_VERIFY_FAILED] {said} (_ssl.c:992)"
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr=answer)
+    monkeypatch.setattr(basemodel.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(OSError, match=rf"(?s){said}.*Expected: .*Next: {remedy}"):
+        fetch(lambda _: None)
+
+
+# Adapters ------------------------------------------------------------------------------------------------------------
+
+
+def adapter_of(folder: Path, **changes) -> Path:
+    """Save an adapter whose B is not zero, made for a tiny Llama with these changes."""
+    torch.manual_seed(0)
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(tiny_llama(**changes), config).save_pretrained(folder)
+    return folder
+
+
+def test_an_adapter_for_another_base_is_refused_in_one_line(tiny_model, capsys, tmp_path):  # noqa: F811
+    other = adapter_of(tmp_path / "other")
+    said = error(capsys, "ask", "noon", "--adapter", str(other))
+    assert "made for another model" in said and "lorautils train" in said
+
+
+@pytest.fixture(scope="module")
+def good_adapter(tmp_path_factory) -> Path:
+    return adapter_of(tmp_path_factory.mktemp("adapter"))
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(data=st.data())
+def test_a_manipulated_header_is_refused_or_changes_no_shape(good_adapter, tmp_path_factory, data):
+    """Any change of the safetensors header: an error of the documented kinds, or tensors of the right shapes."""
+    folder = Path(shutil.copytree(good_adapter, tmp_path_factory.mktemp("bad") / "adapter"))
+    weights = folder / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    end = 8 + int.from_bytes(content[:8], "little")
+    place = data.draw(st.integers(0, end - 1))
+    content[place : place + 1] = data.draw(st.binary(min_size=0, max_size=3))
+    weights.write_bytes(content)
+    model = tiny_llama()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        layers = lora.load(model, folder)
+    except (OSError, ValueError) as problem:
+        assert str(folder) in str(problem)
+        assert model.state_dict().keys() == before.keys(), "a refused adapter leaves the model alone"
+    else:
+        assert all(layer.lora_A.weight.shape[0] == 8 for layer in layers.values())
+
+
+# Kills and full disks at every write ---------------------------------------------------------------------------------
+
+
+class Worker:
+    """A process that does a piece of work again and again, each time with one fault: see fault_worker.py."""
+
+    def __init__(self, **environment: str):
+        command = [sys.executable, Path(__file__).with_name("fault_worker.py")]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | environment
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, env=environment, **pipes)
+
+    def do(self, work: str, folder: Path, kind: str = "none", n: int = 0) -> dict:
+        self.process.stdin.write(f"{work} {kind} {n} {folder}\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def each_fault(self, work: str, folder: Path):
+        """Yield (fault, folder after it, answer) for faults at write 1, 2, 3, ... until the work goes through.
+
+        At write 2, 8, 32, ... only, unless LORAUTILS_TEST_FAULTS asks for all.
+        """
+        for kind in ("kill", "full"):
+            n = 1 if ALL else 2
+            while (answer := self.do(work, target := folder / f"{kind}-{n}", kind, n))["status"] != 0:
+                yield f"{kind} at write {n}", target, answer
+                n = n + 1 if ALL else n * 4
+            assert n > 3, f"{work} was done with hardly a write: the fault did not reach it"
+        for kind in ("cut", "limit"):
+            for n in [10**power for power in range(1, 6)] if ALL else [1000]:
+                answer = self.do(work, target := folder / f"{kind}-{n}", kind, n)
+                if answer["status"]:
+                    yield f"{kind} at byte {n}", target, answer
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(60)
+        self.process.stdout.close()
+
+
+def assert_told(fault: str, answer: dict) -> None:
+    """A killed process dies of its signal; one without room ends with one line that says what to do."""
+    if fault.startswith(("kill", "cut")):
+        assert answer["status"] < 0, (fault, answer)
+        return
+    assert answer["status"] == 2, (fault, answer)
+    assert re.search(r"lorautils: .* [Nn]ext: make room", answer["said"]), (fault, answer)
+
+
+def same(folder: Path, reference: Path) -> bool:
+    """Say whether two adapters (or models) hold the same numbers."""
+    name = "adapter_model.safetensors" if (reference / "adapter_model.safetensors").exists() else "model.safetensors"
+    ours, theirs = load_file(folder / name), load_file(reference / name)
+    return ours.keys() == theirs.keys() and all(torch.allclose(ours[key], theirs[key], atol=1e-6) for key in theirs)
+
+
+def test_a_training_that_is_ended_at_a_write_is_taken_up_again(tiny_model, tmp_path):  # noqa: F811
+    pairs = lines(tmp_path / "pairs.jsonl", *PAIRS)
+    with Worker(PAIRS=pairs) as worker:
+        assert worker.do("train", tmp_path / "whole")["status"] == 0
+        for fault, folder, answer in worker.each_fault("train", tmp_path):
+            assert_told(fault, answer)
+            if (folder / "adapter_config.json").exists():  # written last: who sees it may load
+                with contextlib.suppress(OSError, ValueError):  # or is told that it is damaged
+                    PeftModel.from_pretrained(load_base_model(), folder)
+                    assert same(folder, tmp_path / "whole"), fault
+            resumable = any(folder.glob("checkpoint-*/trainer_state.json"))
+            again = worker.do("resume" if resumable else "train", folder)
+            if again["status"]:
+                assert "already holds an adapter" in again["said"] or "was complete" in again["said"], (fault, again)
+            assert same(folder, tmp_path / "whole"), fault
+
+
+def test_a_merged_model_is_written_whole_or_not_loaded(tiny_model, tmp_path):  # noqa: F811
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(load_base_model(), config).save_pretrained(tmp_path / "adapter")
+    with Worker(ADAPTER=str(tmp_path / "adapter")) as worker:
+        assert worker.do("merge", tmp_path / "whole")["status"] == 0
+        for fault, folder, answer in worker.each_fault("merge", tmp_path):
+            assert answer["status"] != 0
+            try:
+                load_base_model(folder)
+            except (OSError, ValueError) as problem:
+                assert "Next: " in str(problem), fault
+            else:
+                assert same(folder, tmp_path / "whole"), fault
+            assert worker.do("merge", folder)["status"] == 0, fault
+            assert same(folder, tmp_path / "whole"), fault
+
+
+def test_a_conversion_that_is_ended_at_a_write_starts_again(stand_in, cache, no_pip, tmp_path, monkeypatch):
+    (tmp_path / base.WHEEL).write_bytes(stand_in.wheel)
+    source = json.dumps(asdict(stand_in.source))
+    with Worker(WHEEL=str(tmp_path / base.WHEEL), SOURCE=source) as worker:
+        for fault, folder, answer in worker.each_fault("convert", tmp_path):
+            assert_told(fault, answer)
+            monkeypatch.setenv("LORAUTILS_CACHE", str(folder))
+            assert basemodel.damage_of(folder / FOLDER) is not None or fault.startswith("kill"), fault
+            fetch(lambda _: None)
+            base.assert_good(folder, stand_in)
+
+
+def test_a_run_that_was_ended_while_it_saved_is_completed(tiny_model, capsys, tmp_path, monkeypatch):  # noqa: F811
+    arguments = ["train", "--data", lines(tmp_path / "pairs.jsonl", *PAIRS), "--epochs", "2", "--output"]
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
+
+    def ended(model, folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_adapter", ended)
+        assert main([*arguments, str(tmp_path / "ended")]) == 130
+    (tmp_path / "ended" / "adapter_config.json").write_text('{"peft_type": "LO')  # the file was cut off
+    capsys.readouterr()
+    assert main([*arguments, str(tmp_path / "ended"), "--resume"]) == 0
+    assert "was complete but for its adapter" in capsys.readouterr().out
+    assert same(tmp_path / "ended", tmp_path / "whole")
+    assert PeftModel.from_pretrained(load_base_model(), tmp_path / "ended")
+
+
+def test_odd_names_all_the_way(tiny_model, capsys, tmp_path):  # noqa: F811
+    pairs = tmp_path / ODD / "páirs 1.jsonl"
+    pairs.parent.mkdir()
+    lines(pairs, *PAIRS)
+    output = tmp_path / ODD / "mein Adapter ✓"
+    assert main(["train", "--data", str(pairs), "--epochs", "1", "--output", str(output)]) == 0
+    assert main(["train", "--data", str(pairs), "--epochs", "2", "--output", str(output), "--resume"]) == 0
+    (tmp_path / ODD / "phrases.txt").write_text("jeden Tag um zwölf\n", encoding="utf-8")
+    main(["ask", "--file", str(tmp_path / ODD / "phrases.txt"), "--adapter", str(output)])
+    assert "cannot be loaded" not in capsys.readouterr().err
