@@ -11,10 +11,10 @@ export OMP_WAIT_POLICY := PASSIVE
 export JUPYTER_CONFIG_PATH := $(CURDIR)/jupyter_config
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help setup lab test notebooks site slides offline-kit bench clean
+.PHONY: help setup lab test test-browser test-faults test-portable test-repeat notebooks site slides offline-kit bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12    another Python than python3, for the first set-up"
 	@echo "  TORCH_INDEX=<url>    take torch from this package index (on Linux: the CPU build), for the first set-up"
@@ -31,6 +31,20 @@ test: .venv/.test ## set up, then everything that CI checks
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pytest -rs tests
 	$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(NBVAL) notebooks
+
+test-browser: .venv/.test ## every notebook run to its end in a browser, about 40 minutes (NAMES="00_start_here" for some)
+	$(BIN)/python -m pytest -s -v $(or $(NAMES:%='tests/browser_all.py::test_whole[%]'),tests/browser_all.py)
+
+test-faults: .venv/.test ## a kill and a full disk at every write of conversion, training, saving and merging, 15 minutes
+	LORAUTILS_TEST_FAULTS=1 $(BIN)/python -m pytest -rs tests/test_faults.py
+
+test-portable: .venv/.test ## the notebooks' outputs under other instruction sets, threads and seeds (NAMES=, CONFIGURATIONS=), 2 hours
+	$(BIN)/python tools/offline.py $(BIN)/python tools/portable.py --configurations "$(CONFIGURATIONS)" $(NAMES)
+
+test-repeat: .venv/.test ## `make test` five times in a row, beside two processes that keep two cores busy, 3 hours
+	@busy=; trap 'kill $$busy' EXIT; \
+	for core in 1 2; do (while :; do :; done) & busy="$$busy $$!"; done; \
+	for run in 1 2 3 4 5; do echo "=== run $$run of 5"; make test || exit 1; done
 
 notebooks: .venv/.test ## execute every notebook in place, from a fresh kernel (NAMES="00_start_here" for some)
 	$(BIN)/python -m ruff format notebooks

@@ -1,0 +1,101 @@
+"""tools/portable.py: a line for every notebook that came to its end, what differed in it, and nothing run twice."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from tools import portable as tool
+
+ROOT = Path(__file__).parent.parent
+RUN = """
+import sys
+from pathlib import Path
+from tools import portable as tool
+
+folder = Path(__file__).parent
+tool.ROOT = tool.NOTEBOOKS = folder
+tool.RESULTS, tool.TABLE = folder / "portable.jsonl", folder / "portable.md"
+tool.__file__ = __file__
+sys.exit(tool.main())
+"""
+SHOW = "import os\nprint(os.environ['OMP_NUM_THREADS'], os.environ['PYTHONHASHSEED'])"
+
+
+@pytest.fixture
+def course(tmp_path):
+    (tmp_path / "run.py").write_text(RUN)
+    write(tmp_path, "01_good", (SHOW, "2 0\n"), ("1 + 1", None))
+    write(tmp_path, "02_other", ("import os\nprint(os.environ.get('ATEN_CPU_CAPABILITY'))", "None\n"))
+    return tmp_path
+
+
+def write(folder, name, *cells):
+    """A notebook of code cells: source and stored output, printed text or (None) the value 2."""
+    nb = v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    for count, (source, text) in enumerate(cells, start=1):
+        value = v4.new_output("execute_result", {"text/plain": "2"}, execution_count=count)
+        output = value if text is None else v4.new_output("stream", text=text)
+        nb.cells.append(v4.new_code_cell(source, id=f"cell-{count}", execution_count=count, outputs=[output]))
+    nbformat.write(nb, folder / f"{name}.ipynb")
+
+
+def run(folder, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "7"}
+    command = [sys.executable, folder / "run.py", *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "portable.jsonl").read_text().splitlines()]
+
+
+def test_each_notebook_is_a_line_and_is_not_run_twice(course):
+    done = run(course, "--configurations", "threads-2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    good, other = sorted(lines(course), key=lambda line: line["notebook"])
+    assert (good["notebook"], good["passed"], good["failed"]) == ("01_good", 2, [])
+    assert (other["passed"], other["workers"], other["configuration"]) == (1, 2, "threads-2")
+    assert good["machine"]["torch"] and good["environment"]["PYTHONHASHSEED"] == "0"
+    assert "| 01_good | 2/2 |" in (course / "portable.md").read_text()
+    write(course, "01_good", (SHOW, "2 0\n"), ("1 + 1", None), ("1 + 1", None))  # was changed: run again, alone
+    assert run(course, "--configurations", "threads-2").returncode == 0
+    assert [line["notebook"] for line in lines(course)[2:]] == ["01_good"]
+
+
+def test_a_difference_is_told_with_its_cell_and_no_variable_of_the_caller_leaks_in(course):
+    """`run` sets ATEN_CPU_CAPABILITY for the script itself: a cell of 02_other shows where it comes through."""
+    done = run(course, "--configurations", "threads-4")
+    assert done.returncode == 1
+    bad, other = sorted(lines(course), key=lambda line: line["notebook"])
+    (failure,) = bad["failed"]
+    assert (bad["passed"], failure["id"], other["failed"]) == (1, "cell-1", [])
+    assert "2 0" in failure["difference"] and "4 0" in failure["difference"] and "\x1b" not in failure["difference"]
+    page = (course / "portable.md").read_text()
+    assert "| 01_good | **1/2** |" in page and "01_good, cell `cell-1`, threads-4" in page
+    assert "threads-4: 01_good differs" in done.stdout
+
+
+def test_a_notebook_that_kills_its_kernel_is_no_success(course):
+    write(course, "03_dies", ("import os\nos._exit(3)", ""), ("1 + 1", None))
+    assert run(course, "--configurations", "threads-2", "03_dies").returncode == 1
+
+
+def test_every_value_of_every_factor_is_in_the_plan():
+    plan = [configuration.variables for configuration in tool.CONFIGURATIONS.values()]
+    assert {variables.get("ATEN_CPU_CAPABILITY") for variables in plan} == {None, "default", "avx2", "avx512"}
+    assert {variables["OMP_NUM_THREADS"] for variables in plan} == {"1", "2", "4"}
+    assert {variables["PYTHONHASHSEED"] for variables in plan} == {"0", "1"}
+    assert {variables.get("MKL_CBWR") for variables in plan} == {None, "COMPATIBLE"}
+    assert {configuration.workers for configuration in tool.CONFIGURATIONS.values()} == {1, 2}
+
+
+@pytest.mark.parametrize("arguments", [["--configurations", "avx1024"], ["99_none"]])
+def test_an_unknown_name_is_refused(course, arguments):
+    done = run(course, *arguments)
+    assert done.returncode == 2 and arguments[-1] in done.stderr
