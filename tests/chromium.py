@@ -1,4 +1,4 @@
-"""A Chromium for the tests of what a reader sees: it may reach this machine only, and tells what it asked for.
+"""A Chromium for the tests of what a reader sees: it reaches this machine only, tells what it asked for, and runs axe.
 
 The fixture skips where there is none, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) makes that a failure.
 """
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -53,3 +54,10 @@ def opened(browser: str, **context_options) -> Iterator[tuple[Page, list[str], l
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page, outside, errors
         chromium.close()
+
+
+def serious(page: Page, contrast: bool) -> list[str]:
+    """What axe finds serious or worse on an open page; the contrast of each token of code takes it several seconds."""
+    options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": contrast}}}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] in ("serious", "critical")]

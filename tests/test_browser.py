@@ -1,122 +1,69 @@
-"""What a learner sees: a browser opens what `make lab` serves, opens every notebook, runs some and moves a slider.
+"""What a learner sees: a browser opens what `make lab` serves, opens every notebook, and uses one as a learner does.
 
 Skipped where there is no Chromium, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) makes that a failure.
+`make test-browser` runs every notebook to its end: tests/browser_all.py.
 """
 
-import os
+import inspect
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import nbformat
-import pytest
-from chromium import browser, opened  # noqa: F401  (a fixture)
-from course_copy import ROOT, copy_course
+from chromium import browser  # noqa: F401  (a fixture)
+from course_copy import ROOT
+from lab_browser import (
+    SHOW_CELL,
+    STEMS,
+    cells_when_done,
+    choose,
+    course,  # noqa: F401  (a fixture)
+    errors_in,
+    lab,  # noqa: F401  (a fixture)
+    notebook_open,
+    run_again,
+    run_all,
+    texts,
+)
 from playwright.sync_api import Page, expect
 
-STEMS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-RUN_SECONDS = 300
-# The notebook as JupyterLab holds it: the page itself shows only the cells in view.
-CELLS = "() => jupyterapp.shell.currentWidget.content.model.toJSON().cells.filter(cell => cell.cell_type == 'code')"
+from lorautils import linalg
 
-SHOW_CELL = """async id => {
-  const notebook = jupyterapp.shell.currentWidget.content;
-  const index = notebook.widgets.findIndex(cell => cell.model.id == id);
-  notebook.activeCellIndex = index;
-  await notebook.scrollToItem(index, "start");
+# A small model, since the test is of what one sees, and one sees it at any size.
+TRAINING = """from lorautils import basemodel, cron, setup, training
+from peft import get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+
+setup()
+tokenizer = basemodel.load_tokenizer()
+size = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+model = get_peft_model(LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size)), training.lora_config())
+pairs = training.cron_pairs(cron.train_examples(80))"""
+
+
+OPEN = "path => { jupyterapp.commands.execute('docmanager:open', {path}); }"
+READY_OR_ASKS = """path => {
+  const {context, sessionContext} = jupyterapp.shell.currentWidget;
+  return context?.path == path && sessionContext.isReady || document.querySelector(".jp-Dialog");
 }"""
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> Iterator[str]:
-    """The address that `make lab` prints; the environment is the one of this test, the notebooks are a copy."""
-    folder = tmp_path_factory.mktemp("course")
-    copy_course(folder)
-    options = f"--no-browser --allow-root --LabApp.expose_app_in_browser=True --ServerApp.root_dir={folder}"
-    command = ["make", "-o", ".venv/.lab", "lab", f"BIN={Path(sys.executable).parent}", f"LAB_OPTIONS={options}"]
-    log = folder / "log"
-    with log.open("w") as output:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
-    try:
-        yield address(server, log)
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def address(server: subprocess.Popen, log: Path) -> str:
-    """Wait for the server's address with its token."""
-    for _ in range(600):
-        if found := re.search(r"http://(localhost|127\.0\.0\.1):\d+/\S*token=\w+", log.read_text()):
-            return found[0]
-        if server.poll() is not None:
-            break
-        time.sleep(0.1)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")
-
-
-def choose(page: Page, menu: str, item: str) -> None:
-    """Click an item of JupyterLab's menu bar."""
-    page.get_by_role("menuitem", name=menu, exact=True).click()
-    page.get_by_role("menuitem", name=item, exact=True).click()
-
-
-def wait_until_idle(page: Page) -> None:
-    page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=60_000)
-
-
-def run_all(page: Page) -> list[dict]:
-    """Run the notebook from the menu; its code cells when all have run or one has failed."""
-    wait_until_idle(page)
-    choose(page, "Edit", "Clear Outputs of All Cells")
-    choose(page, "Run", "Run All Cells")
-    return cells_when_done(page)
-
-
-def run_again(page: Page) -> list[dict]:
-    """Restart the kernel and run all from the menu; the code cells when all have run or one has failed."""
-    choose(page, "Edit", "Clear Outputs of All Cells")
-    choose(page, "Kernel", "Restart Kernel and Run All Cells…")
-    page.get_by_role("button", name="Confirm Kernel Restart").click()
-    return cells_when_done(page)
-
-
-def cells_when_done(page: Page) -> list[dict]:
-    deadline = time.monotonic() + RUN_SECONDS
-    while time.monotonic() < deadline:
-        cells = page.evaluate(CELLS)
-        if errors(cells) or all(cell["execution_count"] for cell in cells):
-            wait_until_idle(page)
-            return page.evaluate(CELLS)
-        page.wait_for_timeout(500)
-    pytest.fail(f"the notebook ran for more than {RUN_SECONDS} s")
-
-
-def errors(cells: list[dict]) -> list[str]:
-    return [o["evalue"] for cell in cells for o in cell["outputs"] if o["output_type"] == "error"]
-
-
-def texts(cells: list[dict]) -> list[str]:
-    """What the cells printed."""
-    return ["".join(o.get("text", "")) for cell in cells for o in cell["outputs"]]
+def write(course, name: str, *sources: str) -> None:  # noqa: F811
+    """A notebook of these cells, beside those of the course."""
+    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), course / "notebooks" / f"{name}.ipynb")
 
 
 def test_notebook_00_runs_twice_in_a_browser_and_asks_no_other_host(browser, lab):  # noqa: F811
-    with opened(browser) as (page, outside, _):
-        page.goto(lab)
+    with notebook_open(browser, lab, "00_start_here") as (page, outside, errors):
         first = run_all(page)
         again = run_again(page)
         title = page.title()
         toasts = page.locator(".Toastify__toast").all_inner_texts()
     assert title.startswith("00_start")
-    assert errors(first) == errors(again) == []
+    assert errors_in(first) == errors_in(again) == []
     assert any(cell["outputs"] for cell in first)
     assert texts(first) == texts(again)
-    assert outside == []
+    assert outside == errors == []
     assert toasts == []
 
 
@@ -127,19 +74,18 @@ def headings(name: str) -> int:
 
 
 def test_every_notebook_opens_without_a_question_and_with_its_table_of_contents(browser, lab):  # noqa: F811
-    with opened(browser) as (page, outside, _):
+    with notebook_open(browser, lab, "00_start_here") as (page, outside, errors):
+        page.evaluate("() => jupyterapp.commands.execute('toc:show-panel')")
         for name in STEMS:
-            page.goto(lab.replace("00_start_here", name))
-            wait_until_idle(page)
-            page.evaluate("() => jupyterapp.commands.execute('toc:show-panel')")
+            page.evaluate(OPEN, f"notebooks/{name}.ipynb")
+            page.wait_for_function(READY_OR_ASKS, arg=f"notebooks/{name}.ipynb")
+            assert page.locator(".jp-Dialog").all_inner_texts() == [], name
             expect(page.locator(".jp-TableOfContents-tree .jp-tocItem")).to_have_count(headings(name), timeout=20_000)
-            expect(page.locator(".jp-Dialog")).to_have_count(0)
-    assert outside == []
+    assert outside == errors == []
 
 
 def test_a_slider_moves_and_draws_anew(browser, lab):  # noqa: F811
-    with opened(browser) as (page, outside, _):
-        page.goto(lab.replace("00_start_here", "03_projection_matrices"))
+    with notebook_open(browser, lab, "03_projection_matrices") as (page, outside, errors):
         cells = run_all(page)
         page.evaluate(SHOW_CELL, "light-slider")
         picture = page.locator(".jp-OutputArea img.widget-image")
@@ -147,5 +93,51 @@ def test_a_slider_moves_and_draws_anew(browser, lab):  # noqa: F811
         before = picture.get_attribute("src")
         page.locator(".widget-slider .noUi-handle").press("ArrowRight")
         page.wait_for_function("src => document.querySelector('img.widget-image').src != src", arg=before)
-    assert errors(cells) == []
-    assert outside == []
+    assert errors_in(cells) == []
+    assert outside == errors == []
+
+
+def test_training_shows_its_progress_and_an_interrupt_ends_it_in_good_order(browser, course, lab):  # noqa: F811
+    after = "print(history.interrupted, 0 < history.steps < history.total_steps)"
+    write(course, "interrupted", TRAINING, "history = training.train(model, tokenizer, pairs, epochs=1000)", after)
+    with notebook_open(browser, lab, "interrupted") as (page, _, errors):
+        choose(page, "Run", "Run All Cells")
+        bar = page.locator(".jp-OutputArea .widget-hbox")
+        expect(bar).to_contain_text(re.compile(r"[1-9]\d*/10000\s\[.*loss=\d"), timeout=90_000)
+        width = bar.locator(".progress-bar").evaluate("bar => parseFloat(bar.style.width)")
+        page.get_by_role("button", name="Interrupt the kernel").click()
+        cells = cells_when_done(page, minutes=1)
+    assert 0 <= width < 100
+    assert errors_in(cells) == errors == []
+    stopped = (
+        r"Stopped after step [1-9]\d* of 10000. The model keeps what it has learned so far. It is in memory only, .+\n"
+    )
+    assert any(re.fullmatch(stopped, text) for text in texts(cells[1:2]))
+    assert texts(cells[2:]) == ["True True\n"]
+
+
+def press_at_the_end(page: Page, cell: int, key: str) -> None:
+    """Put the cursor behind the last character of a cell and press a key."""
+    page.locator(".jp-CodeCell .cm-content").nth(cell).click()
+    page.keyboard.press("ControlOrMeta+End")
+    page.keyboard.press(key)
+
+
+def test_tab_completes_and_shift_tab_shows_the_documentation(browser, course, lab):  # noqa: F811
+    write(course, "helped", "from lorautils import linalg", "linalg.", "linalg.numerical_rank(")
+    with notebook_open(browser, lab, "helped") as (page, _, errors):
+        press_at_the_end(page, 0, "Shift+Enter")
+        page.locator(".jp-InputPrompt", has_text="[1]:").wait_for()
+        press_at_the_end(page, 1, "Tab")
+        names = page.locator(".jp-Completer")
+        for name in ("numerical_rank", "best_rank_k", "projector_onto"):
+            expect(names).to_contain_text(name)
+        page.keyboard.press("Escape")
+        press_at_the_end(page, 2, "Shift+Tab")
+        shown = page.locator(".jp-Tooltip")
+        shown.wait_for()
+        told = " ".join(shown.inner_text().split())
+    signature = ["numerical_rank", "matrix: torch.Tensor", "rtol: float | None = None", "-> int"]
+    for part in signature + inspect.getdoc(linalg.numerical_rank).split("\n\n"):
+        assert " ".join(part.split()) in told
+    assert errors == []

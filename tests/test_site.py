@@ -13,10 +13,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from chromium import browser, opened  # noqa: F401  (a fixture)
+from chromium import browser, opened, serious  # noqa: F401  (a fixture)
 
-from tools.pages import Page, faults
+from tools.pages import Page, alt_text, faults, figures
 from tools.website import NOTEBOOKS, SITE, prepared, with_first_uses
 
 ROOT = Path(__file__).parent.parent
@@ -63,43 +62,46 @@ def test_the_course_map_and_the_navigation_name_every_notebook(site):
         assert links.count(f"notebooks/{name}.html") >= 2
 
 
-def test_every_faulty_link_is_found(tmp_path):
-    (tmp_path / "good.html").write_text("<p id='here'><a href='https://elsewhere.example/'>out</a></p>")
+def test_every_faulty_link_and_picture_is_found(tmp_path):
+    (tmp_path / "good.html").write_text(
+        "<p id='here'><a href='https://elsewhere.example/'>out</a><img src='data:,' alt='a line'></p>"
+    )
     (tmp_path / "bad.html").write_text(
         "<a href='gone.html'></a><a href='good.html#there'></a><a href='good.html#here'></a><a href='#no'></a>"
-        "<b id='two'></b><b id='two'></b><script src='https://cdn.example/a.js'></script><img src='data:,'>"
+        "<b id='two'></b><b id='two'></b><script src='https://cdn.example/a.js'></script>"
+        "<img src='data:,1' alt=' '><img src='data:,2'>"
     )
     found = list(faults(tmp_path))
-    assert len(found) == 5
+    assert len(found) == 7
     assert all(line.startswith("bad.html: ") for line in found)
-    for part in ("gone.html is", "#there names", "#no names", "'two' stands twice", "cdn.example/a.js is"):
+    parts = ("gone.html is", "#there names", "#no names", "'two' stands twice", "cdn.example/a.js is")
+    for part in (*parts, "data:,1 has no words", "data:,2 has no words"):
         assert any(part in line for line in found), part
 
 
-def test_a_slider_leaves_a_sentence_and_a_figure_its_text():
+def test_a_slider_leaves_a_sentence():
     data = {"text/plain": "VBox(children=(SelectionSlider(value=0), Image(value=b'')))"}
     slider = nbformat.v4.new_output("execute_result", data)
-    figure = nbformat.v4.new_output("display_data", {"image/png": ""}, metadata={"image/png": {"alt": "a line"}})
-    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("draw", outputs=[slider, figure])]
+    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("draw", outputs=[slider])]
     page = prepared(nbformat.v4.new_notebook(cells=cells))
     code = page.cells[-1]
     assert "VBox" not in str(code.outputs)
     assert "no kernel" in code.outputs[0].data["text/markdown"]
-    assert code.metadata["mystnb"]["image"]["alt"] == "a line"
     assert page.cells[0].source == "# Title"
+
+
+def test_every_figure_has_its_own_words_on_one_line(site):
+    for name in STEMS:
+        stored = [alt_text(figure) for cell in notebook(name).cells for figure in figures(cell)]
+        assert not [alt for alt in stored if not alt or "\n" in alt]
+        shown = Page(site / "notebooks" / f"{name}.html").pictures
+        assert [alt for _, alt in shown if alt in stored] == stored, name
 
 
 def test_a_term_leads_to_the_cell_that_introduces_it_and_an_unused_one_stops_the_build():
     with pytest.raises(ValueError, match="floccinaucity"):
         with_first_uses("**floccinaucity**: nothing.")
     assert "(../notebooks/00_start_here.ipynb#part-after)" in with_first_uses("**adapter**: extra numbers.")
-
-
-def serious(page, contrast: bool) -> list[str]:
-    """What axe finds serious or worse on an open page; the contrast of each token of code takes it several seconds."""
-    options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": contrast}}}
-    found = Axe().run(page, options=options).response["violations"]
-    return [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] in ("serious", "critical")]
 
 
 def test_a_browser_finds_no_fault_on_any_page(browser, site, address):  # noqa: F811

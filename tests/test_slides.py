@@ -7,7 +7,7 @@ import re
 
 import nbformat
 import pytest
-from chromium import browser, opened  # noqa: F401  (a fixture)
+from chromium import browser, opened, serious  # noqa: F401  (a fixture)
 
 from tools import slides
 from tools.pages import Page
@@ -89,3 +89,13 @@ def test_no_slide_is_cut_off_and_no_other_host_is_asked(browser, decks, name):  
         assert page.locator(".merror, .MathJax_Error").count() == 0
     assert outside == []
     assert errors == []
+
+
+@pytest.mark.parametrize("name", [*STEMS, "index"])
+def test_axe_finds_no_fault_on_the_slides(browser, decks, name):  # noqa: F811
+    with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, outside, errors):
+        page.goto(f"{(decks / name).as_uri()}.html?print-pdf")  # all slides at once
+        if name != "index":
+            page.wait_for_function(READY)
+        assert serious(page, contrast=name in ("index", "03_projection_matrices", "08_peft_lora_run")) == []
+    assert outside == errors == []

@@ -1,4 +1,4 @@
-"""What the site and the decks have in common: they leave out sliders, and no link of theirs may be dead."""
+"""What the site and the decks have in common: no slider, words for every picture, and no dead link."""
 
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -13,12 +13,22 @@ def is_slider(output: NotebookNode) -> bool:
     return output.get("data", {}).get("text/plain", "").startswith("VBox(children=(")
 
 
+def figures(cell: NotebookNode) -> list[NotebookNode]:
+    """Return the outputs of a cell that are pictures."""
+    return [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+
+
+def alt_text(figure: NotebookNode) -> str:
+    """Return what a figure shows in words, on one line; a label in it may have had two."""
+    return " ".join(figure.metadata.get("image/png", {}).get("alt", "").split())
+
+
 class Page(HTMLParser):
-    """The links, the loaded files and the anchors of one page."""
+    """The links, the loaded files, the anchors and the pictures of one page."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.links, self.loaded, self.ids = [], [], []
+        self.links, self.loaded, self.ids, self.pictures = [], [], [], []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -30,18 +40,21 @@ class Page(HTMLParser):
             self.links.append(given["href"])
         elif tag in ("img", "script", "source", "iframe") and given.get("src"):
             self.loaded.append(given["src"])
+            if tag == "img":
+                self.pictures.append((given["src"], (given.get("alt") or "").strip()))
         elif tag == "link" and given.get("rel") in ("stylesheet", "icon", "preload") and given.get("href"):
             self.loaded.append(given["href"])
 
 
 def faults(site: Path) -> Iterator[str]:
-    """Yield each dead link, dead anchor, doubled id and file of another host in the pages under `site`."""
+    """Yield each dead link, dead anchor, doubled id, wordless picture and file of another host under `site`."""
     pages = {path: Page(path) for path in site.rglob("*.html")}
     for path, page in pages.items():
         where = path.relative_to(site)
         yield from (
             f"{where}: the id {twice!r} stands twice" for twice in {i for i in page.ids if page.ids.count(i) > 1}
         )
+        yield from (f"{where}: {source[:60]} has no words (alt)" for source, alt in page.pictures if not alt)
         for address in page.links + page.loaded:
             url = urlsplit(address)
             if url.scheme == "data" or (url.scheme and address in page.links):

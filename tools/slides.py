@@ -12,7 +12,7 @@ import struct
 import sys
 from base64 import b64decode
 from importlib.resources import files
-from itertools import filterfalse
+from itertools import chain, filterfalse
 from pathlib import Path
 
 import nbformat
@@ -20,7 +20,7 @@ from nbconvert.exporters import SlidesExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from tools.pages import faults, is_slider
+from tools.pages import alt_text, faults, figures, is_slider
 
 ROOT = Path(__file__).parent.parent
 DECKS = ROOT / "build" / "slides"
@@ -137,6 +137,8 @@ def deck(path: Path) -> tuple[str, str]:
     opening = nb.cells[0].source
     title = re.search(r"^# (.+)$", opening, re.MULTILINE)[1]
     minutes = int(re.search(r"Reading: about (\d+)", opening)[1])
+    for figure in chain.from_iterable(map(figures, nb.cells)):
+        figure.metadata["image/png"] = {"alt": alt_text(figure)}
     nb.cells = with_notes(paged(nb), minutes)
     for number, cell in enumerate(nb.cells):
         cell.id = f"part-{number}"  # the parts of a cell would share its id

@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.cmd.build import build_main
 from sphinx.transforms import SphinxTransform
 
-from tools.pages import faults, is_slider
+from tools.pages import alt_text, faults, figures, is_slider
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -27,6 +27,7 @@ def setup(app: Sphinx) -> dict:
     """Connect the steps to Sphinx."""
     app.connect("source-read", prepare)
     app.add_transform(CellIds)
+    app.add_transform(Alternatives)
     app.connect("html-page-context", level_captions, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -50,6 +51,24 @@ class CellIds(SphinxTransform):
         slugs.update({name: (0, name, name) for name in ids if name not in slugs})
 
 
+class Alternatives(SphinxTransform):
+    """Give each figure its words; the option of MyST-NB would give all figures of a cell the same."""
+
+    default_priority = 800
+
+    def apply(self, **kwargs) -> None:
+        """Pair the pictures among a notebook's outputs with those that were drawn from them."""
+        docname = self.env.docname
+        if not docname.startswith("notebooks/"):
+            return
+        cells = nbformat.read(ROOT / f"{docname}.ipynb", as_version=4).cells
+        told = [alt_text(figure) for cell in cells for figure in figures(cell)]
+        outputs = (box for box in self.document.findall(nodes.container) if "cell_output" in box["classes"])
+        drawn = [image for box in outputs for image in box.findall(nodes.image)]
+        for image, words in zip(drawn, told, strict=True):
+            image["alt"] = words
+
+
 def anchor(title: str) -> str:
     """Return the anchor that JupyterLab gives to a heading."""
     return title.strip().replace(" ", "-")
@@ -68,7 +87,7 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def prepared(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a notebook as the page needs it: an anchor before each cell, alternatives on figures, no dead slider."""
+    """Return a notebook as the page needs it: an anchor before each cell, and no dead slider."""
     cells = []
     for cell in nb.cells:
         cells += [nbformat.v4.new_markdown_cell(cell_link(cell.id), id=f"link-{len(cells)}"), cell]
@@ -77,8 +96,6 @@ def prepared(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 output.data = {
                     "text/markdown": "*In JupyterLab, a slider stands here. This page has no kernel to move it.*"
                 }
-            if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
-                cell.metadata["mystnb"] = {"image": {"alt": alt}}
     nb.cells = [cells[1], cells[0], *cells[2:]]  # a page starts with its title
     return nb
 
