@@ -6,7 +6,7 @@ h = s A d(x), y = W x + B h; back, with g = dL/dy and t = s B^T g: dB = g h^T, d
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,8 @@ from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+from transformers.models.llama import modeling_llama
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
 IGNORED = -100  # the label that F.cross_entropy skips
 SHORT = 128  # tokens; attention keeps tokens * tokens numbers a head
@@ -28,7 +29,7 @@ class LoRAProducts(torch.autograd.Function):
     """The outputs of LoRA layers that read the same input x (tokens, in): one (tokens, out) for each W, A, B.
 
     What is thin is held as (r, tokens), so that rows are long: (out, tokens) @ (tokens, r) takes four times as long as
-    its transpose on a CPU. Nothing is kept for the way back but x, its mask of one byte a number, and h. W gets no
+    its transpose on a CPU. Nothing is kept for the way back but d(x), its mask of one byte a number, and h. W gets no
     gradient, and x none where nobody asks: the first layer reads frozen embeddings.
     """
 
@@ -39,7 +40,7 @@ class LoRAProducts(torch.autograd.Function):
         seen = x if mask is None else x * mask
         thin = (torch.cat(downs).to(x.dtype) @ seen.T).split([down.shape[0] for down in downs])
         thin = [h * scale for h, scale in zip(thin, scales, strict=True)]  # each (r, tokens)
-        ctx.save_for_backward(x, mask, *thin, *matrices)
+        ctx.save_for_backward(seen, mask, *thin, *matrices)
         ctx.scales = scales
         outputs = zip(weights, ups, thin, strict=True)
         return tuple((x @ weight.T.to(x.dtype)).addmm_(h.T, up.T.to(x.dtype)) for weight, up, h in outputs)
@@ -49,17 +50,16 @@ class LoRAProducts(torch.autograd.Function):
     def backward(ctx, *gradients: Tensor):
         """Return the gradients of x and of every A and B."""
         n = len(ctx.scales)
-        x, mask, *rest = ctx.saved_tensors
+        seen, mask, *rest = ctx.saved_tensors
         thin, weights, downs, ups = rest[:n], rest[n::3], rest[n + 1 :: 3], rest[n + 2 :: 3]
         back = torch.cat(
             [(up.T.to(g.dtype) @ g.T).mul_(s) for up, g, s in zip(ups, gradients, ctx.scales, strict=True)]
         )
-        seen = x if mask is None else x * mask
         down_gradients = (back @ seen).split([down.shape[0] for down in downs])
         up_gradients = [(h @ g).T for h, g in zip(thin, gradients, strict=True)]
         x_gradient = None
         if ctx.needs_input_grad[0]:
-            x_gradient = back.T @ torch.cat(downs).to(x.dtype)
+            x_gradient = back.T @ torch.cat(downs).to(seen.dtype)
             if mask is not None:
                 x_gradient *= mask
             for g, weight in zip(gradients, weights, strict=True):
@@ -177,7 +177,8 @@ def fused(model: nn.Module, *, shared_masks: bool = True) -> Iterator[None]:
     PEFT keeps its parameters, and saves, loads and merges them as ever. With `shared_masks` q, k and v see the same
     dropped inputs, and so do gate and up: fewer random numbers and wider products. Each layer by itself drops as
     before. Without, every layer draws its own mask, as in PEFT. A layer that cannot be fused stays as it is, and the
-    reason is printed. Where a layer was fused, a Llama on a CPU also attends by `grouped_attention`.
+    reason is printed. Where a layer was fused, a Llama on a CPU also attends by `grouped_attention`, and computes its
+    frozen norms and its rotations by `FrozenNorm` and `Rotation`.
     """
     replaced = []
     try:
@@ -186,7 +187,10 @@ def fused(model: nn.Module, *, shared_masks: bool = True) -> Iterator[None]:
             for index, layer in enumerate(layers):
                 layer.forward = group.forward_of(index)
                 replaced.append(layer)
-        with plain_attention(model) if replaced else nullcontext():
+        if not replaced:
+            yield
+            return
+        with plain_attention(model), short_parts(model):
             yield
     finally:
         for layer in replaced:
@@ -227,6 +231,88 @@ def plain_attention(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         config._attn_implementation = "sdpa"
+
+
+class FrozenNorm(torch.autograd.Function):
+    """RMSNorm (..., hidden) with a weight that is not trained: fewer kernels there and back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Return x / rms(x) * weight."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = torch.rsqrt(length.square_().div_(x.shape[-1]).add_(eps))  # (..., 1)
+        ctx.save_for_backward(x, weight, inverse)
+        return (x * inverse).mul_(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        """Return the gradient of x."""
+        x, weight, inverse = ctx.saved_tensors
+        back = gradient * weight
+        along = (back * x).sum(-1, keepdim=True)  # a longer x gives the same: what lies along x is taken out
+        return back.mul_(inverse).addcmul_(x, along * inverse**3, value=-1 / x.shape[-1]), None, None
+
+
+class Rotation(torch.autograd.Function):
+    """RoPE of queries or keys, (batch, heads, tokens, size); the way back turns by the opposite angle."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Return x turned; both halves of `cos` and of `sin`, (batch, 1, tokens, size), are the same."""
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        """Return the gradient of x."""
+        return _turned(gradient, *ctx.saved_tensors, -1), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
+    half = x.shape[-1] // 2
+    out = x * cos
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-sign)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:], value=sign)
+    return out
+
+
+def rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
+    """Do what `apply_rotary_pos_emb` of transformers does, with three kernels a tensor instead of five."""
+    cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+    return Rotation.apply(query, cos, sin), Rotation.apply(key, cos, sin)
+
+
+@contextmanager
+def short_parts(model: nn.Module) -> Iterator[None]:
+    """Let a Llama on a CPU compute its frozen norms by `FrozenNorm` and its rotations by `Rotation`."""
+    config = getattr(getattr(model, "module", model), "config", None)
+    if getattr(config, "model_type", None) != "llama" or next(model.parameters()).device.type != "cpu":
+        yield
+        return
+    norms = [m for m in model.modules() if type(m) is LlamaRMSNorm and not m.weight.requires_grad]
+    theirs = modeling_llama.apply_rotary_pos_emb
+    try:
+        for norm in norms:
+            norm.forward = _forward_of(norm)
+        modeling_llama.apply_rotary_pos_emb = rotate
+        yield
+    finally:
+        modeling_llama.apply_rotary_pos_emb = theirs
+        for norm in norms:
+            norm.__dict__.pop("forward", None)
+
+
+def _forward_of(norm: LlamaRMSNorm) -> Callable[[Tensor], Tensor]:
+    theirs = norm.forward
+
+    def forward(x: Tensor) -> Tensor:
+        if not x.dtype == norm.weight.dtype == torch.float32 or torch.compiler.is_compiling():
+            return theirs(x)
+        return FrozenNorm.apply(x, norm.weight, norm.variance_epsilon)
+
+    return forward
 
 
 @contextmanager

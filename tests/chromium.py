@@ -59,5 +59,6 @@ def opened(browser: str, **context_options) -> Iterator[tuple[Page, list[str], l
 def serious(page: Page, contrast: bool) -> list[str]:
     """What axe finds serious or worse on an open page; the contrast of each token of code takes it several seconds."""
     options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": contrast}}}
+    options["preload"] = False  # or axe would load the stylesheets once more, which no page from a file may
     found = Axe().run(page, options=options).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] in ("serious", "critical")]

@@ -14,11 +14,12 @@ from torch import nn
 from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.models.llama import modeling_llama
 
 from lorautils import fused as module
 from lorautils import setup
 from lorautils.basemodel import load_tokenizer
-from lorautils.fused import LoRAProducts, draw_mask, fused
+from lorautils.fused import FrozenNorm, LoRAProducts, draw_mask, fused, rotate, short_parts
 from lorautils.lora import Config, inject
 from lorautils.training import IGNORED, PROJECTIONS, Pair, answer_loss, train
 
@@ -132,15 +133,17 @@ def test_outputs_and_gradients_are_those_of_peft(tokens, inner, layers, p, input
         assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
-def test_nothing_is_kept_but_the_input_its_mask_and_h():
+def test_nothing_is_kept_but_the_dropped_input_its_mask_and_h():
     x = torch.ones(32, 64, requires_grad=True)
     weight, down, up = torch.ones(96, 64), torch.ones(4, 64, requires_grad=True), torch.ones(96, 4, requires_grad=True)
     mask, _ = draw_mask(x, 0.1)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         LoRAProducts.apply(x, mask, [2.0], weight, down, up)
-    own = [tensor for tensor in kept if all(tensor is not given for given in (x, weight, down, up))]
-    assert [(tensor.shape, tensor.dtype) for tensor in own] == [((32, 64), torch.uint8), ((4, 32), torch.float32)]
+    assert all(tensor is not x for tensor in kept)
+    own = [tensor for tensor in kept if all(tensor is not given for given in (weight, down, up))]
+    expected = [((32, 64), torch.float32), ((32, 64), torch.uint8), ((4, 32), torch.float32)]
+    assert [(tensor.shape, tensor.dtype) for tensor in own] == expected
 
 
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.99])
@@ -212,6 +215,43 @@ def test_attention_is_that_of_sdpa_where_rows_are_padded(heads, short, monkeypat
     assert len(calls) == (0 if short == 128 else 2)
     for name in expected:
         assert_close(actual[name], expected[name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 9), st.integers(0, 9))
+@settings(derandomize=True, deadline=None, max_examples=40)
+def test_norms_and_rotations_have_the_outputs_and_gradients_of_transformers(rows, tokens, half, seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    x, weight, eps = draw(rows, tokens, 2 * half).requires_grad_(), draw(2 * half), 1e-5
+    query, key = draw(rows, 2, tokens, 2 * half).requires_grad_(), draw(rows, 1, tokens, 2 * half).requires_grad_()
+    angles = draw(rows, tokens, half).repeat(1, 1, 2)
+    theirs = modeling_llama.apply_rotary_pos_emb(query, key, angles.cos(), angles.sin())
+    expected = [x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight, *theirs]
+    actual = [FrozenNorm.apply(x, weight, eps), *rotate(query, key, angles.cos(), angles.sin())]
+    gradients = [draw(*output.shape) for output in expected]
+    assert_close(actual, expected)
+    inputs = [x, query, key]
+    assert_close(torch.autograd.grad(actual, inputs, gradients), torch.autograd.grad(expected, inputs, gradients))
+
+
+def test_norms_are_short_in_float32_if_frozen_and_theirs_again_afterwards(monkeypatch):
+    model, calls = adapted(tiny()), []
+    model.get_base_model().model.norm.weight.requires_grad_()
+    monkeypatch.setattr(FrozenNorm, "forward", lambda *given, f=FrozenNorm.forward: calls.append(1) or f(*given))
+    expected, theirs = loss_and_gradients(model, padded_batch()), modeling_llama.apply_rotary_pos_emb
+    with short_parts(model):
+        assert modeling_llama.apply_rotary_pos_emb is rotate
+        actual = loss_and_gradients(model, padded_batch())
+        assert len(calls) == 4  # two in each layer; the last norm is trained
+        model.bfloat16()(padded_batch()["input_ids"])
+        assert len(calls) == 4
+    assert modeling_llama.apply_rotary_pos_emb is theirs
+    assert not any("forward" in vars(norm) for norm in model.modules() if "Norm" in type(norm).__name__)
+    for name in expected:
+        assert_close(actual[name], expected[name], rtol=1e-4, atol=1e-6, msg=name)  # measured: 1e-5
 
 
 def count_masks(monkeypatch, model, shared_masks) -> int:

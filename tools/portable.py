@@ -27,6 +27,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "experiments" / "results" / "portable.jsonl"
 TABLE = RESULTS.with_suffix(".md")
+TIMEOUT = 600  # seconds for a cell, and until a kernel that died is given up
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -157,7 +158,7 @@ def is_done(line: dict | None, notebook: str) -> bool:
 def compare(name: str, notebooks: list[str]) -> None:
     """Run the notebooks' comparison in this process's environment, and record each notebook when it is done."""
     workers = min(CONFIGURATIONS[name].workers, len(notebooks))
-    options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=600", "--dist=loadfile", f"-n{workers}"]
+    options = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={TIMEOUT}", "--dist=loadfile", f"-n{workers}"]
     paths = [str(NOTEBOOKS / f"{notebook}.ipynb") for notebook in notebooks]
     where = ["--rootdir", str(ROOT), "-q", "--tb=no", "-p", "no:cacheprovider"]
     pytest.main([*options, *where, *paths], plugins=[Recorder(name, notebooks, workers)])
