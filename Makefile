@@ -59,7 +59,7 @@ slides: .venv/.site ## a deck of every notebook in build/slides
 offline-kit: .venv/.lab ## build/offline-kit: all that a room without network needs, for machines like this one
 	$(BIN)/python -m tools.offline_kit
 
-bench: .venv/.lab ## a training step's tokens a second: stock PEFT, the fused layers, the bound (idle machine, 3 minutes)
+bench: .venv/.lab ## a training step's tokens a second: stock PEFT, the fused layers, the bound (idle machine, 2 minutes)
 	$(BIN)/python experiments/throughput.py
 
 clean: ## remove the environment and what the tools keep beside it

@@ -3,14 +3,16 @@
 `python experiments/throughput.py` (`make bench`) measures 16 rows of 40 tokens, ten of them answers, on the base model
 and this processor: stock PEFT, fused, bound. `--record` takes all variants and appends to results/throughput.jsonl,
 `--compile` adds torch.compile, whose compilation takes minutes. The variants take turns in one process; what counts is
-the median. A turn is two steps, of which the second is timed: the first leaves the allocator as a loop of this step
-would. (Straight after another variant, stock PEFT pays for 1.6 GB of fresh pages, and half as much time again.)
+the median. Freed memory stays with the process (`keep_pages`), or stock PEFT would pay for up to 1.6 GB of fresh pages
+a step, depending on which variant ran before: 120 to 170 tokens a second were seen.
 `python experiments/throughput.py gpu 1B [WORD ...]` (or 135M, 8B) measures rows of 2048 tokens, all of them answers, on
 random bf16 weights under bf16 autocast, one variant after the other: those whose name holds one of the words.
 The bound: the products of matrices that the fused step makes of weights and activations, and nothing else, timed alone.
 """
 
+import ctypes
 import gc
+import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -49,6 +51,14 @@ def batch_of(rows: int, tokens: int, answers: int, vocabulary: int, device: str)
     labels = ids.clone()
     labels[:, : tokens - answers] = -100
     return {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
+
+
+def keep_pages() -> None:
+    """Let glibc give no freed memory back to the system, to which every page costs time when it is wanted again."""
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: no allocation by mmap, which ends when it is freed
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: bytes at the end of the heap
 
 
 def set_dropout(model: nn.Module, p: float) -> None:
@@ -110,7 +120,7 @@ class Turns(TrainerCallback):
 def trainer_step(model: nn.Module, batch: dict[str, torch.Tensor]) -> Iterator[Step]:
     """Yield one step of the Trainer of transformers with its defaults: loss, batches, logging."""
     rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-    count = 2 * (WARM_UP + ROUNDS) + 1
+    count = WARM_UP + ROUNDS + 1
     arguments = TrainingArguments(
         per_device_train_batch_size=len(rows), max_steps=count, save_strategy="no", report_to="none", disable_tqdm=True
     )
@@ -167,13 +177,11 @@ def bound_of(step: Step) -> Products:
 
 
 def timed(steps: dict[str, Step], wait: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return the median seconds of each step; the steps take turns, each after one of its own that is not timed."""
+    """Return the median seconds of each step; the steps take turns."""
     seconds = {name: [] for name in steps}
     gc.collect()
     for number in range(WARM_UP + ROUNDS):
         for name, step in steps.items():
-            if len(steps) > 1:
-                step()
             begin = perf_counter()
             step()
             wait()
@@ -195,6 +203,7 @@ def with_setting(step: Step, model: nn.Module, p: float, shared: bool | None = N
 
 def on_processor(every: bool, compiled: bool) -> dict:
     """Measure the base model on this processor: `SHORT` or every variant; bf16 only if the probe finds it faster."""
+    keep_pages()
     setup(0)
     batch = batch_of(ROWS, TOKENS, ANSWERS, 49152, "cpu")
     probe = {"float32": gigaflops(torch.float32), "bf16": gigaflops(torch.bfloat16)}
