@@ -39,7 +39,12 @@ class Example:
 
 
 def describe(cron: str) -> str:
-    """Return cron-descriptor's English for an expression, e.g. "At 09:30 AM, Monday through Friday"."""
+    """Return cron-descriptor's English for an expression, e.g. "At 09:30 AM, Monday through Friday".
+
+    Example:
+        >>> describe("30 9 * * 1-5")
+        'At 09:30 AM, Monday through Friday'
+    """
     return ExpressionDescriptor(cron, _ENGLISH).get_description()
 
 
@@ -73,7 +78,12 @@ def _expand(cron: str) -> list[frozenset[int]]:
 
 
 def is_valid(cron: str | None) -> bool:
-    """Tell whether this is a standard cron expression of exactly five fields."""
+    """Tell whether this is a standard cron expression of exactly five fields.
+
+    Example:
+        >>> is_valid("30 9 * * 1-5"), is_valid("30 25 * * *"), is_valid(None)
+        (True, False, False)
+    """
     try:
         return isinstance(cron, str) and bool(_expand(cron))
     except ValueError:
@@ -118,6 +128,10 @@ def canonical(cron: str) -> str:
 
     Numbers only, Sunday is 0, lists sorted, three or more neighbours as a range, `*` for all, `*/15` for `0-59/15`.
     ValueError for what is not a standard five-field expression.
+
+    Example:
+        >>> canonical("0-59/15 9 * * MON,TUE,WED,7")
+        '*/15 9 * * 0-3'
     """
     _expand(cron)
     fields = [_canonical_field(text, index) for index, text in enumerate(cron.lower().split())]
@@ -128,7 +142,12 @@ def canonical(cron: str) -> str:
 
 
 def equivalent(a: str, b: str) -> bool:
-    """Tell whether two expressions fire at the same times; False if one of them is not valid."""
+    """Tell whether two expressions fire at the same times; False if one of them is not valid.
+
+    Example:
+        >>> equivalent("0 9 * * 7", "0 9 * * SUN")
+        True
+    """
     if not (is_valid(a) and is_valid(b)):
         return False
     a, b = canonical(a), canonical(b)
@@ -385,6 +404,10 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
 
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B or a text of Test-C.
     A small budget is spent on clock times: the rest is rare at first and has its full share from 5,000 on.
+
+    Example:
+        >>> len(train_examples(20)), train_examples(20) == train_examples(20)
+        (20, True)
     """
     if not isinstance(n, Integral) or n < 0 or not 0 <= human_share <= 1:
         raise ValueError(
@@ -416,7 +439,12 @@ def _test(n: int, seed: int, draw: Callable[[Random], tuple[str, str] | None]) -
 
 
 def test_a(n: int = 200) -> list[Example]:
-    """Make Test-A: everyday schedules at times of day that no training example has, in the library's phrasing."""
+    """Make Test-A: everyday schedules at times of day that no training example has, in the library's phrasing.
+
+    Example:
+        >>> len(test_a())
+        200
+    """
 
     def draw(rng: Random) -> tuple[str, str] | None:
         cron, family = random_schedule(rng)
@@ -475,7 +503,13 @@ class Score(NamedTuple):
 
 
 def score(predictions: Sequence[str], examples: Sequence[Example]) -> Score:
-    """Count right answers; ValueError if there is not one prediction for each example."""
+    """Count right answers; ValueError if there is not one prediction for each example.
+
+    Example:
+        >>> case = Example("every day at 9", "0 9 * * *", "daily")
+        >>> score(["0 9 * * *", "0 9 */1 * *", "nine"], [case] * 3)
+        Score(n=3, exact=1, equivalent=2, valid=2)
+    """
     if len(predictions) != len(examples):
         raise ValueError(
             f"got {len(predictions)} predictions for {len(examples)} examples: give one for each, in order"
@@ -495,6 +529,10 @@ def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, flo
     """Return Wilson's interval for a share, at 95 % unless z says otherwise (E. B. Wilson, 1927).
 
     ValueError unless 0 <= successes <= n and n > 0, and z is positive and finite.
+
+    Example:
+        >>> [round(end, 2) for end in wilson_interval(54, 60)]
+        [0.8, 0.95]
     """
     if not 0 < z < math.inf:
         raise ValueError(f"z was {z}, expected a positive number, such as 1.96 for 95 %")
@@ -510,6 +548,11 @@ def nearest_neighbour(train: Sequence[Example], texts: Iterable[str]) -> list[st
     """Answer each text with the expression of the training text most like it (TF-IDF of character 2- to 4-grams).
 
     ValueError if there is nothing to compare with.
+
+    Example:
+        >>> known = [Example("every day at 9", "0 9 * * *", "a"), Example("each Sunday", "0 0 * * 0", "b")]
+        >>> nearest_neighbour(known, ["on a sunday"])
+        ['0 0 * * 0']
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 

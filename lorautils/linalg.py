@@ -22,6 +22,10 @@ def numerical_rank(matrix: Tensor, rtol: float | None = None) -> int:
         ValueError: not two-dimensional, empty or not finite, or `rtol` outside [0, 1).
 
     Source: Golub and Van Loan, Matrix Computations, on numerical rank.
+
+    Example:
+        >>> numerical_rank(torch.tensor([[2.0, 2, 0], [2, 0, -4], [3, 2, -2]]))
+        2
     """
     values = torch.linalg.svdvals(_checked(matrix))
     if rtol is None:
@@ -41,6 +45,10 @@ def effective_rank(matrix: Tensor) -> float:
         ValueError: not two-dimensional, empty, not finite, or zero.
 
     Source: Roy and Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007.
+
+    Example:
+        >>> round(effective_rank(torch.eye(3)), 2)
+        3.0
     """
     values = _relative_singular_values(matrix)
     return math.exp(torch.special.entr(values / values.sum()).sum())  # entr(p) = -p ln p, and 0 for p = 0
@@ -54,6 +62,10 @@ def stable_rank(matrix: Tensor) -> float:
         ValueError: not two-dimensional, empty, not finite, or zero.
 
     Source: Rudelson and Vershynin, Sampling from large matrices, Journal of the ACM 54(4), 2007.
+
+    Example:
+        >>> round(stable_rank(torch.diag(torch.tensor([6.0, 3, 0]))), 2)
+        1.25
     """
     return float(_relative_singular_values(matrix).square().sum())
 
@@ -68,6 +80,10 @@ def energy(matrix: Tensor) -> Tensor:
         ValueError: not two-dimensional, empty, not finite, or zero.
 
     Source: Golub and Van Loan, Matrix Computations, on the Frobenius norm by singular values.
+
+    Example:
+        >>> energy(torch.diag(torch.tensor([2.0, 1, 1])))
+        tensor([0.6667, 0.8333, 1.0000])
     """
     cumulative = _relative_singular_values(matrix).square().cumsum(0)
     return cumulative / cumulative[-1]
@@ -81,6 +97,10 @@ def rank_for_energy(matrix: Tensor, share: float) -> int:
         ValueError: not two-dimensional, empty, not finite, or zero, or `share` outside (0, 1].
 
     Source: as `energy`; the share of explained variance in principal component analysis.
+
+    Example:
+        >>> rank_for_energy(torch.diag(torch.tensor([2.0, 1, 1])), share=0.8)
+        2
     """
     if not 0 < share <= 1:
         raise ValueError(f"share was {share}, expected a share of the energy in (0, 1], such as 0.9")
@@ -98,6 +118,11 @@ def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ValueError: not two-dimensional, empty or not finite.
 
     Source: `torch.linalg.svd`; the rule of signs is that of `sklearn.utils.extmath.svd_flip`.
+
+    Example:
+        >>> U, S, Vh = svd(torch.tensor([[2.0, 2, 0], [2, 0, -4], [3, 2, -2]]))
+        >>> (S * 100).round() / 100
+        tensor([6., 3., 0.])
     """
     U, S, Vh = torch.linalg.svd(_checked(matrix), full_matrices=False)
     sizes = U.abs()
@@ -116,6 +141,11 @@ def best_rank_k(matrix: Tensor, k: int) -> Tensor:
         ValueError: not two-dimensional, empty or not finite, or k outside 1 ... min(m, n).
 
     Source: Eckart and Young, Psychometrika 1, 1936; Mirsky, Quarterly Journal of Mathematics 11, 1960.
+
+    Example:
+        >>> best_rank_k(torch.diag(torch.tensor([6.0, 3])), k=1).round()
+        tensor([[6., 0.],
+                [0., 0.]])
     """
     B, A = low_rank_factors(matrix, k)
     return B @ A
@@ -129,6 +159,11 @@ def low_rank_factors(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
         ValueError: not two-dimensional, empty or not finite, or k outside 1 ... min(m, n).
 
     Source: as `best_rank_k`. The factors are not unique: B T and T^-1 A serve as well, for any invertible T (k, k).
+
+    Example:
+        >>> B, A = low_rank_factors(torch.ones(4, 3), k=1)
+        >>> B.shape, A.shape, torch.allclose(B @ A, torch.ones(4, 3))
+        (torch.Size([4, 1]), torch.Size([1, 3]), True)
     """
     try:
         k = operator.index(k)
@@ -148,6 +183,10 @@ def break_even_rank(m: int, n: int) -> float:
         ValueError: m or n is less than 1.
 
     Source: r (m + n) = m n, solved for r.
+
+    Example:
+        >>> break_even_rank(576, 576)
+        288.0
     """
     if min(m, n) < 1:
         raise ValueError(f"the shape was ({m}, {n}), expected two sides of at least 1")
@@ -164,6 +203,11 @@ def projector_onto(columns: Tensor) -> Tensor:
         ValueError: not two-dimensional, empty or not finite.
 
     Source: Golub and Van Loan, Matrix Computations, on orthogonal projections: P = Q Q^T for an orthonormal basis Q.
+
+    Example:
+        >>> projector_onto(torch.tensor([[1.0], [1.0]]))
+        tensor([[0.5000, 0.5000],
+                [0.5000, 0.5000]])
     """
     basis = _orthonormal_basis(columns)
     return basis @ basis.T
@@ -177,6 +221,10 @@ def is_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
         ValueError: not two-dimensional, empty or not finite.
 
     Source: Golub and Van Loan, Matrix Computations, on orthogonal projections.
+
+    Example:
+        >>> is_projector(torch.tensor([[1.0, 1], [0, 0]])), is_projector(torch.tensor([[2.0]]))
+        (True, False)
     """
     P, size = _scaled(_checked(matrix))
     return P.shape[0] == P.shape[1] and bool((size * (P @ P) - P).norm() <= tol * P.norm())
@@ -190,6 +238,10 @@ def is_orthogonal_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
         ValueError: not two-dimensional, empty or not finite.
 
     Source: Golub and Van Loan, Matrix Computations, on orthogonal projections.
+
+    Example:
+        >>> is_orthogonal_projector(torch.tensor([[1.0, 1], [0, 0]]))  # oblique
+        False
     """
     P, _ = _scaled(_checked(matrix))
     return is_projector(matrix, tol) and bool((P - P.T).norm() <= tol * P.norm())
@@ -205,6 +257,10 @@ def principal_angles(a: Tensor, b: Tensor) -> Tensor:
         ValueError: not two-dimensional, empty, not finite or zero, or they differ in their number of rows.
 
     Source: Björck and Golub, Mathematics of Computation 27, 1973; `scipy.linalg.subspace_angles` (descending).
+
+    Example:
+        >>> principal_angles(torch.tensor([[1.0], [0.0]]), torch.tensor([[1.0], [1.0]])).rad2deg().round()
+        tensor([45.], dtype=torch.float64)
     """
     wide, narrow = _orthonormal_basis(a).double(), _orthonormal_basis(b).double()
     if len(wide) != len(narrow):

@@ -147,6 +147,12 @@ def factors(model: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises:
         ValueError: it has none.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(64, 32))
+        >>> _ = inject(model, Config(target_modules=["0"], r=4))
+        >>> {name: tuple(value.shape) for name, value in factors(model).items()}
+        {'base_model.model.0.lora_A.weight': (4, 64), 'base_model.model.0.lora_B.weight': (32, 4)}
     """
     parameters = {
         f"{name}.{end}": p for name, layer in lora_layers(model).items() for end, p in layer.named_parameters()
@@ -160,6 +166,11 @@ def inject(model: nn.Module, config: Config) -> dict[str, LoRALinear]:
     Raises:
         TypeError: a module that is named is no nn.Linear.
         ValueError: no module is named, the model has LoRA layers already, or a value of the configuration is wrong.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU())
+        >>> list(inject(model, Config(target_modules=["0"], r=8, lora_alpha=32)))
+        ['0']
     """
     layers = {
         name: LoRALinear(linear, r, alpha, config.lora_dropout, config.use_rslora)
@@ -179,6 +190,13 @@ def merge(model: nn.Module, *, rounding: bool = False) -> None:
     Raises:
         TypeError: a weight is in 16 bits, which would drop part of the update, or quantised.
         ValueError: there is nothing to merge, it is merged already, or a weight is shared with another layer.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(64, 64))
+        >>> layer = inject(model, Config(target_modules=["0"]))["0"]
+        >>> merge(model)
+        >>> layer.merged
+        True
     """
     layers = lora_layers(model)
     owners = [id(weight) for _, weight in model.named_parameters(remove_duplicate=False)]

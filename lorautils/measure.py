@@ -18,6 +18,11 @@ def flops(forward: Callable[[], Tensor]) -> tuple[int, int]:
     """Return the operations of `forward`, which computes a scalar loss, and of the backward pass from that loss.
 
     Source: `torch.utils.flop_counter`, which counts matrix products, attention and convolutions, and nothing else.
+
+    Example:
+        >>> x, w = torch.ones(2, 3), torch.ones(3, 4, requires_grad=True)
+        >>> flops(lambda: (x @ w).sum())
+        (48, 48)
     """
     with FlopCounterMode(display=False) as ahead:
         loss = forward()
@@ -46,7 +51,13 @@ def kept_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
 
 
 def linear_calls(forward: Callable[[], object]) -> int:
-    """Return how many `nn.Linear` layers are called while `forward` runs."""
+    """Return how many `nn.Linear` layers are called while `forward` runs.
+
+    Example:
+        >>> layer = nn.Linear(4, 4)
+        >>> linear_calls(lambda: layer(layer(torch.ones(1, 4))))
+        2
+    """
     calls = []
 
     def note(module: nn.Module, *_) -> None:

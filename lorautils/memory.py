@@ -246,7 +246,12 @@ def _weight_copies(s: Shape, step: Step) -> int:
 
 
 def lora_parameters(model: Model, step: Step) -> int:
-    """Return how many numbers LoRA adds: r (in + out) for each target of each layer; 0 in full fine-tuning."""
+    """Return how many numbers LoRA adds: r (in + out) for each target of each layer; 0 in full fine-tuning.
+
+    Example:
+        >>> lora_parameters("135M", Step(batch=8, length=36, r=8))
+        2442240
+    """
     s = shape_of(model)
     per_layer = sum(step.r * sum(s.linears[name]) for name in step.targets)
     return 0 if step.method == "full" else s.layers * per_layer

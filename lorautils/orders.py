@@ -206,7 +206,12 @@ def held_out(n: int = 100) -> dict[str, list[Example]]:
 
 
 def order_prompt(text: str, shots: Iterable[Example] = ()) -> str:
-    """Return the prompt, in the base model's chat format, that asks for an order's JSON, after solved `shots`."""
+    """Return the prompt, in the base model's chat format, that asks for an order's JSON, after solved `shots`.
+
+    Example:
+        >>> order_prompt("two large pizzas")
+        '<|im_start|>user\\nOrder: two large pizzas<|im_end|>\\n<|im_start|>assistant\\n'
+    """
     solved = "".join(f"{order_prompt(shot.text)}{shot.json}<|im_end|>\n" for shot in shots)
     return f"{solved}<|im_start|>user\nOrder: {text}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -220,7 +225,12 @@ def order_pairs(examples: Iterable[Example]) -> list[Pair]:
 
 
 def problem(answer: str) -> str | None:
-    """Say in words why an answer is not an order as SCHEMA wants it; None if it is one."""
+    """Say in words why an answer is not an order as SCHEMA wants it; None if it is one.
+
+    Example:
+        >>> problem('{"items": []}')
+        'valid JSON, but the answer has no customer'
+    """
     try:
         value = json.loads(answer.strip())
     except (ValueError, RecursionError) as error:

@@ -24,6 +24,10 @@ def read(name: str) -> dict | list[dict]:
 
     Raises:
         OSError: there is no such result.
+
+    Example:
+        >>> read("notebooks.json")["00_start_here"]["title"]
+        '00 · Start here: what LoRA buys'
     """
     path = RESULTS / name
     if path.suffix not in (".json", ".jsonl") or not os.path.isfile(path):
@@ -36,7 +40,12 @@ def read(name: str) -> dict | list[dict]:
 
 
 def percent(successes: int, n: int) -> str:
-    """Return a share in per cent with its 95 % Wilson interval, such as '90 % (80-95)'."""
+    """Return a share in per cent with its 95 % Wilson interval, such as '90 % (80-95)'.
+
+    Example:
+        >>> percent(54, 60)
+        '90 % (80-95)'
+    """
     low, high = wilson_interval(successes, n)
     return f"{successes / n:.0%} ({100 * low:.0f}-{100 * high:.0f})".replace("%", " %")
 
@@ -125,6 +134,11 @@ def over_seeds(values: Sequence[float]) -> Interval:
 
     Raises:
         ValueError: there are no values.
+
+    Example:
+        >>> mean, low, high = over_seeds([90.0, 92.0, 94.0])
+        >>> mean, round(low), round(high)
+        (92.0, 87, 97)
     """
     if not values:
         raise ValueError("no values were given: over_seeds needs one value a seed")
@@ -156,7 +170,12 @@ def tuned(runs: Iterable[Mapping]) -> list[Mapping]:
 
 
 def overlap(first: Interval, second: Interval) -> bool:
-    """Return whether two intervals have a value in common: then no difference was seen."""
+    """Return whether two intervals have a value in common: then no difference was seen.
+
+    Example:
+        >>> overlap(over_seeds([90.0, 92.0]), over_seeds([91.0, 95.0]))
+        True
+    """
     return first.low <= second.high and second.low <= first.high
 
 

@@ -50,7 +50,12 @@ class Pair(NamedTuple):
 
 
 def cron_prompt(text: str) -> str:
-    """Return the prompt, in the base model's chat format, that asks for the cron expression of a phrase."""
+    """Return the prompt, in the base model's chat format, that asks for the cron expression of a phrase.
+
+    Example:
+        >>> cron_prompt("every day at nine")
+        '<|im_start|>user\\nCron: every day at nine<|im_end|>\\n<|im_start|>assistant\\n'
+    """
     return f"<|im_start|>user\nCron: {text}<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -140,7 +145,14 @@ def encode(tokenizer, pairs: Sequence[Pair], max_tokens: int = 1024) -> list[dic
 
 
 def collate(features: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """Pad features on the right to one length: three tensors of shape (batch, tokens)."""
+    """Pad features on the right to one length: three tensors of shape (batch, tokens).
+
+    Example:
+        >>> rows = [{"input_ids": [5, 6], "labels": [-100, 6]}, {"input_ids": [7], "labels": [7]}]
+        >>> collate(rows, pad_token_id=0)["labels"]
+        tensor([[-100,    6],
+                [   7, -100]])
+    """
     longest = max(len(feature["input_ids"]) for feature in features)
 
     def padded(name: str, filler: int) -> torch.Tensor:
