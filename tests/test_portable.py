@@ -77,6 +77,7 @@ def test_a_difference_is_told_with_its_cell_and_no_variable_of_the_caller_leaks_
     (failure,) = bad["failed"]
     assert (bad["passed"], failure["id"], other["failed"]) == (1, "cell-1", [])
     assert "2 0" in failure["difference"] and "4 0" in failure["difference"] and "\x1b" not in failure["difference"]
+    assert sys.executable not in failure["difference"]
     page = (course / "portable.md").read_text()
     assert "| 01_good | **1/2** |" in page and "01_good, cell `cell-1`, threads-4" in page
     assert "threads-4: 01_good differs" in done.stdout

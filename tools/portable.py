@@ -29,6 +29,7 @@ RESULTS = ROOT / "experiments" / "results" / "portable.jsonl"
 TABLE = RESULTS.with_suffix(".md")
 TIMEOUT = 600  # seconds for a cell, and until a kernel that died is given up
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+WORKER = re.compile(r"^\[gw\d+\] .*\n")  # names the interpreter's path
 
 
 class Configuration(NamedTuple):
@@ -107,7 +108,7 @@ class Recorder:
             return
         notebook, cell = Path(report.location[0]).stem, report.nodeid.rpartition("::Cell ")[2]
         cells = self.cells[notebook]
-        said = "" if report.passed else COLOUR.sub("", report.longreprtext).strip()
+        said = "" if report.passed else WORKER.sub("", COLOUR.sub("", report.longreprtext).strip())
         cells.append({"cell": int(cell), "passed": report.passed, "seconds": report.duration, "difference": said})
         if len(cells) == len(self.ids[notebook]):
             record(self.line(notebook))
