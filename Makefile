@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 LAB_OPTIONS ?=
 BIN := .venv/bin
-NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 -n 2 --dist loadfile
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200 -n 2 --dist loadfile
 
 # Idle OpenMP threads must sleep, or two open notebooks slow each other thirtyfold. Read when torch is imported.
 export OMP_WAIT_POLICY := PASSIVE

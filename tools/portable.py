@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "experiments" / "results" / "portable.jsonl"
 TABLE = RESULTS.with_suffix(".md")
-TIMEOUT = 600  # seconds for a cell, and until a kernel that died is given up
+TIMEOUT = 1200  # seconds for a cell, and until a kernel that died is given up
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WORKER = re.compile(r"^\[gw\d+\] .*\n")  # names the interpreter's path
 
