@@ -222,8 +222,7 @@ AttentionMaskInterface.register("grouped", eager_mask)
 def plain_attention(model: nn.Module) -> Iterator[None]:
     """Let a Llama on a CPU attend by `grouped_attention` instead of sdpa, its default."""
     config = getattr(getattr(model, "module", model), "config", None)
-    fits = getattr(config, "model_type", None) == "llama" and config._attn_implementation == "sdpa"
-    if not fits or next(model.parameters()).device.type != "cpu":
+    if not _is_llama_on_cpu(model) or config._attn_implementation != "sdpa":
         yield
         return
     config._attn_implementation = "grouped"
@@ -231,6 +230,11 @@ def plain_attention(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         config._attn_implementation = "sdpa"
+
+
+def _is_llama_on_cpu(model: nn.Module) -> bool:
+    config = getattr(getattr(model, "module", model), "config", None)
+    return getattr(config, "model_type", None) == "llama" and next(model.parameters()).device.type == "cpu"
 
 
 class FrozenNorm(torch.autograd.Function):
@@ -287,8 +291,7 @@ def rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: 
 @contextmanager
 def short_parts(model: nn.Module) -> Iterator[None]:
     """Let a Llama on a CPU compute its frozen norms by `FrozenNorm` and its rotations by `Rotation`."""
-    config = getattr(getattr(model, "module", model), "config", None)
-    if getattr(config, "model_type", None) != "llama" or next(model.parameters()).device.type != "cpu":
+    if not _is_llama_on_cpu(model):
         yield
         return
     norms = [m for m in model.modules() if type(m) is LlamaRMSNorm and not m.weight.requires_grad]
