@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 from torch import nn
@@ -393,10 +393,13 @@ def test_a_few_lines_that_describe_billions_are_refused_at_once(tmp_path, field)
 
 # --- results --------------------------------------------------------------------------------------------------------
 
+RECORDED = {path.name for path in results.RESULTS.iterdir()}
+
 
 @some
 @given(st.text(max_size=20) | st.sampled_from(["", ".", "..", "README.md", "/etc/passwd", "../README.md", "x" * 300]))
 def test_a_name_that_is_no_result_is_refused_in_words(name):
+    assume(name not in RECORDED)  # hypothesis draws strings that stand in the code, and these names do
     assert isinstance(answered(results.read, name), OSError)
 
 
