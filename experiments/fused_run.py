@@ -1,7 +1,8 @@
 """Notebook 08's whole run, three ways: Trainer with stock PEFT, `train()`, `train(fused=True)`. Notebook 11 shows it.
 
 `python experiments/fused_run.py SEED [SEED ...]` trains on 400 examples for 3 epochs each way, and appends seconds and
-answers to Test-A to results/fused_run.jsonl. For the seconds, run it on an otherwise idle machine.
+answers to Test-A to results/fused_run.jsonl. The seconds are those of an otherwise idle machine; on another one,
+`--busy` leaves them out.
 """
 
 import sys
@@ -73,10 +74,11 @@ def execute(way: str, seed: int) -> dict:
 
 def main() -> None:
     """Run all ways with the seeds asked for."""
-    for seed in map(int, sys.argv[1:]):
+    seeds, busy = [int(word) for word in sys.argv[1:] if word != "--busy"], "--busy" in sys.argv
+    for seed in seeds:
         for way in WAYS:
             record = {"way": way, "seed": seed, **execute(way, seed), "machine": machine()}
-            append(RECORD, record)
+            append(RECORD, record | ({"seconds": None} if busy else {}))
             print(f"{way}, seed {seed}: {record['seconds']} s, {record['exact']} of {CASES} exact", flush=True)
             release_memory()
 

