@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
 from matplotlib.transforms import Bbox
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
@@ -95,11 +96,13 @@ def spectra(shares: Mapping[str, Sequence[float]], *, mark: int | None = None, t
 
     The figure ends at shares of 1e-7: what lies below is rounding in float32. A dashed line stands at direction `mark`.
     """
-    colours, dashes = (GREY, ORANGE, BLUE, GREEN, RED, PURPLE), (":", "--", "-", "-.", "-", ":")
+    colours = (GREY, ORANGE, BLUE, GREEN, RED, PURPLE)
+    dashes = (":", "--", "-", "-.", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)))
     _, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for index, (name, values) in enumerate(shares.items()):
         directions = np.arange(1, len(values) + 1)
-        axes.plot(directions, values, dashes[index % 6], color=colours[index % 6], linewidth=2.5, label=name)
+        style = {"color": colours[index % 6], "linestyle": dashes[index % 6], "linewidth": 2.5}
+        axes.plot(directions, values, label=name, **style)
     if mark is not None:
         axes.axvline(mark, color="black", linewidth=1, linestyle="--")
         axes.annotate(f"{mark}", (mark, 1), xytext=(4, -14), textcoords="offset points")
@@ -194,20 +197,43 @@ def shadows_on_plane(plane: np.ndarray, point: Sequence[float], shadows: Mapping
     return figure
 
 
-def word_map(points: np.ndarray, words: Mapping[str, Sequence[str]], *, title: str = "") -> Axes:
-    """Draw words at points (words, 2), in the order of `words`, which maps a group's name to its words."""
+def word_map(
+    points: np.ndarray,
+    words: Mapping[str, Sequence[str]],
+    *,
+    title: str = "",
+    closer: tuple[float, float, float, float] | None = None,
+) -> Axes:
+    """Draw words at points (words, 2), in the order of `words`, which maps a group's name to its words.
+
+    Words that lie in `closer` (left, right, bottom, top) have their names in an enlarged view, at the lower right.
+    """
     points = np.asarray(points)
-    _, axes = plt.subplots(figsize=(9.5, 7.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.5, 7.5), layout="constrained")
     axes.set(xlabel="first direction", ylabel="second direction", title=title)
     axes.margins(x=0.22, y=0.17)
+    names = np.array([word for members in words.values() for word in members])
+    inside, view = np.zeros(len(points), dtype=bool), None
+    if closer is not None:
+        left, right, bottom, top = closer
+        inside = ((points > (left, bottom)) & (points < (right, top))).all(axis=1)
+        view = figure.add_axes((0.53, 0.1, 0.45, 0.29))
+        view.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+        view.spines[:].set_visible(True)
     start = 0
     for index, (group, members) in enumerate(words.items()):
         color = [BLUE, RED, GREEN, GREY, PURPLE, ORANGE][index % 6]
-        members_at = points[start : start + len(members)]
-        axes.scatter(*members_at.T, s=32, color=color, marker="osD^vP"[index % 6], label=group)
+        part = slice(start, start + len(members))
+        style = {"s": 32, "color": color, "marker": "osD^vP"[index % 6], "label": group}
+        axes.scatter(*points[part].T, **style)
+        if inside[part].any():
+            view.scatter(*points[part][inside[part]].T, **style)
         start += len(members)
     axes.legend(frameon=False)
-    _label_apart(axes, points, [word for members in words.values() for word in members])
+    if view is not None:
+        axes.indicate_inset_zoom(view, edgecolor=GREY)
+        _label_apart(view, points[inside], names[inside])
+    _label_apart(axes, points[~inside], names[~inside])
     return axes
 
 
@@ -384,9 +410,12 @@ def loss_by_rank(
     A dashed line stands at each loss of `levels`; right of the rank `break_even` two factors hold more than a matrix.
     """
     _, axes = plt.subplots(figsize=(9.5, 5.4), layout="constrained")
+    handles = []  # a line and its marker in one
     for (name, losses), colour, marker in zip(lines.items(), (RED, PURPLE, BLUE, GREEN), "os^D", strict=False):
-        axes.plot(list(losses), list(losses.values()), color=colour, linewidth=2, label=name)
-        axes.plot(list(points[name]), list(points[name].values()), marker, color=colour, markersize=9)
+        style = {"color": colour, "linewidth": 2, "markersize": 9}
+        axes.plot(list(losses), list(losses.values()), label=name, **style)
+        axes.plot(list(points[name]), list(points[name].values()), marker, label=f"{name}, marks", **style)
+        handles.append(Line2D([], [], marker=marker, label=name, **style))
     for label, level in levels.items():
         axes.axhline(level, color="black", linestyle="--", linewidth=1.5)
         axes.annotate(label, (1.01, level), xycoords=("axes fraction", "data"), va="center")
@@ -395,7 +424,7 @@ def loss_by_rank(
     axes.set(xlabel="rank k that is kept", ylabel="loss (nats per token)", yscale="log")
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(ScalarFormatter())
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return axes
 
 
@@ -445,6 +474,7 @@ def arrows(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
             side = -0.14 if y < -0.1 * reach else 0.14  # the name stands over the tip, or under one that points down
             axes.annotate(name, (x, y + side * reach), color=colour, ha="center", va="center", weight="bold", size=14)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
+        axes.set(xlabel="a, first feature", ylabel="b, second feature")
         axes.axhline(0, color=GREY, linewidth=0.5)
         axes.axvline(0, color=GREY, linewidth=0.5)
     return figure
@@ -633,7 +663,7 @@ def method_map(
     dots = {"color": BLUE, "edgecolor": "white", "linewidth": 1.5, "zorder": 3}
     largest_first = np.argsort(-area)
     axes.scatter(x[largest_first], mean[largest_first], area[largest_first], **dots)
-    for size in (1, 2, 3):
+    for size in (1, 2):
         axes.scatter([], [], 110 * size, label=f"{size}", **dots)
     axes.legend(frameon=False, title=size_label, ncols=3, loc="lower right")
     axes.figure.canvas.draw()  # fixes the scale, and so where the intervals and the dots are

@@ -30,6 +30,18 @@ def _onto(X: Tensor, directions: Callable[[Tensor], Tensor]) -> Tensor:
     return centred @ picked.T @ picked + X.mean(0)
 
 
+def _from_uncentred(X: Tensor, k: int) -> Tensor:
+    """Return X - mean, projected onto the top k directions of X itself, plus the mean."""
+    directions = torch.linalg.svd(X, full_matrices=False)[2][:k]
+    return (X - X.mean(0)) @ directions.T @ directions + X.mean(0)
+
+
+def _of_uncentred(X: Tensor, k: int) -> Tensor:
+    """Return X itself, projected onto the top k directions of X - mean, plus the mean."""
+    directions = torch.linalg.svd(X - X.mean(0), full_matrices=False)[2][:k]
+    return X @ directions.T @ directions + X.mean(0)
+
+
 def _coordinates(X: Tensor, k: int) -> Tensor:
     centred = X - X.mean(0)
     return X.mean(0) + centred @ torch.linalg.svd(centred, full_matrices=False)[2][:k].T
@@ -190,6 +202,21 @@ def pca_rebuild(X, k):
             "not centred",
             lambda X, k: _rebuilt(X, k, torch.zeros_like(X[0]), torch.zeros_like(X[0])),
             "that is truncated SVD: one direction is spent on the mean. PCA subtracts the mean first.",
+        ),
+        Mistake(
+            "not centred, mean added",
+            lambda X, k: _rebuilt(X, k, torch.zeros_like(X[0]), X.mean(0)),
+            "X itself is projected, so one direction is spent on the mean. Project X - mean, onto its own directions.",
+        ),
+        Mistake(
+            "directions of X",
+            _from_uncentred,
+            "the directions come from X, so the first one points at the mean. Take the SVD of X - mean.",
+        ),
+        Mistake(
+            "X projected instead of X - mean",
+            _of_uncentred,
+            "the directions are right, but X is projected with its mean, which is then added again. Project X - mean.",
         ),
         Mistake(
             "mean not added again",
