@@ -3,6 +3,8 @@
 The formula behind them: mean ± t s / sqrt(n), with s the standard deviation over n seeds and t = 2.776 for n = 5.
 """
 
+import statistics
+
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "09_lora_knobs"
@@ -85,6 +87,16 @@ best_rate = Exercise(
             "the single best run decides there, and luck with it. Take the mean over the seeds.",
         ),
         Mistake(
+            "worst seed",
+            lambda scores: max(scores, key=lambda rate: min(scores[rate])),
+            "the single worst run decides there, and bad luck with it. Take the mean over the seeds.",
+        ),
+        Mistake(
+            "median",
+            lambda scores: max(scores, key=lambda rate: statistics.median(scores[rate])),
+            "a median does not see the run that broke down. The mean does.",
+        ),
+        Mistake(
             "most seeds",
             lambda scores: max(scores, key=lambda rate: sum(scores[rate])),
             "a sum favours the rate that was run most often. Divide by the number of seeds.",
@@ -99,6 +111,7 @@ best_rate = Exercise(
     cases=(
         ({1e-3: [80.0, 84.0], 2e-3: [90.0, 88.0], 4e-3: [97.0, 60.0]},),
         ({1e-3: [91.0, 93.0], 2e-3: [85.0, 86.0, 88.0, 84.0], 4e-3: [70.0, 92.0]},),
+        ({1e-3: [80.0, 81.0, 82.0], 2e-3: [78.0, 89.0, 90.0], 4e-3: [60.0, 92.0, 93.0]},),
     ),
 )
 
@@ -218,6 +231,16 @@ def pairs_of_seeds(first, second):
             "two means are never equal. Is the difference larger than its own uncertainty?",
         ),
         Mistake(
+            "z instead of t",
+            lambda first, second: _excludes_zero(*_interval(_differences(first, second), factor=1.96)),
+            "1.96 is for a spread that is known. Five differences only estimate it: t = 2.776.",
+        ),
+        Mistake(
+            "only the signs",
+            lambda first, second: len({difference > 0 for difference in _differences(first, second)}) == 1,
+            "five differences of one sign can still be one lucky seed: how large are they beside their spread?",
+        ),
+        Mistake(
             "only upwards",
             lambda first, second: _interval(_differences(first, second))[0] > 0,
             "the second can also be worse: then the whole interval lies below 0.",
@@ -233,5 +256,7 @@ def pairs_of_seeds(first, second):
         ([90.0, 80.0, 85.0, 95.0, 70.0], [88.0, 84.0, 80.0, 96.0, 74.0]),
         ([92.0, 83.0, 87.0, 96.0, 73.0], [90.0, 80.0, 85.0, 95.0, 70.0]),
         ([60.0, 62.0, 61.0, 60.0, 63.0], [80.0, 81.0, 83.0, 79.0, 82.0]),
+        ([90.0, 80.0, 85.0, 95.0, 70.0], [90.5, 89.0, 86.0, 95.5, 71.0]),  # one seed makes the gain
+        ([90.0, 80.0, 85.0, 95.0, 70.0], [89.2, 82.2, 88.2, 99.2, 72.2]),  # t and z disagree
     ),
 )
