@@ -62,6 +62,16 @@ def test_panels_images_points_and_labels_are_told():
     assert "labels: Monday, Friday, May" in told
 
 
+def test_words_that_lie_close_have_their_names_in_an_enlarged_view():
+    points = np.array([[0, 0], [10, 10], [10.1, 10.1], [10.2, 10]])
+    words = {"verbs": ["go"], "nouns": ["map", "way", "path"]}
+    axes = plots.word_map(points, words, closer=(9.9, 10.3, 9.9, 10.2))
+    view = next(inner for inner in axes.figure.axes if inner is not axes)
+    assert {text.get_text() for text in axes.texts} == {"go"}
+    assert {text.get_text() for text in view.texts} == {"map", "way", "path"}
+    assert all(word in plots.alt_text(axes.figure) for word in ("go", "map", "way", "path"))
+
+
 def test_the_labels_of_equal_methods_can_be_read():
     """Three methods at one place, intervals and all: no label covers another one, a dot or an interval."""
     numbers = {"LoRA": 2_442_240, "rsLoRA": 2_442_240, "DoRA": 2_597_760, "IA3": 57_600, "one seed": 11_520}
