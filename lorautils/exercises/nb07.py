@@ -26,7 +26,7 @@ rslora_scaling = Exercise(
         Mistake("alpha alone", 32.0, "alpha never reaches the model undivided. By what is it divided?"),
         Mistake("root of the quotient", math.sqrt(2), "that is sqrt(alpha / r). Only r is under the root."),
         Mistake("upside down", 0.5, "that is r / alpha. A larger alpha makes the update larger."),
-        Mistake("multiplied by r", 512.0, "that is alpha * r. A larger rank must not make the update larger."),
+        Mistake("multiplied by r", 512.0, "that is alpha * r. r belongs under the fraction bar, as its square root."),
     ),
 )
 
@@ -251,6 +251,16 @@ silent_entries = Exercise(
             "an entry need not be a whole path: the end of one, after a dot, is enough.",
         ),
         Mistake(
+            "only the first",
+            lambda targets, paths: [t for t in targets if not any(_right(t, p) for p in paths)][:1],
+            "more than one entry may match nothing: return all of them.",
+        ),
+        Mistake(
+            "sorted",
+            lambda targets, paths: sorted(t for t in targets if not any(_right(t, p) for p in paths)),
+            "those are the entries. Leave them in the order of targets.",
+        ),
+        Mistake(
             "paths instead of entries",
             lambda targets, paths: [p for p in paths if not any(_right(t, p) for t in targets)],
             "those are the modules that are not wrapped. The unmatched *entries* are wanted.",
@@ -262,5 +272,6 @@ silent_entries = Exercise(
         (["layers.0", "up_proj"], _PATHS),
         (["self_attn.v_proj", "down_proj"], _PATHS),
         (["lm_head"], ["lm_head", *_PATHS]),
+        (["v_prj", "q_proj", "kproj", "gate"], _PATHS),
     ),
 )
