@@ -41,7 +41,7 @@ from lorautils.training import PROJECTIONS, lora_config
 
 RECORD = RESULTS / "throughput.jsonl"
 SHORT = ("stock PEFT, dropout 0.1", "fused, dropout 0.1", "bound")
-ROUNDS, WARM_UP = 7, 1
+ROUNDS = 7
 ROWS, TOKENS, ANSWERS = 16, 40, 10
 GPU_ROWS = {"135M": 16, "1B": 8, "8B": 2}
 Step = Callable[[], None]
@@ -135,7 +135,7 @@ class Turns(TrainerCallback):
 def trainer_step(model: nn.Module, batch: dict[str, torch.Tensor]) -> Iterator[Step]:
     """Yield one step of the Trainer of transformers with its defaults: loss, batches, logging."""
     rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-    count = WARM_UP + ROUNDS + 1
+    count = 2 * ROUNDS + 1
     arguments = TrainingArguments(
         per_device_train_batch_size=len(rows), max_steps=count, save_strategy="no", report_to="none", disable_tqdm=True
     )
@@ -192,17 +192,22 @@ def bound_of(step: Step) -> Products:
 
 
 def timed(variants: dict[str, Variant], wait: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return the median seconds of one step of each variant; the variants take turns."""
+    """Return the median seconds of one step of each variant; the variants take turns.
+
+    A turn begins with a step that is not timed, in which memory and threads settle for this variant, as they have in
+    a training after its first steps.
+    """
     seconds = {name: [] for name in variants}
     gc.collect()
-    for number in range(WARM_UP + ROUNDS):
+    for _ in range(ROUNDS):
         for name, variant in variants.items():
             with variant() as step:
+                step()
+                wait()
                 begin = perf_counter()
                 step()
                 wait()
-                if number >= WARM_UP:
-                    seconds[name].append(perf_counter() - begin)
+                seconds[name].append(perf_counter() - begin)
     return {name: median(values) for name, values in seconds.items()}
 
 

@@ -19,7 +19,7 @@ full_bytes = Exercise(
         "Four numbers of four bytes each, for each of the 8 billion parameters.",
     ),
     source="answer = 8 * 4 * 4  # billions of parameters x numbers for each x bytes a number",
-    takeaway="Two cards of 80 GB would not do in practice: there are no activations in it yet.",
+    takeaway="On two cards of 80 GB little room is left: there are no activations in it yet.",
     mistakes=(
         Mistake("weights only", 32, "those are the weights. Gradient and two moments come on top for each."),
         Mistake("no moments", 64, "that is weights and gradients. AdamW keeps two more numbers for each."),
@@ -79,7 +79,7 @@ cache_bytes = Exercise(
     source="""def cache_bytes(layers, kv_heads, head_size, rows, tokens):
     numbers = 2 * layers * kv_heads * head_size * rows * tokens  # keys and values
     return 2 * numbers""",
-    takeaway="For the 8B model that is 128 KiB a token: a hundred long conversations outweigh the model.",
+    takeaway="For the 8B model that is 128 KiB a token: thirty conversations of 4,096 tokens hold as much as it does.",
     mistakes=(
         Mistake(
             "keys only",
