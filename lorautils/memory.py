@@ -286,7 +286,7 @@ def activations(model: Model, step: Step) -> int:
 def predict(model: Model, step: Step) -> Ledger:
     """Return the ledger of one device in a training step after the first, with fused AdamW.
 
-    Measured within 10 % for eight layers or more: on a CPU in tests/test_memory.py, on one GPU and two in scale.jsonl.
+    Measured within 10 % for eight layers or more: on a CPU in tests/test_memory.py, on one to four GPUs in scale.jsonl.
     Left out: the CUDA context, memory that the allocator holds and does not use, kernels' own buffers. Where only the
     MLP has adapters, the first layer keeps less than is said here.
     """
