@@ -13,7 +13,7 @@ import numpy as np
 from ipywidgets import Image, SelectionSlider, VBox
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.container import BarContainer
+from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
@@ -481,18 +481,23 @@ def arrows(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 
 def error_lines(
-    lines: Mapping[str, Mapping[float, tuple[float, float, float]]], *, xlabel: str, ylabel: str, log: bool = True
+    lines: Mapping[str, Mapping[float, tuple[float, float, float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: bool = True,
+    apart: float = 1.025,
 ) -> Axes:
     """Draw lines[name][x] = (mean, low, high), each line in a colour, dash and marker of its own.
 
     A point whose low and high are nan is drawn without an interval. The x axis is logarithmic unless `log` is False,
-    with a tick at each x that occurs; on a logarithmic axis the lines stand a little beside one another.
+    with a tick at each x that occurs; on a logarithmic axis each line stands by the factor `apart` beside the next.
     """
     colours, dashes = (BLUE, ORANGE, GREEN, RED, PURPLE, GREY), ("-", "--", "-.", ":")
     _, axes = plt.subplots(figsize=(9.5, 5), layout="constrained")
     for index, (name, points) in enumerate(lines.items()):
         mean, low, high = np.array(list(points.values())).T
-        beside = 1.025 ** (index - (len(lines) - 1) / 2) if log else 1.0
+        beside = apart ** (index - (len(lines) - 1) / 2) if log else 1.0
         style = {"color": colours[index % 6], "linestyle": dashes[index % 4], "marker": "os^Dv*"[index % 6]}
         x = beside * np.array(list(points))
         axes.errorbar(x, mean, [mean - low, high - mean], capsize=4, lw=2, ms=7, label=name, **style)
@@ -613,8 +618,11 @@ def _in_words(axes: Axes) -> Iterator[str]:
     yield from filter(None, [axes.get_title().replace("\n", ", ")])
     if axes.get_xlabel() and axes.get_ylabel():
         yield f"{axes.get_ylabel()} against {axes.get_xlabel()}".replace("\n", " ")
-    for line in axes.get_lines():
-        name, y = line.get_label(), np.asarray(line.get_ydata(), dtype=float)
+    intervals = [group for group in axes.containers if isinstance(group, ErrorbarContainer)]
+    named = {group.lines[0]: group.get_label() or "_" for group in intervals}
+    caps = {cap for group in intervals for cap in group.lines[1]}
+    for line in (line for line in axes.get_lines() if line not in caps):
+        name, y = named.get(line, line.get_label()), np.asarray(line.get_ydata(), dtype=float)
         if not name.startswith("_") or len(y) > 2:  # the others mark a place
             name = "line" if name.startswith("_") else name
             yield f"{name}: {len(y)} points from {y[0]:.3g} to {y[-1]:.3g}, lowest {y.min():.3g}, highest {y.max():.3g}"
@@ -647,32 +655,48 @@ def method_map(
     xlabel: str,
     ylabel: str,
     size_label: str,
+    closer: tuple[float, float, float, float] | None = None,
 ) -> Axes:
     """Draw a dot for each method: scores[name] = (mean, low, high) against numbers[name], its area from sizes[name].
 
-    A score whose low and high are nan is drawn without an interval. The x axis is logarithmic.
+    A score whose low and high are nan is drawn without an interval. The x axis is logarithmic. Methods whose dots lie
+    in `closer` (left, right, bottom, top) have their names in an enlarged view, at the right.
     """
-    names = list(scores)
+    names = np.array(list(scores))
     x = np.array([numbers[name] for name in names], dtype=float)
     mean, low, high = np.array([scores[name] for name in names], dtype=float).T
     area = 110 * np.array([sizes[name] for name in names])
-    _, axes = plt.subplots(figsize=(11, 6.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(11, 6.5), layout="constrained")
     axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(-6, 112))
     axes.margins(x=0.22)
-    axes.errorbar(x, mean, [mean - low, high - mean], fmt="none", color=GREY, capsize=4, lw=1.5)
+    inside, panels = np.zeros(len(names), dtype=bool), [axes]
+    if closer is not None:
+        left, right, bottom, top = closer
+        inside = (left < x) & (x < right) & (bottom < mean) & (mean < top)
+        panels.append(figure.add_axes((0.66, 0.2, 0.33, 0.5)))
+        panels[1].set(xscale="log", xlim=(left, right), ylim=(bottom, top))
+        panels[1].tick_params(which="both", labelbottom=False, bottom=False)
+        panels[1].spines[:].set_visible(True)
     dots = {"color": BLUE, "edgecolor": "white", "linewidth": 1.5, "zorder": 3}
-    largest_first = np.argsort(-area)
-    axes.scatter(x[largest_first], mean[largest_first], area[largest_first], **dots)
+    for panel, drawn in zip(panels, (np.ones(len(names), dtype=bool), inside), strict=False):
+        error = [(mean - low)[drawn], (high - mean)[drawn]]
+        panel.errorbar(x[drawn], mean[drawn], error, fmt="none", color=GREY, capsize=4, lw=1.5)
+        largest_first = np.flatnonzero(drawn)[np.argsort(-area[drawn])]
+        panel.scatter(x[largest_first], mean[largest_first], area[largest_first], **dots)
     for size in (1, 2):
         axes.scatter([], [], 110 * size, label=f"{size}", **dots)
     axes.legend(frameon=False, title=size_label, ncols=3, loc="lower right")
-    axes.figure.canvas.draw()  # fixes the scale, and so where the intervals and the dots are
-    ends = axes.transData.transform(np.column_stack([np.tile(x, 3), np.concatenate([mean, low, high])]))
-    reach = np.maximum(np.sqrt(area) / 2 * axes.figure.dpi / 72, 6)  # in pixels; a cap has 6
-    middle, bottom, top = ends.reshape(3, -1, 2)
-    covered = [Bbox([at - side, at + side]) for at, side in zip(middle, reach, strict=True)]
-    covered += [Bbox([a - 6, b + 6]) for a, b in zip(bottom, top, strict=True) if np.isfinite([a, b]).all()]
-    _label_apart(axes, np.column_stack([x, mean]), names, covered)
+    if closer is not None:
+        for line in axes.indicate_inset_zoom(panels[1], edgecolor=GREY).connectors:
+            line.set_visible(False)  # they would cross dots
+    figure.canvas.draw()  # fixes the scale, and so where the intervals and the dots are
+    reach = np.maximum(np.sqrt(area) / 2 * figure.dpi / 72, 6)  # in pixels; a cap has 6
+    for panel, named in zip(panels, (~inside, inside), strict=False):
+        ends = panel.transData.transform(np.column_stack([np.tile(x, 3), np.concatenate([mean, low, high])]))
+        middle, bottom, top = ends.reshape(3, -1, 2)
+        covered = [Bbox([at - side, at + side]) for at, side in zip(middle, reach, strict=True)]
+        covered += [Bbox([a - 6, b + 6]) for a, b in zip(bottom, top, strict=True) if np.isfinite([a, b]).all()]
+        _label_apart(panel, np.column_stack([x, mean])[named], names[named], covered)
     return axes
 
 

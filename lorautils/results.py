@@ -179,6 +179,21 @@ def overlap(first: Interval, second: Interval) -> bool:
     return first.low <= second.high and second.low <= first.high
 
 
+def paired(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "Test-A") -> Interval:
+    """Return by how much `first` is ahead of `second`, seed by seed: mean and 95 % interval of the differences.
+
+    Runs of one seed share their examples and the order of them, so part of the luck cancels.
+
+    Raises:
+        ValueError: the two do not hold one run of each of the same seeds.
+    """
+    scores = [{run["run"]["seed"]: MEASURES[measure](run) for run in group} for group in (first, second)]
+    if scores[0].keys() != scores[1].keys() or not len(first) == len(second) == len(scores[0]):
+        seeds = [sorted(run["run"]["seed"] for run in group) for group in (first, second)]
+        raise ValueError(f"seeds {seeds[0]} and {seeds[1]} do not pair up: give one run a seed, the same seeds in both")
+    return over_seeds([scores[0][seed] - scores[1][seed] for seed in scores[0]])
+
+
 def seed_table(cells: Mapping[object, Sequence[Mapping]], measures: Sequence[str]) -> str:
     """Return one line a cell: its learning rate, number of seeds, and the mean of each measure with its interval."""
     width = max(len(str(name)) for name in cells) + 2
@@ -186,7 +201,7 @@ def seed_table(cells: Mapping[object, Sequence[Mapping]], measures: Sequence[str
     for name, runs in cells.items():
         rates = {run["run"]["learning_rate"] for run in runs}
         rate = f"{rates.pop():.1e}" if len(rates) == 1 else "several"
-        shown = "".join(f"{_shown(seed_interval(runs, measure), measure):>17}" for measure in measures)
+        shown = "".join(f" {_shown(seed_interval(runs, measure), measure):>16}" for measure in measures)
         lines.append(f"{name!s:{width}}{rate:>8}{len(runs):7}{shown}")
     return "\n".join(lines)
 

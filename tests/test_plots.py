@@ -45,6 +45,15 @@ def test_bars_are_told_with_their_groups():
     assert "LoRA: A 1, B 2.5" in plots.alt_text(axes.figure)
 
 
+def test_lines_with_intervals_are_told_by_name_and_without_their_caps():
+    lines = {"r = 8": {1: (2.0, 1.0, 3.0), 2: (4.0, np.nan, np.nan)}, "r = 1": {1: (1.0, 0.0, 2.0)}}
+    axes = plots.error_lines(lines, xlabel="rate", ylabel="score")
+    assert plots.alt_text(axes.figure) == (
+        "score against rate. r = 8: 2 points from 2 to 4, lowest 2, highest 4. "
+        "r = 1: 1 points from 1 to 1, lowest 1, highest 1."
+    )
+
+
 def test_lying_bars_are_told_by_their_length():
     _, axes = plt.subplots()
     axes.barh(["here", "there"], [3, 4], height=0.6, label="bytes")
@@ -92,3 +101,14 @@ def test_the_labels_of_equal_methods_can_be_read():
         for label, box in boxes.items():
             assert not box.overlaps(dot), f"{label} covers the dot of {name}"
             assert np.isnan(low) or not box.overlaps(interval), f"{label} covers the interval of {name}"
+
+
+def test_methods_that_lie_close_have_their_names_in_an_enlarged_view():
+    numbers = {"LoRA": 2_442_240, "DoRA": 2_597_760, "LoHa": 4_884_480, "IA3": 57_600, "PiSSA": 2_442_240}
+    scores = {name: (92.3, 87.8, 96.8) for name in numbers} | {"PiSSA": (59.0, 46.1, 71.9)}
+    words = {"xlabel": "numbers", "ylabel": "%", "size_label": "time"}
+    axes = plots.method_map(numbers, scores, dict.fromkeys(numbers, 1.0), **words, closer=(1e6, 6e6, 78, 101))
+    view = next(inner for inner in axes.figure.axes if inner is not axes)
+    assert {text.get_text() for text in axes.texts} == {"IA3", "PiSSA"}
+    assert {text.get_text() for text in view.texts} == {"LoRA", "DoRA", "LoHa"}
+    assert all(name in plots.alt_text(axes.figure) for name in numbers)

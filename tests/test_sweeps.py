@@ -1,4 +1,4 @@
-"""The analysis of the sweeps: intervals over seeds, best rates, and what notebook 09 says about the recorded runs.
+"""The analysis of the sweeps: intervals over seeds, best rates, and what notebooks 09 and 10 say about the records.
 
 test_experiments.py checks that each run is one of experiments/sweeps.py, made with today's data and pinned versions.
 """
@@ -102,12 +102,29 @@ def test_intervals_overlap_where_they_share_a_value():
     assert not overlap(low, high) and not overlap(high, low)
 
 
+def test_paired_subtracts_seed_by_seed_whatever_their_order():
+    first = [run((190, 0, 20, 10), seed=1), run((180, 0, 20, 10), seed=0)]
+    second = [run((170, 0, 20, 10), seed=0), run((184, 0, 20, 10), seed=1)]
+    assert results.paired(first, second) == over_seeds([5.0, 3.0])
+    assert results.paired(first, second, "Test-C") == (0, 0, 0)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 2), (0, 0), (0, 1, 1)])
+def test_paired_refuses_what_has_no_partner(seeds):
+    two = [run(seed=0), run(seed=1)]
+    for pair in ((two, [run(seed=s) for s in seeds]), ([run(seed=s) for s in seeds], two)):
+        with pytest.raises(ValueError, match="one run a seed"):
+            results.paired(*pair)
+
+
 def test_the_table_shows_rate_seeds_mean_and_interval():
     table = results.seed_table({"r = 8": [run(), run((190, 0, 20, 10), seed=1)], "one": [run()]}, ["Test-A", "English"])
     header, two, one = table.splitlines()
     assert header.split() == ["rate", "seeds", "Test-A", "English"]
     assert two.split() == ["r", "=", "8", "2.0e-03", "2", "92", "(61-100)", "4.00", "(4.00-4.00)"]
     assert one.split() == ["one", "2.0e-03", "1", "90", "4.00"]
+    wide = results.seed_table({"wide": [run() | {"english_loss": x} for x in (8, 9, 12)]}, ["Test-A", "English"])
+    assert wide.split()[-4:] == ["90", "(90-90)", "9.67", "(4.50-14.84)"], "wide cells stay apart"
 
 
 # --- the records ----------------------------------------------------------------------------------------------------
@@ -203,29 +220,73 @@ def test_section_4_the_update_uses_one_or_two_directions(ranks):
     assert all(larger > smaller for larger, smaller in pairwise(norms))
 
 
-def test_section_5_alpha_moves_the_hill_and_rslora_is_not_told_apart(runs, ranks):
-    stable, doubled = select(runs, sweep="methods", method="rsLoRA"), select(runs, sweep="alpha", method="LoRA")
-    assert overlap(seed_interval(tuned(stable)), seed_interval(tuned(ranks[8])))
-    assert tuned(stable)[0]["run"]["learning_rate"] == 1e-3 and len(tuned(stable)) == 5
-    hills = [select(doubled, r=8), ranks[8], stable]  # scaling 2, 4, 11.3
-    begin, end = ([seed_interval(select(h, learning_rate=x)).mean for h in hills] for x in (5e-4, 4e-3))
-    assert begin[0] < begin[1] < begin[2]
-    assert end[2] < 50 < min(end[:2])
-    assert (
-        seed_interval(select(hills[0], learning_rate=8e-3)).mean
-        > 50
-        > seed_interval(select(ranks[8], learning_rate=8e-3)).mean
-    )
+@pytest.fixture(scope="module")
+def rules(runs, ranks):
+    return {
+        "alpha = 32": {r: ranks[r] for r in (1, 8, 32, 128)},
+        "rsLoRA": by(select(runs, method="rsLoRA"), "r"),
+        "alpha = 2 r": by(select(runs, sweep="alpha", method="LoRA"), "r"),
+    }
 
 
-def test_section_5_with_alpha_2_r_rank_128_breaks_at_rates_at_which_rank_8_works(runs):
-    """The two grids with alpha = 2 r that the notebook draws are complete, with one seed."""
-    for r, peaks in ((8, [2e-3, 8e-3]), (128, [1e-3])):
-        grid = by(select(runs, sweep="alpha", method="LoRA", r=r), "learning_rate")
-        assert list(grid) == [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2]
-        scores = {rate: seed_interval(group).mean for rate, group in grid.items()}
-        assert [rate for rate, score in scores.items() if score == max(scores.values())] == peaks
-        assert (min(scores[4e-3], scores[8e-3]) > 70) if r == 8 else (scores[4e-3] == scores[8e-3] == 0)
+def best_rates(group) -> tuple[float, list[float]]:
+    """The best rate, and those with five seeds that are not told apart from it, seed by seed."""
+    top, rates = tuned(group), by(group, "learning_rate")
+    same = [rate for rate, cell in rates.items() if len(cell) == 5 and paired(top, cell).low <= 0]
+    return top[0]["run"]["learning_rate"], same
+
+
+def test_section_5_the_best_rate_stays_with_one_rule_and_falls_with_two(rules):
+    found = {rule: {r: best_rates(group) for r, group in cells.items()} for rule, cells in rules.items()}
+    assert {rule: [best for best, _ in cells.values()] for rule, cells in found.items()} == {
+        "alpha = 32": [2e-3, 2e-3, 2e-3, 2e-3],
+        "rsLoRA": [2e-3, 1e-3, 1e-3, 5e-4],
+        "alpha = 2 r": [8e-3, 4e-3, 1e-3, 1e-3],
+    }
+    for rule in ("rsLoRA", "alpha = 2 r"):
+        assert min(found[rule][1][1]) > max(found[rule][128][1]), "the bars of r = 1 and r = 128 share no rate"
+    scaling = {"alpha = 32": lambda r: 32 / r, "rsLoRA": lambda r: 32 / r**0.5, "alpha = 2 r": lambda r: 2}
+    for rule, cells in found.items():
+        for r, (_, same) in cells.items():
+            assert min(same) <= 2e-3 * (32 / r / scaling[rule](r)) ** 0.5 <= max(same)
+
+
+def test_section_5_one_best_rate_is_the_highest_with_five_seeds_and_the_single_run_above_is_no_worse(rules):
+    rates = by(rules["alpha = 2 r"][8], "learning_rate")
+    assert max(rate for rate, group in rates.items() if len(group) == 5) == 4e-3
+    assert of_seeds(rates[8e-3])[0] >= of_seeds(rates[4e-3])[0] and len(rates[8e-3]) == 1
+
+
+def test_section_5_no_rule_scores_better_up_to_32_and_at_128_there_is_a_hint(rules):
+    apart = {
+        (test, rule, r): round(gap.mean)
+        for test in ("Test-A", "Test-C")
+        for rule in ("rsLoRA", "alpha = 2 r")
+        for r, group in rules[rule].items()
+        if (gap := paired(tuned(group), tuned(rules["alpha = 32"][r]), test)).low > 0 or gap.high < 0
+    }
+    assert apart == {
+        ("Test-A", "rsLoRA", 128): 8,
+        ("Test-C", "rsLoRA", 128): 3,
+        ("Test-C", "alpha = 2 r", 128): 4,
+        ("Test-C", "alpha = 2 r", 1): -1,
+    }
+    against_8 = paired(tuned(rules["rsLoRA"][128]), tuned(rules["alpha = 32"][8]))
+    assert against_8.low < 0 < against_8.high
+
+
+def test_section_5_at_rank_1_rslora_is_alpha_32_on_the_other_gpu(rules):
+    one, other = (tuned(rules[rule][1]) for rule in ("rsLoRA", "alpha = 32"))
+    assert sorted(record["machine"]["device"][:11] for record in one) == ["NVIDIA H100"] + 4 * ["NVIDIA H200"]
+    first, second = of_seeds(one), of_seeds(other)
+    assert sorted(abs(first[seed] - second[seed]) for seed in first) == [0, 0, 0, 0, 0.5]
+
+
+def test_section_5_with_alpha_2_r_the_best_rate_of_rank_1_breaks_rank_128(rules):
+    doubled = rules["alpha = 2 r"]
+    low, high = ({r: seed_interval(select(g, learning_rate=x)) for r, g in doubled.items()} for x in (1e-3, 8e-3))
+    assert low[8].high < low[128].low and low[1].mean < 50
+    assert high[1].low > 70 and high[32].mean == high[128].mean == 0
 
 
 def test_section_6_q_and_v_alone_are_worse_at_equal_budget_and_the_others_are_not_told_apart(targets):
@@ -291,7 +352,46 @@ def test_section_8_over_fitting_shows_and_dropout_changes_nothing(runs, ranks):
             assert (training < 0.01 and held_out > 0.4) if n == 50 else held_out < training
 
 
-def test_section_9_learning_less_is_a_hint_and_forgetting_follows_the_rate(runs, ranks, targets):
+@pytest.fixture(scope="module")
+def batches(runs, ranks):
+    return dict(sorted((by(select(runs, sweep="batch"), "batch_size") | {8: ranks[8]}).items()))
+
+
+def test_section_9_at_equal_tokens_small_batches_win_and_no_rate_makes_up_for_steps(batches, ranks, sizes):
+    best = {size: tuned(group) for size, group in batches.items()}
+    assert list(best) == [2, 4, 8, 16, 32]
+    assert {len(group) for group in best.values()} == {5}
+    assert len({record["trained_tokens"] for group in best.values() for record in select(group, seed=0)}) == 1
+    scores = seed_intervals(best)
+    assert [round(scores[size].mean) for size in best] == [99, 98, 92, 72, 36]
+    for test in ("Test-A", "Test-C"):
+        assert paired(best[4], best[8], test).low > 0 and paired(best[16], best[8], test).high < 0
+        assert paired(best[32], best[16], test).high < 0
+    assert paired(best[2], best[4]).low < 0 < paired(best[2], best[4]).high
+    assert max(seed_interval(select(group, learning_rate=8e-3)).mean for group in batches.values()) < 30
+    rates = {size: group[0]["run"]["learning_rate"] for size, group in best.items()}
+    assert rates == {2: 1e-3, 4: 2e-3, 8: 2e-3, 16: 4e-3, 32: 2e-3}
+    peaks = [seed_interval(group, "peak memory") for group in best.values()]
+    assert all(small.high < large.low for small, large in pairwise(peaks))
+
+
+def test_section_9_at_equal_steps_the_larger_batch_has_the_higher_score(batches, sizes):
+    for size, n in ((32, 100), (16, 200)):
+        assert -(-400 // size) == -(-n // 8), "as many steps"
+        assert seed_interval(sizes[n]).high < seed_interval(tuned(batches[size])).low
+
+
+def test_section_9_no_start_is_ahead_and_all_lose_more_english(runs, ranks):
+    starts, plain = by(select(runs, sweep="inits"), "method"), tuned(ranks[8])
+    assert set(starts) == {"gaussian", "orthogonal", "EVA", "OLoRA", "LoRA+"}
+    gaps = {name: paired(tuned(group), plain) for name, group in starts.items()}
+    assert {name for name, gap in gaps.items() if gap.low <= 0 <= gap.high} == {"gaussian", "orthogonal", "LoRA+"}
+    assert round(gaps["EVA"].mean) == -5 and gaps["EVA"].high < 0 and gaps["OLoRA"].mean < -70
+    assert all(paired(tuned(group), plain, "English").low > 0 for group in starts.values())
+    assert tuned(starts["OLoRA"])[0]["run"]["learning_rate"] == max(by(starts["OLoRA"], "learning_rate"))
+
+
+def test_section_10_learning_less_is_a_hint_and_forgetting_follows_the_rate(runs, ranks, targets):
     full, lora, mlp = (by(g, "learning_rate") for g in (select(runs, sweep="full"), ranks[8], targets[3]))
     rows = [full[2e-4], full[4e-4], lora[2e-3], lora[4e-3], mlp[2e-3], mlp[4e-3]]
     for measure, equal in {"Test-A": True, "English": False}.items():
@@ -304,7 +404,7 @@ def test_section_9_learning_less_is_a_hint_and_forgetting_follows_the_rate(runs,
     assert english["d"].high < english["c"].low
 
 
-def test_section_9_memory_hardly_moves_up_to_32_and_256_needs_more_than_full_fine_tuning(runs, ranks):
+def test_section_10_memory_hardly_moves_up_to_32_and_256_needs_more_than_full_fine_tuning(runs, ranks):
     peak = {r: MEASURES["peak memory"](group[0]) for r, group in ranks.items()}
     full = MEASURES["peak memory"](select(runs, sweep="full")[0])
     assert 0.68 < peak[8] / full < 0.75
@@ -312,7 +412,7 @@ def test_section_9_memory_hardly_moves_up_to_32_and_256_needs_more_than_full_fin
     assert peak[256] > full
 
 
-def test_section_9_the_update_of_full_fine_tuning_is_spread_wider():
+def test_section_10_the_update_of_full_fine_tuning_is_spread_wider():
     for record in (record for record in results.read("full_update.jsonl") if record["kind"] == "full"):
         assert 0.14 < record["energy"]["1"] < 0.2 and 0.5 < record["energy"]["8"] < 0.6
 
@@ -334,7 +434,7 @@ def ways():
 KEPT = "same adapter, a tenth of the first task kept"
 
 
-def test_section_10_the_first_task_is_gone_in_three_ways_and_untouched_in_one(ways):
+def test_section_11_the_first_task_is_gone_in_three_ways_and_untouched_in_one(ways):
     for way in ("same adapter", "merged, then a new adapter", "full fine-tuning"):
         assert min(ways[way]["cron", "after_first"]) > 85
         assert ways[way]["cron", "after_second"] == [0] * 5
@@ -344,20 +444,20 @@ def test_section_10_the_first_task_is_gone_in_three_ways_and_untouched_in_one(wa
     assert all(min(cell["orders", "after_second"]) >= 95 for cell in ways.values())
 
 
-def test_section_10_replay_keeps_about_two_thirds_and_the_seed_decides_how_much(ways):
+def test_section_11_replay_keeps_about_two_thirds_and_the_seed_decides_how_much(ways):
     mean, low, high = over_seeds(ways[KEPT]["cron", "after_second"])
     assert 0.6 < mean / over_seeds(ways[KEPT]["cron", "after_first"]).mean < 0.75
     assert low > 40 and high < over_seeds(ways["new adapter"]["cron", "after_second"]).low
 
 
-def test_section_10_english_moves_by_a_fifth_of_a_nat_and_only_full_fine_tuning_shows_a_difference(ways):
+def test_section_11_english_moves_by_a_fifth_of_a_nat_and_only_full_fine_tuning_shows_a_difference(ways):
     for way, cell in ways.items():
         first, second = (over_seeds(cell["English", when]) for when in ("after_first", "after_second"))
         assert abs(second.mean - first.mean) < 0.25
         assert overlap(first, second) is (way != "full fine-tuning")
 
 
-def test_section_10_the_figure_tells_each_way_before_and_after(ways):
+def test_section_11_the_figure_tells_each_way_before_and_after(ways):
     pairs = {w: list(zip(c["cron", "after_first"], c["cron", "after_second"], strict=True)) for w, c in ways.items()}
     axes = plots.slopes(pairs, xlabel="way", ylabel="schedules, exact (%)")
     told = plots.alt_text(axes.figure)
@@ -375,10 +475,97 @@ def test_the_answer_about_pairs_of_seeds(ranks):
     assert apart == {"Test-A": {256: -3}, "Test-C": {}, "Test-D": {4: 2, 256: 2}}
 
 
-def test_vera_is_behind_lora_seed_by_seed_and_three_methods_are_not(runs, ranks):
-    lora = select(ranks[8], learning_rate=2e-3)
-    gaps = {
-        name: paired(tuned(select(runs, sweep="methods", method=name)), lora) for name in ("rsLoRA", "DoRA", "VeRA")
-    }
-    assert gaps["VeRA"].high < 0
-    assert all(gaps[name].low < 0 < gaps[name].high for name in ("rsLoRA", "DoRA"))
+# --- what section 2 of notebook 10 says -----------------------------------------------------------------------------
+
+ALIKE = ("OFT", "rsLoRA", "DoRA", "SHiRA", "MiSS", "LoHa")
+BEHIND = ("LoKr", "VeRA")
+BELOW = ("LN tuning", "IA3", "PiSSA", "LLaMA-Adapter", "prefix tuning", "prompt tuning")
+
+
+@pytest.fixture(scope="module")
+def grids(runs, ranks):
+    """All recorded runs of each method: the grid of rates, and the seeds around the best."""
+    found = by(select(runs, sweep="methods"), "method") | by(select(runs, sweep="more methods"), "method")
+    return found | {"LoRA": ranks[8], "full fine-tuning": select(runs, sweep="full")}
+
+
+@pytest.fixture(scope="module")
+def methods(grids):
+    return {name: tuned(group) for name, group in grids.items()}
+
+
+def rate(group):
+    return group[0]["run"]["learning_rate"]
+
+
+def test_fifteen_methods_ran_the_same_five_seeds_at_their_best_rates(methods):
+    assert set(methods) == {"LoRA", "full fine-tuning", *ALIKE, *BEHIND, *BELOW} and len(methods) == 16
+    for name, group in methods.items():
+        assert sorted(of_seeds(group)) == list(range(3 if name == "full fine-tuning" else 5))
+    assert rate(methods["VeRA"]) / rate(methods["full fine-tuning"]) > 300
+    assert max(map(rate, methods.values())) / min(map(rate, methods.values())) < 350
+    assert rate(methods["SHiRA"]) / rate(methods["OFT"]) == 32
+    assert rate(methods["prompt tuning"]) / rate(methods["LoRA"]) > 50
+
+
+def test_six_methods_and_full_fine_tuning_are_not_told_from_lora_and_two_are_behind_seed_by_seed(methods):
+    lora = seed_interval(methods["LoRA"])
+    gaps = {name: paired(group, methods["LoRA"]) for name, group in methods.items()}
+    for name in (*ALIKE, "full fine-tuning"):
+        assert overlap(seed_interval(methods[name]), lora) and gaps[name].low < 0 < gaps[name].high
+    for name in BEHIND:
+        assert overlap(seed_interval(methods[name]), lora) and gaps[name].high < 0
+    for name in BELOW:
+        assert seed_interval(methods[name]).high < lora.low
+    assert [(round(-gaps[name].high), round(-gaps[name].low)) for name in BEHIND] == [(4, 14), (3, 17)]
+    assert -10 < gaps["LoHa"].low < -9
+    assert all(18 < -gaps[name].mean < 25 for name in ("LN tuning", "IA3"))
+    assert [round(seed_interval(methods[name]).mean) for name in BELOW] == [72, 69, 59, 33, 22, 2]
+
+
+def test_on_test_c_full_fine_tuning_is_ahead_of_lora_and_miss_and_vera_are_behind(methods):
+    gaps = {name: paired(methods[name], methods["LoRA"], "Test-C") for name in (*ALIKE, *BEHIND, "full fine-tuning")}
+    apart = {name: round(gap.mean, 1) for name, gap in gaps.items() if gap.low > 0 or gap.high < 0}
+    assert apart == {"full fine-tuning": 2.7, "MiSS": -2.1, "VeRA": -2.2}
+    assert 9 < seed_interval(methods["LoRA"], "Test-C").mean < 10
+
+
+def test_the_numbers_that_the_methods_train_against_those_of_lora(methods):
+    numbers = {name: group[0]["trainable"] for name, group in methods.items()}
+    fewer = {name: round(numbers["LoRA"] / number) for name, number in numbers.items()}
+    assert [fewer[name] for name in ("LoKr", "VeRA", "IA3", "LN tuning")] == [11, 12, 42, 70]
+    assert round(numbers["full fine-tuning"] / numbers["LoRA"]) == 55
+    assert numbers["SHiRA"] == numbers["PiSSA"] == numbers["LoRA"] == numbers["LoHa"] / 2
+    assert numbers["MiSS"] / numbers["LoRA"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_four_best_rates_lie_at_the_end_of_their_grids_and_two_scores_still_rose_there(grids, methods):
+    rates = {name: list(by(group, "learning_rate")) for name, group in grids.items()}
+    assert {name for name in grids if rate(methods[name]) == rates[name][-1]} == {"PiSSA", "VeRA", "SHiRA", "MiSS"}
+    assert not any(rate(methods[name]) == rates[name][0] for name in grids)
+    rise = {}
+    for name in ("PiSSA", "VeRA", "SHiRA", "MiSS"):
+        before = seed_interval(select(grids[name], learning_rate=rates[name][-2]))
+        rise[name] = seed_interval(methods[name]).mean - before.mean
+    assert rise["PiSSA"] > 4 and rise["VeRA"] > 9 and rise["SHiRA"] < 1
+    level = [seed_interval(select(grids["MiSS"], learning_rate=x)).mean for x in (1e-3, 2e-3, 4e-3)]
+    assert level[1] < level[0] < level[2] < level[1] + 5
+
+
+def test_methods_that_score_alike_leave_the_english_differently(grids, methods):
+    english = {name: seed_interval(methods[name], "English") for name in methods}
+    alike = {name: english[name].mean for name in ("LoRA", *ALIKE)}
+    assert min(alike, key=alike.get) == "LoHa" and max(alike, key=alike.get) == "MiSS"
+    assert (round(alike["LoHa"], 1), round(alike["MiSS"], 1)) == (3.7, 6.6)
+    assert {name for name in methods if english[name].mean > 7} == {"VeRA", "PiSSA", "prefix tuning"}
+    slower = select(grids["MiSS"], learning_rate=1e-3)
+    gap = paired(methods["MiSS"], slower)
+    assert rate(methods["MiSS"]) == 4e-3 and gap.low < 0 < gap.high
+    assert round(seed_interval(slower, "English").mean, 1) == 4.2
+
+
+def test_no_step_takes_half_of_loras_time_and_three_methods_take_half_as_much_again():
+    ratio = {row["method"]: row["ratio"] for row in results.read("method_times.json")["methods"]}
+    assert min(ratio.values()) > 0.5
+    assert {name for name, times in ratio.items() if times > 1.4} == {"DoRA", "LoHa", "LoKr"}
+    assert max(ratio.values()) < 2 and ratio["full fine-tuning"] == pytest.approx(1, abs=0.1)
