@@ -83,6 +83,17 @@ def test_a_difference_is_told_with_its_cell_and_no_variable_of_the_caller_leaks_
     assert "threads-4: 01_good differs" in done.stdout
 
 
+def test_what_another_processor_compared_is_a_table_of_its_own_and_compared_here_again(course):
+    assert run(course, "--configurations", "threads-2", "01_good").returncode == 0
+    (line,) = lines(course)
+    line["machine"]["cpu"] = "Another"
+    (course / "portable.jsonl").write_text(json.dumps(line) + "\n")
+    assert run(course, "--configurations", "threads-2", "01_good").returncode == 0
+    assert [line["machine"]["cpu"] == "Another" for line in lines(course)] == [True, False]
+    page = (course / "portable.md").read_text()
+    assert "## Another, " in page and page.count("| 01_good | 2/2 |") == 2
+
+
 def test_a_notebook_that_kills_its_kernel_is_no_success(course):
     write(course, "03_dies", ("import os\nos._exit(3)", ""), ("1 + 1", None))
     assert run(course, "--configurations", "threads-2", "03_dies").returncode == 1

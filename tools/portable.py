@@ -3,7 +3,8 @@
 `make test-portable` calls it. The notebooks are compared as `make test` compares them, under other instruction sets,
 thread counts, hash seeds and numbers of workers. A notebook that is done under a configuration is one line of
 experiments/results/portable.jsonl, written at once: a run that was cut off goes on where it stopped, and a notebook
-that was changed since is run again. The table goes to experiments/results/portable.md.
+that was changed since is run again, and so is one that another processor compared. The tables, one for each
+processor, go to experiments/results/portable.md.
 """
 
 import argparse
@@ -92,6 +93,11 @@ def machine() -> dict[str, str]:
     }
 
 
+def place(about: dict[str, str]) -> str:
+    """Return the words for a machine in the tables."""
+    return f"{about['cpu']}, {about['cores']} cores"
+
+
 class Recorder:
     """A plugin of pytest: one line in RESULTS for each notebook whose last cell has been compared."""
 
@@ -144,11 +150,18 @@ def record(line: dict) -> None:
     TABLE.write_text(table(recorded()), encoding="utf-8")
 
 
-def recorded() -> dict[tuple[str, str], dict]:
-    """Return the newest line of every notebook and configuration that is recorded."""
+def recorded() -> dict[str, dict[tuple[str, str], dict]]:
+    """Return, for each machine, the newest line of every notebook and configuration."""
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-    lines = [json.loads(line) for line in text.splitlines()]
-    return {(line["notebook"], line["configuration"]): line for line in lines}
+    found = {}
+    for line in map(json.loads, text.splitlines()):
+        found.setdefault(place(line["machine"]), {})[line["notebook"], line["configuration"]] = line
+    return found
+
+
+def recorded_here() -> dict[tuple[str, str], dict]:
+    """Return what is recorded of this machine."""
+    return recorded().get(place(machine()), {})
 
 
 def is_done(line: dict | None, notebook: str) -> bool:
@@ -165,18 +178,27 @@ def compare(name: str, notebooks: list[str]) -> None:
     pytest.main([*options, *where, *paths], plugins=[Recorder(name, notebooks, workers)])
 
 
-def table(lines: dict[tuple[str, str], dict]) -> str:
-    """Return the results as Markdown: a row a notebook, a column a configuration, then every difference."""
+def table(places: dict[str, dict[tuple[str, str], dict]]) -> str:
+    """Return the results as Markdown: for each machine a table, then what the words mean."""
+    head = "Cells whose output equals the stored one, of all; written by `make test-portable`. `-`: not run;"
+    head += " `*`: the notebook was changed since."
+    parts = ["# Stored outputs under other settings", head]
+    for name, lines in places.items():
+        parts += [f"## {name}", *table_of_machine(lines)]
+    meanings = [f"- `{name}`: {configuration.meaning}" for name, configuration in CONFIGURATIONS.items()]
+    return "\n\n".join([*parts, "## What was varied", "\n".join(meanings)]) + "\n"
+
+
+def table_of_machine(lines: dict[tuple[str, str], dict]) -> list[str]:
+    """Return a machine's versions, its table with a row a notebook and a column a configuration, every difference."""
     names = [name for name in CONFIGURATIONS if any(of == name for _, of in lines)]
     rows = [f"| notebook | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for notebook in sorted({notebook for notebook, _ in lines}):
         cells = [cell(lines.get((notebook, name)), notebook) for name in names]
         rows.append(f"| {notebook} | {' | '.join(cells)} |")
-    meanings = [f"- `{name}`: {CONFIGURATIONS[name].meaning}" for name in names]
-    head = "Cells whose output equals the stored one, of all; written by `make test-portable`. `-`: not run;"
-    head += " `*`: the notebook was changed since."
-    parts = ["# Stored outputs under other settings", head, "\n".join(rows), "\n".join(meanings)]
-    return "\n\n".join([*parts, *differences(lines)]) + "\n"
+    about = next(iter(lines.values()))["machine"]
+    versions = ", ".join(f"{library} {about[library]}" for library in ("python", "torch", "transformers", "peft"))
+    return [f"With {versions}.", "\n".join(rows), *differences(lines)]
 
 
 def cell(line: dict | None, notebook: str) -> str:
@@ -195,7 +217,7 @@ def differences(lines: dict[tuple[str, str], dict]) -> list[str]:
     for (notebook, name), line in sorted(lines.items()):
         for failure in line["failed"]:
             found.append(f"{notebook}, cell `{failure['id']}`, {name}:\n\n```\n{failure['difference']}\n```")
-    return ["## Differences", *found] if found else []
+    return ["Differences:", *found] if found else []
 
 
 def arguments() -> argparse.Namespace:
@@ -225,18 +247,18 @@ def main() -> int:
         if not runs_here(name):
             print(f"{name}: not run here, this processor has no AVX-512", flush=True)
             continue
-        waiting = [notebook for notebook in given.names if not is_done(recorded().get((notebook, name)), notebook)]
+        waiting = [notebook for notebook in given.names if not is_done(recorded_here().get((notebook, name)), notebook)]
         if waiting:
             print(f"{name}: {CONFIGURATIONS[name].meaning}", flush=True)
             command = [sys.executable, __file__, "--inside", "--configurations", name, *waiting]
             subprocess.run(command, cwd=ROOT, env=environment(CONFIGURATIONS[name].variables))
         for notebook in given.names:
-            line = recorded().get((notebook, name))
+            line = recorded_here().get((notebook, name))
             if not is_done(line, notebook) or line["failed"]:
                 bad += 1
                 print(f"{name}: {notebook} {'differs' if is_done(line, notebook) else 'was not run to its end'}")
-    if lines := recorded():
-        print(table(lines))
+    if places := recorded():
+        print(table(places))
     return int(bad > 0)
 
 
