@@ -76,8 +76,10 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 
 
 def fingerprint(notebook: str) -> str:
-    """Return what tells one version of a notebook, with its stored outputs, from another."""
-    return hashlib.sha256((NOTEBOOKS / f"{notebook}.ipynb").read_bytes()).hexdigest()[:12]
+    """Return what tells one version of a notebook's code and stored outputs from another; its prose may change."""
+    nb = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4)
+    code = [[cell.source, cell.metadata, cell.outputs] for cell in nb.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def machine() -> dict[str, str]:
