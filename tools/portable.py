@@ -95,11 +95,6 @@ def machine() -> dict[str, str]:
     }
 
 
-def place(about: dict[str, str]) -> str:
-    """Return the words for a machine in the tables."""
-    return f"{about['cpu']}, {about['cores']} cores"
-
-
 class Recorder:
     """A plugin of pytest: one line in RESULTS for each notebook whose last cell has been compared."""
 
@@ -153,17 +148,17 @@ def record(line: dict) -> None:
 
 
 def recorded() -> dict[str, dict[tuple[str, str], dict]]:
-    """Return, for each machine, the newest line of every notebook and configuration."""
+    """Return, for each processor, the newest line of every notebook and configuration."""
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
     found = {}
     for line in map(json.loads, text.splitlines()):
-        found.setdefault(place(line["machine"]), {})[line["notebook"], line["configuration"]] = line
+        found.setdefault(line["machine"]["cpu"], {})[line["notebook"], line["configuration"]] = line
     return found
 
 
 def recorded_here() -> dict[tuple[str, str], dict]:
-    """Return what is recorded of this machine."""
-    return recorded().get(place(machine()), {})
+    """Return what is recorded of this processor."""
+    return recorded().get(machine()["cpu"], {})
 
 
 def is_done(line: dict | None, notebook: str) -> bool:
@@ -181,18 +176,18 @@ def compare(name: str, notebooks: list[str]) -> None:
 
 
 def table(places: dict[str, dict[tuple[str, str], dict]]) -> str:
-    """Return the results as Markdown: for each machine a table, then what the words mean."""
+    """Return the results as Markdown: for each processor a table, then what the words mean."""
     head = "Cells whose output equals the stored one, of all; written by `make test-portable`. `-`: not run;"
     head += " `*`: the notebook was changed since."
     parts = ["# Stored outputs under other settings", head]
     for name, lines in places.items():
-        parts += [f"## {name}", *table_of_machine(lines)]
+        parts += [f"## {name}", *table_of_processor(lines)]
     meanings = [f"- `{name}`: {configuration.meaning}" for name, configuration in CONFIGURATIONS.items()]
     return "\n\n".join([*parts, "## What was varied", "\n".join(meanings)]) + "\n"
 
 
-def table_of_machine(lines: dict[tuple[str, str], dict]) -> list[str]:
-    """Return a machine's versions, its table with a row a notebook and a column a configuration, every difference."""
+def table_of_processor(lines: dict[tuple[str, str], dict]) -> list[str]:
+    """Return a processor's versions, its table with a row a notebook and a column a configuration, every difference."""
     names = [name for name in CONFIGURATIONS if any(of == name for _, of in lines)]
     rows = [f"| notebook | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for notebook in sorted({notebook for notebook, _ in lines}):
