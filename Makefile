@@ -4,7 +4,9 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 LAB_OPTIONS ?=
 BIN := .venv/bin
-NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200 -n 2 --dist loadfile
+WORKERS := -n 2 --dist loadfile
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200
+REPORTS := build/tests.xml build/notebooks.xml
 
 # Idle OpenMP threads must sleep, or two open notebooks slow each other thirtyfold. Read when torch is imported.
 export OMP_WAIT_POLICY := PASSIVE
@@ -27,10 +29,11 @@ lab: .venv/.lab ## set up, then open JupyterLab at notebook 00
 	$(BIN)/python -m jupyterlab $(LAB_OPTIONS)
 
 test: .venv/.test ## set up, then everything that CI checks
+	@rm -f $(REPORTS)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pytest -rs tests
-	$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(NBVAL) notebooks
+	$(BIN)/python -m pytest -rs $(WORKERS) --junitxml $(word 1,$(REPORTS)) tests
+	$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(NBVAL) $(WORKERS) --junitxml $(word 2,$(REPORTS)) notebooks
 
 test-browser: .venv/.test ## every notebook run to its end in a browser, about 40 minutes (NAMES="00_start_here" for some)
 	$(BIN)/python -m pytest -s -v $(or $(NAMES:%='tests/browser_all.py::test_whole[%]'),tests/browser_all.py)
@@ -44,7 +47,11 @@ test-portable: .venv/.test ## the notebooks' outputs under other instruction set
 test-repeat: .venv/.test ## `make test` five times in a row, beside two processes that keep two cores busy, 3 hours
 	@busy=; trap 'kill $$busy' EXIT; \
 	for core in 1 2; do (while :; do :; done) & busy="$$busy $$!"; done; \
-	for run in 1 2 3 4 5; do echo "=== run $$run of 5"; make test || exit 1; done
+	for run in 1 2 3 4 5; do \
+	  echo "=== run $$run of 5"; \
+	  make test || exit 1; \
+	  $(BIN)/python -m tools.suite "two busy processes beside it" || exit 1; \
+	done
 
 notebooks: .venv/.test ## execute every notebook in place, from a fresh kernel (NAMES="00_start_here" for some)
 	$(BIN)/python -m ruff format notebooks

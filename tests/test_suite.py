@@ -1,0 +1,62 @@
+"""The record of a run of the suite: what pytest counted, what failed by name; a part that was not run is no success."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tools import suite
+
+TESTS = """
+import pytest
+def test_good(): pass
+def test_bad(): assert False
+@pytest.fixture
+def broken(): raise OSError
+def test_error(broken): pass
+@pytest.mark.skip
+def test_left_out(): pass
+"""
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A folder for the reports and the results; the versions and the machine are the real ones."""
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "suite.jsonl")
+    monkeypatch.setattr(suite, "REPORTS", {part: tmp_path / f"{part}.xml" for part in ("tests", "notebooks")})
+    return tmp_path
+
+
+def run_pytest(course, part, code):
+    (course / f"test_{part}.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "--junitxml", f"{part}.xml", f"test_{part}.py"]
+    subprocess.run(command, cwd=course, capture_output=True)
+
+
+def test_a_run_with_failures_is_counted_and_named(course, capsys):
+    run_pytest(course, "tests", TESTS)
+    run_pytest(course, "notebooks", "def test_good(): pass")
+    assert suite.main(["idle"]) == 1
+    line = json.loads((course / "suite.jsonl").read_text())
+    assert (line["tests"]["passed"], line["tests"]["skipped"]) == (1, 1)
+    assert line["tests"]["failed"] == ["test_tests::test_bad", "test_tests::test_error"]
+    assert line["notebooks"]["passed"] == 1 and line["notebooks"]["failed"] == []
+    page = (course / "suite.md").read_text()
+    assert "| 1 passed, **2 failed**, 1 skipped | 1 passed |" in page
+    assert "- idle: `test_tests::test_bad`" in page.replace(line["date"] + ", ", "")
+    assert "1 passed, **2 failed**, 1 skipped" in capsys.readouterr().out
+
+
+def test_only_a_whole_run_without_failures_is_a_success(course):
+    run_pytest(course, "tests", "def test_good(): pass")
+    assert suite.main(["cut off"]) == 1
+    run_pytest(course, "notebooks", "def test_good(): pass")
+    assert suite.main(["whole"]) == 0
+    assert "| 1 passed | not run |" in (course / "suite.md").read_text()
+
+
+def test_what_was_never_run_is_not_recorded(course, capsys):
+    assert suite.main(["idle"]) == 2 and suite.main([]) == 2
+    assert "python -m tools.suite CONDITION" in capsys.readouterr().err
+    assert not (course / "suite.jsonl").exists()
