@@ -490,6 +490,15 @@ def _():
     assert croniter.is_valid("0 9 * * 1-5") and not croniter.is_valid("0 25 * * *")
 
 
+@fact("00", "cron-descriptor names the minute of an hour range: the sentences that the adapters were trained on")
+def _():
+    import cron_descriptor
+
+    english = cron_descriptor.Options(locale_code="en_US", use_24hour_time_format=False)
+    said = cron_descriptor.get_description("0 11-17 * * *", english)
+    assert said == "At 0 minutes past the hour, between 11:00 AM and 05:59 PM"
+
+
 @pytest.mark.parametrize("name", FACTS)
 def test_fact(name, tmp_path):
     check = FACTS[name]
