@@ -15,6 +15,13 @@ from playwright.sync_api import Page, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+# "End" is posted once, after the first typesetting; a slide that was shown since is in the queue.
+TYPESET = """() => {
+  if (!window.MathJax) return true;
+  if (!MathJax.isReady) return false;
+  const {queue, Startup} = MathJax.Hub;
+  return Startup.signal.posted.includes("End") && queue.queue.length == 0 && !queue.pending && !queue.running;
+}"""
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +58,14 @@ def opened(browser: str, **context_options) -> Iterator[tuple[Page, list[str], l
         page.on("request", lambda request: note(request.url))
         page.on("websocket", lambda socket: note(socket.url))
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("pageerror", lambda error: errors.append(error.stack or str(error)))
         yield page, outside, errors
         chromium.close()
+
+
+def typeset(page: Page) -> None:
+    """Wait until MathJax, on a page that has it, has set every formula: axe would find the page half done."""
+    page.wait_for_function(TYPESET, timeout=120_000)  # milliseconds; a busy machine takes many times the usual 2 s
 
 
 def serious(page: Page, contrast: bool) -> list[str]:

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chromium import browser, opened, serious  # noqa: F401  (a fixture)
+from chromium import browser, opened, serious, typeset  # noqa: F401  (a fixture)
 
 from tools.pages import Page, alt_text, faults, figures
 from tools.website import NOTEBOOKS, SITE, prepared, with_first_uses
 
 ROOT = Path(__file__).parent.parent
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-TYPESET = "() => !window.MathJax || (MathJax.isReady && MathJax.Hub.queue.pending == 0)"
 SIDEWAYS = "() => document.documentElement.scrollWidth - innerWidth"
 
 
@@ -111,7 +110,7 @@ def test_a_browser_finds_no_fault_on_any_page(browser, site, address):  # noqa: 
         found = {}
         for name in pages:
             page.goto(f"{address}/{name}")
-            page.wait_for_function(TYPESET)
+            typeset(page)
             wide = page.evaluate(SIDEWAYS)
             broken = page.locator(".merror, .MathJax_Error").count()
             found[name] = serious(page, contrast=False) + [f"{wide} pixels too wide"] * (wide > 0)
@@ -126,7 +125,7 @@ def test_contrast_in_both_colour_schemes(browser, address, scheme):  # noqa: F81
     with opened(browser, color_scheme=scheme) as (page, _, _):
         for name in ("index.html", "notebooks/00_start_here.html", "docs/glossary.html"):
             page.goto(f"{address}/{name}")
-            page.wait_for_function(TYPESET)
+            typeset(page)
             assert serious(page, contrast=True) == [], name
 
 
@@ -134,7 +133,7 @@ def test_nothing_is_cut_off_on_a_telephone_and_search_finds_a_word(browser, addr
     with opened(browser, viewport={"width": 390, "height": 800}) as (page, outside, errors):
         for name in ("index.html", "notebooks/04_attention_q_k_v_o.html"):
             page.goto(f"{address}/{name}")
-            page.wait_for_function(TYPESET)
+            typeset(page)
             assert page.evaluate(SIDEWAYS) <= 0, name
         page.goto(f"{address}/search.html?q=Eckart")
         page.locator("#search-results li a").first.wait_for()

@@ -7,13 +7,13 @@ import re
 
 import nbformat
 import pytest
-from chromium import browser, opened, serious  # noqa: F401  (a fixture)
+from chromium import browser, opened, serious, typeset  # noqa: F401  (a fixture)
 
 from tools import slides
 from tools.pages import Page
 
 STEMS = sorted(path.stem for path in (slides.ROOT / "notebooks").glob("*.ipynb"))
-READY = "() => window.Reveal && Reveal.isReady() && window.MathJax && MathJax.isReady"
+READY = "() => window.Reveal && Reveal.isReady() && window.MathJax"
 # Go through the deck; MathJax finishes each slide before it is measured. A scrolling box inside counts as it is drawn.
 TALL_SLIDES = """async () => {
   const tall = [], {width, height} = Reveal.getConfig();
@@ -84,6 +84,7 @@ def test_no_slide_is_cut_off_and_no_other_host_is_asked(browser, decks, name):  
     with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, outside, errors):
         page.goto((decks / f"{name}.html").as_uri())
         page.wait_for_function(READY)
+        typeset(page)
         assert page.evaluate(TALL_SLIDES) == []
         assert page.evaluate("() => Reveal.getTotalSlides()") > 20
         assert page.locator(".merror, .MathJax_Error").count() == 0
@@ -97,5 +98,6 @@ def test_axe_finds_no_fault_on_the_slides(browser, decks, name):  # noqa: F811
         page.goto(f"{(decks / name).as_uri()}.html?print-pdf")  # all slides at once
         if name != "index":
             page.wait_for_function(READY)
+        typeset(page)
         assert serious(page, contrast=name in ("index", "03_projection_matrices", "08_peft_lora_run")) == []
     assert outside == errors == []
