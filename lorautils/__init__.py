@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 
 def setup(seed: int = 0) -> None:
-    """Seed Python, NumPy and torch, keep the libraries' notices out of the outputs, and describe figures in words."""
+    """Seed Python, NumPy and torch, keep the libraries' notices out of the outputs, and prepare the shell."""
     import warnings
 
     import transformers
@@ -32,16 +32,20 @@ def setup(seed: int = 0) -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     transformers.set_seed(seed)
-    _describe_figures()
+    _prepare_shell()
 
 
-def _describe_figures() -> None:
-    """Make Jupyter store a text alternative with every figure, where pages and screen readers look for it."""
+def _prepare_shell() -> None:
+    """Make Jupyter store a text alternative with every figure, where pages and screen readers look for it.
+
+    And complete names by what they hold: jedi reads source for seconds at `model.`, and JupyterLab waits for one.
+    """
     from IPython import get_ipython
     from IPython.core.pylabtools import print_figure
 
     if (shell := get_ipython()) is None:
         return
+    shell.Completer.use_jedi = False
     import matplotlib_inline.backend_inline  # noqa: F401  (registers its own way first)
     from matplotlib.figure import Figure
 

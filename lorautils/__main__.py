@@ -8,6 +8,8 @@ import argparse
 import contextlib
 import json
 import math
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -222,6 +224,7 @@ def _trained(settings, pairs: Sequence, resume: bool):
 
     setup(settings.seed)
     if training.launched_processes() > 1:  # the processes meet before they load, so that under FSDP only one reads
+        signal.signal(signal.SIGTERM, _end)
         PartialState(cpu=not torch.accelerator.is_available())
     tokenizer = basemodel.load_tokenizer(settings.model)
     base = basemodel.load_base_model(settings.model, dtype="bfloat16" if settings.bf16 else "float32")
@@ -235,6 +238,13 @@ def _trained(settings, pairs: Sequence, resume: bool):
             _fail(f"a process of this run is gone, or out of step: start it again with --resume ({error})")
         raise
     return model, tokenizer, history
+
+
+def _end(signum, frame) -> None:
+    """Say what to do, then end: the launcher ends all processes when one is gone, often before they have noticed."""
+    _fail("ended by the launcher, as another process is gone or it was told to: start it again with --resume")
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
 
 
 def _notice(text: str) -> None:

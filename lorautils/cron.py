@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import reprlib
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ _FIELD = re.compile(rf"{_ITEM}(,{_ITEM})*", re.IGNORECASE)
 def _allowed(field: str, index: int) -> frozenset[int]:
     """Return the values that one field allows, by croniter; ValueError if it is not standard cron."""
     if not _FIELD.fullmatch(field):
-        raise ValueError(f"{field!r} is no field of standard cron: use numbers, three-letter names, * , - and /")
+        shown = reprlib.repr(field)
+        raise ValueError(f"{shown} is no field of standard cron: use numbers, three-letter names, * , - and /")
     fields = ["*"] * 5
     fields[index] = re.sub(
         r"\b(\w+)-\1(/\d+)?\b", r"\1", field
@@ -65,7 +67,7 @@ def _allowed(field: str, index: int) -> frozenset[int]:
     try:
         values = croniter.expand(" ".join(fields))[0][index]
     except ValueError:  # croniter's errors are ValueErrors
-        raise ValueError(f"{field!r} is no {FIELDS[index]}: expected values from {low} to {high}") from None
+        raise ValueError(f"{reprlib.repr(field)} is no {FIELDS[index]}: expected values from {low} to {high}") from None
     return frozenset(range(low, high + 1) if values == ["*"] else values)
 
 
@@ -73,7 +75,8 @@ def _expand(cron: str) -> list[frozenset[int]]:
     """Return the values that each of the five fields allows; ValueError if it is not standard cron."""
     fields = cron.split()
     if len(fields) != 5:
-        raise ValueError(f"{cron!r} has {len(fields)} fields: write minute hour day-of-month month day-of-week")
+        shown = reprlib.repr(cron)
+        raise ValueError(f"{shown} has {len(fields)} fields: write minute hour day-of-month month day-of-week")
     return [_allowed(field, index) for index, field in enumerate(fields)]
 
 

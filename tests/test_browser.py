@@ -123,17 +123,25 @@ def press_at_the_end(page: Page, cell: int, key: str) -> None:
     page.keyboard.press(key)
 
 
+MODEL = """from transformers import LlamaConfig, LlamaForCausalLM
+from lorautils import linalg, setup
+setup()
+sizes = dict(vocab_size=16, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+model = LlamaForCausalLM(LlamaConfig(**sizes))"""
+
+
 def test_tab_completes_and_shift_tab_shows_the_documentation(browser, course, lab):  # noqa: F811
-    write(course, "helped", "from lorautils import linalg", "linalg.", "linalg.numerical_rank(")
+    write(course, "helped", MODEL, "linalg.", "model.gen", "linalg.numerical_rank(")
     with notebook_open(browser, lab, "helped") as (page, _, errors):
         press_at_the_end(page, 0, "Shift+Enter")
         page.locator(".jp-InputPrompt", has_text="[1]:").wait_for()
-        press_at_the_end(page, 1, "Tab")
         names = page.locator(".jp-Completer")
-        for name in ("numerical_rank", "best_rank_k", "projector_onto"):
-            expect(names).to_contain_text(name)
-        page.keyboard.press("Escape")
-        press_at_the_end(page, 2, "Shift+Tab")
+        for cell, expected in ((1, ("numerical_rank", "best_rank_k", "projector_onto")), (2, ("generate",))):
+            press_at_the_end(page, cell, "Tab")
+            for name in expected:
+                expect(names).to_contain_text(name)
+            page.keyboard.press("Escape")
+        press_at_the_end(page, 3, "Shift+Tab")
         shown = page.locator(".jp-Tooltip")
         shown.wait_for()
         told = " ".join(shown.inner_text().split())

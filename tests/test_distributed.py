@@ -7,6 +7,7 @@ since some launch commands run one.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -154,6 +155,14 @@ def test_a_killed_worker_ends_the_job_and_a_resume_reaches_the_same_losses(tiny_
         model = PeftModel.from_pretrained(basemodel.load_base_model(), folder)
         answers.append(training.text_loss(model, basemodel.load_tokenizer(), "Cron: minute 3")[0])
     assert answers[0] == answers[1]
+
+
+def test_a_process_that_the_launcher_ends_says_what_to_do():
+    """The launcher is often faster than the failed collective that tells a process of another's end."""
+    ends = "import os, signal, lorautils.__main__ as m; signal.signal(15, m._end); os.kill(os.getpid(), 15); print()"
+    ended = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "")
+    assert "start it again with --resume" in ended.stderr
 
 
 # --- settings in a file ---------------------------------------------------------------------------------------------

@@ -229,6 +229,7 @@ def test_any_text_is_a_schedule_or_not(text):
 @pytest.mark.parametrize("text", ODD)
 def test_odd_texts_are_no_schedules(text):
     assert not cron.is_valid(text)
+    assert isinstance(answered(cron.canonical, text), ValueError)
 
 
 @pytest.mark.parametrize("value", [None, 3, 2.5, b"* * * * *", ["*"] * 5, math.nan, object], ids=repr)

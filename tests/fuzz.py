@@ -1,0 +1,141 @@
+"""Coverage-guided fuzzing of what reads files and answers: python tests/fuzz.py SECONDS [TARGET ...]
+
+Each target is given SECONDS. It may refuse its input with a documented error in words; anything else ends the run,
+with the traceback, and leaves the input in build/fuzz/. All targets go into experiments/results/fuzz.json.
+It needs atheris, which there is for Linux and Python up to 3.13: .venv/bin/python -m pip install atheris
+"""
+
+import json
+import re
+import subprocess
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import atheris
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+with atheris.instrument_imports(include=["lorautils", "json", "yaml"]):
+    import test_robust_api as robust
+
+    from lorautils import basemodel, cron, lora, orders, training
+    from lorautils import settings as run_settings
+    from tools.portable import machine
+
+RESULT = ROOT / "experiments" / "results" / "fuzz.json"
+WORK = ROOT / "build" / "fuzz"
+FOLDER = TemporaryDirectory()
+
+
+def scratch(name: str) -> Path:
+    """Return a path in a folder that ends with the process."""
+    return Path(FOLDER.name) / name
+
+
+def pairs(data: bytes) -> None:
+    """Training pairs, a JSON object a line."""
+    scratch("pairs.jsonl").write_bytes(data)
+    read = robust.answered(training.load_pairs, scratch("pairs.jsonl"))
+    assert isinstance(read, ValueError) or all(pair.prompt.strip() and pair.completion.strip() for pair in read)
+
+
+def settings(data: bytes) -> None:
+    """A run's settings, YAML."""
+    scratch("run.yaml").write_bytes(data)
+    read = robust.answered(run_settings.read_settings, scratch("run.yaml"))
+    assert isinstance(read, ValueError | dict)
+
+
+def manifest(data: bytes) -> None:
+    """The cache's list of its files with their hashes, JSON, which says whether the converted GGUF is whole."""
+    scratch("manifest.json").write_bytes(data)
+    damage = basemodel.damage_of(Path(FOLDER.name))
+    assert damage is None or damage.strip()
+
+
+def adapter(name: str, data: bytes) -> None:
+    """One file of an adapter, beside its other one: loaded whole, or refused with the model as it was."""
+    model = robust.small_llama()
+    scratch(name).write_bytes(data)
+    if isinstance(robust.answered(lora.load, model, FOLDER.name), robust.DOCUMENTED):
+        assert not any(isinstance(module, lora.LoRALinear) for module in model.modules()), "half-loaded"
+    else:
+        assert all(factor.isfinite().all() for factor in lora.factors(model).values())
+
+
+def schedule(data: bytes) -> None:
+    """An answer that may be a cron expression."""
+    text = data.decode("utf-8", errors="surrogateescape")
+    if cron.is_valid(text):
+        short = cron.canonical(text)
+        assert cron.canonical(short) == short and cron.equivalent(text, short) and cron.describe(short)
+    else:
+        assert isinstance(robust.answered(cron.canonical, text), ValueError)
+
+
+def order(data: bytes) -> None:
+    """An answer that may be an order, JSON."""
+    why = orders.problem(data.decode("utf-8", errors="surrogateescape"))
+    assert why is None or why.startswith(("not JSON: ", "valid JSON, but "))
+
+
+TARGETS = {
+    "pairs": pairs,
+    "settings": settings,
+    "manifest": manifest,
+    lora.CONFIG: lambda data: adapter(lora.CONFIG, data),
+    lora.WEIGHTS: lambda data: adapter(lora.WEIGHTS, data),
+    "schedule": schedule,
+    "order": order,
+}
+
+
+def seeds() -> dict[str, bytes]:
+    """Return a good input of every target; the files that belong to it stay in the scratch folder."""
+    model = robust.small_llama()
+    lora.inject(model, lora.Config(["q_proj"], r=2))
+    lora.save(model, FOLDER.name)
+    good = {"pairs": robust.PAIRS, "settings": robust.SETTINGS, "schedule": b"*/5 0 1 jan mon-fri"}
+    good |= {name: scratch(name).read_bytes() for name in (lora.CONFIG, lora.WEIGHTS)}
+    basemodel._write_manifest(Path(FOLDER.name))
+    return good | {"manifest": scratch("manifest.json").read_bytes(), "order": robust.ORDER.encode()}
+
+
+def run(name: str, seconds: int) -> dict:
+    """Fuzz one target in a process of its own, as libFuzzer ends the process; return what it counted."""
+    corpus = WORK / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    (corpus / "good").write_bytes(seeds()[name])
+    limits = [f"-max_total_time={seconds}", "-print_final_stats=1", "-seed=1", f"-artifact_prefix={WORK}/{name}-"]
+    command = [sys.executable, __file__, "--fuzz", name, str(corpus), *limits]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if done.returncode:
+        print(done.stdout[-5000:])
+    tried = re.search(r"number_of_executed_units: +(\d+)", done.stdout)
+    covered = re.findall(r"\bcov: (\d+)", done.stdout)
+    return {"inputs": int(tried[1]), "branches": int(covered[-1]), "seconds": seconds, "failed": bool(done.returncode)}
+
+
+def main(arguments: list[str]) -> int:
+    """Fuzz the named targets, or all and record them; return 1 where one failed."""
+    if arguments[:1] == ["--fuzz"]:
+        seeds()
+        atheris.Setup([sys.argv[0], *arguments[2:]], TARGETS[arguments[1]])
+        atheris.Fuzz()
+    seconds, *names = arguments
+    found = {}
+    for name in names or TARGETS:
+        found[name] = run(name, int(seconds))
+        print(name, found[name], flush=True)
+    if not names:
+        about = {"date": date.today().isoformat(), "machine": machine() | {"atheris": version("atheris")}}
+        RESULT.write_text(json.dumps(about | {"targets": found}, indent=1) + "\n", encoding="utf-8")
+    return int(any(of["failed"] for of in found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
