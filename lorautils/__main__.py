@@ -131,7 +131,7 @@ def _explanation(expression: str) -> str:
 
     from lorautils import cron
 
-    times = croniter(expression, datetime.now())
+    times = croniter(cron.canonical(expression), datetime.now())  # which reads 9-9 as every hour, and 9 as 9
     try:
         following = [f"{times.get_next(datetime):%Y-%m-%d %H:%M}" for _ in range(3)]
     except CroniterBadDateError:  # 30 February

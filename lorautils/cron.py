@@ -16,7 +16,7 @@ from numbers import Integral
 from random import Random
 from typing import NamedTuple
 
-from cron_descriptor import ExpressionDescriptor, Options
+from cron_descriptor import ExpressionDescriptor, FormatException, Options
 from croniter import croniter
 
 from lorautils import phrasings
@@ -42,11 +42,19 @@ class Example:
 def describe(cron: str) -> str:
     """Return cron-descriptor's English for an expression, e.g. "At 09:30 AM, Monday through Friday".
 
+    ValueError for what is not a standard five-field expression.
+
     Example:
         >>> describe("30 9 * * 1-5")
         'At 09:30 AM, Monday through Friday'
     """
-    return ExpressionDescriptor(cron, _ENGLISH).get_description()
+    allowed = _expand(cron)
+    try:
+        return ExpressionDescriptor(cron, _ENGLISH).get_description()
+    except FormatException:  # it cannot read some lists with steps in them, such as "*/5,0" hours
+        values = [",".join(map(str, sorted(of))) for of in allowed]
+        fields = [text if text == "*" else spelled for text, spelled in zip(cron.split(), values, strict=True)]
+        return ExpressionDescriptor(" ".join(fields), _ENGLISH).get_description()
 
 
 _ITEM = r"(\*|[0-9]+(-[0-9]+)?|[a-z]{3}(-[a-z]{3})?)(/[0-9]+)?"
@@ -68,7 +76,7 @@ def _allowed(field: str, index: int) -> frozenset[int]:
         values = croniter.expand(" ".join(fields))[0][index]
     except ValueError:  # croniter's errors are ValueErrors
         raise ValueError(f"{reprlib.repr(field)} is no {FIELDS[index]}: expected values from {low} to {high}") from None
-    return frozenset(range(low, high + 1) if values == ["*"] else values)
+    return frozenset(range(low, high + 1) if "*" in values else values)
 
 
 def _expand(cron: str) -> list[frozenset[int]]:

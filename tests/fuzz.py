@@ -109,8 +109,12 @@ def run(name: str, seconds: int) -> dict:
     """Fuzz one target in a process of its own, as libFuzzer ends the process; return what it counted."""
     corpus = WORK / name
     corpus.mkdir(parents=True, exist_ok=True)
-    (corpus / "good").write_bytes(seeds()[name])
-    limits = [f"-max_total_time={seconds}", "-print_final_stats=1", "-seed=1", f"-artifact_prefix={WORK}/{name}-"]
+    good = seeds()[name]
+    (corpus / "good").write_bytes(good)
+    words = {re.sub(rb"(?s).", lambda byte: b"\\x%02x" % ord(byte[0]), word) for word in re.findall(rb"\w+|\S", good)}
+    (WORK / f"{name}.words").write_bytes(b"".join(b'"%s"\n' % word for word in sorted(words)))
+    limits = [f"-max_total_time={seconds}", f"-dict={WORK}/{name}.words", "-print_final_stats=1", "-seed=1"]
+    limits.append(f"-artifact_prefix={WORK}/{name}-")
     command = [sys.executable, __file__, "--fuzz", name, str(corpus), *limits]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorautils import basemodel, training
-from lorautils.__main__ import main
+from lorautils.__main__ import _explanation, main
 
 ROOT = Path(__file__).parent.parent
 ANSWERS = {
@@ -113,6 +113,11 @@ def test_explain_adds_the_meaning_and_the_next_three_times(model, capsys):
     times = [datetime.fromisoformat(text) for text in re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d", following)]
     assert len(times) == 3 and datetime.now() < times[0] < times[1] < times[2]
     assert all(croniter.match(expression, time) for time in times)
+
+
+def test_explain_a_range_of_one_hour():
+    following = _explanation("30 9-9 * * 1").splitlines()[-1]
+    assert re.findall(r"\d\d:\d\d", following) == ["09:30"] * 3
 
 
 def test_explain_a_date_that_never_comes(model, capsys):

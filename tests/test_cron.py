@@ -231,6 +231,9 @@ def test_a_small_budget_is_spent_on_clock_times(train):
 def test_descriptions_are_the_librarys_own_and_tell_expressions_apart(train):
     assert cron.describe("30 9 * * 1-5") == "At 09:30 AM, Monday through Friday"
     assert cron.describe("*/15 9-17 * 6-8 *") == "Every 15 minutes, between 09:00 AM and 05:59 PM, June through August"
+    assert cron.describe("6 */5,0 * 5 *") == "At 12:06 AM, 05:06 AM, 10:06 AM, 03:06 PM and 08:06 PM, only in May"
+    with pytest.raises(ValueError, match="'61' is no minute"):
+        cron.describe("61 9 * * 1-5")
     said = defaultdict(set)
     for example in train:
         said[normalized(example.text)].add(example.cron)
