@@ -121,7 +121,12 @@ def run(name: str, seconds: int) -> dict:
         print(done.stdout[-5000:])
     tried = re.search(r"number_of_executed_units: +(\d+)", done.stdout)
     covered = re.findall(r"\bcov: (\d+)", done.stdout)
-    return {"inputs": int(tried[1]), "branches": int(covered[-1]), "seconds": seconds, "failed": bool(done.returncode)}
+    return {
+        "inputs": int(tried[1]),
+        "branches": int((covered or [0])[-1]),
+        "seconds": seconds,
+        "failed": bool(done.returncode),
+    }
 
 
 def main(arguments: list[str]) -> int:
