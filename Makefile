@@ -44,7 +44,7 @@ test-faults: .venv/.test ## a kill and a full disk at every write of conversion,
 test-portable: .venv/.test ## the notebooks' outputs under other instruction sets, threads and seeds (NAMES=, CONFIGURATIONS=), 2 hours
 	$(BIN)/python tools/offline.py $(BIN)/python tools/portable.py --configurations "$(CONFIGURATIONS)" $(NAMES)
 
-test-repeat: .venv/.test ## `make test` five times in a row, beside two processes that keep two cores busy, 2.5 hours
+test-repeat: .venv/.test ## `make test` five times in a row, beside two processes that keep two cores busy, about three hours
 	@busy=; trap 'kill $$busy' EXIT; \
 	for core in 1 2; do nice -n 5 sh -c 'while :; do :; done' & busy="$$busy $$!"; done; \
 	for run in 1 2 3 4 5; do \
