@@ -106,6 +106,13 @@ def _():
     assert len(names) == 14 and not any("lm_head" in name for name in names)
 
 
+@fact("07", "'all-linear' wraps a classifier's head, too, unless the task type is SEQ_CLS")
+def _():
+    for task_type, wrapped in ((None, True), (TaskType.SEQ_CLS, False)):
+        model = wrap(tiny(LlamaForSequenceClassification), target_modules="all-linear", task_type=task_type)
+        assert ("score" in model.base_model.targeted_module_names) == wrapped, task_type
+
+
 @fact("07", "a typo in a list of target_modules passes without a warning if another name matches")
 def _():
     warned, model = said(lambda: wrap(target_modules=["q_proj", "v_prj"]))
@@ -157,6 +164,20 @@ def _():
         assert kept == (init not in ("pissa", "olora")), init
 
 
+@fact("07", "mica starts A at zero, freezes B, and so trains A only")
+def _():
+    layer = q_proj(wrap(init_lora_weights="mica"))
+    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert (A.requires_grad, B.requires_grad) == (True, False) and not A.any() and B.any()
+
+
+@fact("06", "orthogonal starts with B A at zero and neither factor at zero")
+def _():
+    layer = q_proj(wrap(init_lora_weights="orthogonal"))
+    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert (B @ A).norm() < 1e-5 < 0.1 < min(A.norm(), B.norm())
+
+
 @fact("07", "with modules_to_save a tied lm_head becomes a copy, unless ensure_weight_tying is set")
 def _():
     for ensure in (False, True):
@@ -198,6 +219,21 @@ def _():
     assert trains(model) == 8
     model.set_adapter("default", inference_mode=True)
     assert trains(model) == 0
+
+
+@fact("07", "leaving disable_adapter() makes a frozen adapter trainable")
+def _():
+    model = wrap(inference_mode=True)
+    with model.disable_adapter():
+        assert trains(model) == 0
+    assert trains(model) == 8
+
+
+@fact("07", "wrapping puts the new modules in train mode, not those of the base")
+def _():
+    model = wrap(tiny().eval(), lora_dropout=0.1)
+    assert model.training and q_proj(model).lora_dropout["default"].training
+    assert not any(module.training for module in (model.get_base_model(), q_proj(model).base_layer))
 
 
 @fact("07", "the task type chooses the wrapper class")
@@ -367,6 +403,15 @@ def _():
         model.add_weighted_adapter(["default", "b"], [1.0, 1.0], kind, combination_type=kind)
         error = (deltas(model, kind)[0] - wanted).norm() / wanted.norm()
         assert error < 1e-5 if exact else error > 0.5, kind
+
+
+@fact("10", "linear, ties, dare_ties, dare_linear and magnitude_prune want adapters of equal rank")
+def _():
+    model = two_adapters()
+    model.add_adapter("wider", LoraConfig(target_modules=["q_proj", "v_proj"], r=16))
+    for kind in ("linear", "ties", "dare_ties", "dare_linear", "magnitude_prune"):
+        with pytest.raises(ValueError, match="same r value"):
+            model.add_weighted_adapter(["default", "wider"], [1.0, 1.0], kind, combination_type=kind, density=0.5)
 
 
 @fact("10", "one batch takes several adapters by adapter_names, '__base__' among them, in eval mode only")

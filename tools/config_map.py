@@ -57,7 +57,7 @@ GROUPS = {
         "megatron_config": "For models built with Megatron's parallel layers.",
         "megatron_core": "The module from which Megatron's parallel layers are imported.",
     },
-    "Variants: another update than alpha / r B A": {
+    "Variants: another update than alpha / r B A, or the same in another way": {
         "use_dora": "DoRA: direction and length of each weight row are trained apart.",
         "velora_config": "VeLoRA: keeps compressed inputs of A for the backward pass, to save memory.",
         "alora_invocation_tokens": "aLoRA: active from these tokens on only; the KV cache before them is the base's.",

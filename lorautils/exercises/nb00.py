@@ -14,7 +14,7 @@ NOTEBOOK = "00_start_here"
 
 weight_shape = Exercise(
     name="weight_shape",
-    question="A linear layer of PyTorch maps 576 features to 1,536: which shape has its weight?",
+    question="A linear layer of PyTorch maps 576 features to 1,536: what is the shape of its weight?",
     difficulty=1,
     minutes=2,
     hints=(

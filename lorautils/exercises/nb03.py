@@ -181,7 +181,7 @@ def projector(A):
 
 pca_rebuild = Exercise(
     name="pca_rebuild",
-    question="Write pca_rebuild(X, k): the rows of X projected onto their best k-dimensional subspace, mean included.",
+    question="Write pca_rebuild(X, k): X centred, projected onto its best k-dimensional subspace, and the mean added.",
     difficulty=2,
     minutes=10,
     hints=(
