@@ -189,7 +189,8 @@ def records() -> str:
             for name, nb in notebooks()
             if any(cell.cell_type == "code" and path.name in cell.source for cell in nb.cells)
         ]
-        lines.append(f"| [{path.name}](../experiments/results/{path.name}) | {', '.join(links) or 'the README'} |")
+        shown = ", ".join(links) or "[the experiments](../experiments/README.md)"
+        lines.append(f"| [{path.name}](../experiments/results/{path.name}) | {shown} |")
     return "\n".join(lines)
 
 
