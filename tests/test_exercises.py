@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lorautils.exercises as exercises
-from lorautils.exercises import Exercise, Mistake, ____, registry
+from lorautils.exercises import Exercise, Mistake, ____, nb07, registry
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 EXERCISES = [exercise for entries in registry().values() for exercise in entries]
@@ -160,6 +161,16 @@ def test_a_function_with_a_blank_is_still_to_do(capsys, exercise, body):
     namespace = {"____": ____}
     exec(f"def {exercise.name}({parameters}): {body}", namespace)
     assert said(capsys, exercise, namespace[exercise.name]).startswith("Still to do: the function returns ____ or None")
+
+
+def test_none_in_some_cases_is_an_answer_not_a_blank(capsys):
+    def is_targeted(targets, path):
+        if isinstance(targets, str):
+            return re.fullmatch(targets, path)
+        return any(path == entry or path.endswith("." + entry) for entry in targets)
+
+    text = said(capsys, nb07.is_targeted, is_targeted)
+    assert text.startswith("Not yet: is_targeted(") and "None" in text
 
 
 # --- right and wrong ----------------------------------------------------------------------------------------------

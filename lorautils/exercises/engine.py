@@ -146,7 +146,7 @@ class Exercise:
         if self.cases and not callable(answer):
             return f"Not yet: pass the function itself, check({self.name}), not {_kind(plain(answer))}."
         got, expected = self._observe(answer), self._observe(self.reference)
-        if self.cases and any(result is None or _has_blank(result) for result, _ in got):
+        if self.cases and (any(_has_blank(result) for result, _ in got) or all(result is None for result, _ in got)):
             return "Still to do: the function returns ____ or None. Replace ____ and end with a return."
         if same(got, expected):
             return f"\x1b[32mCorrect.\x1b[0m {self.takeaway}"  # in green

@@ -211,7 +211,7 @@ def factor(matrix, r):
         Mistake(
             "B as rows",
             _rows_for_columns,
-            "B has the shape (r, m): stack the columns side by side, torch.stack(columns, dim=1).",
+            "yours has the shape (r, m): stack the columns side by side, torch.stack(columns, dim=1).",
         ),
         Mistake("A first", lambda matrix, r: _factor(matrix, r)[::-1], "both are right; B, the columns, comes first."),
         Mistake(

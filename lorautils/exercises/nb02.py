@@ -31,7 +31,7 @@ singular_values = Exercise(
         Mistake(
             "eigenvalues",
             (math.sqrt(10), math.sqrt(10)),
-            "those are the sizes of the eigenvalues. A matrix that turns stretches more than they tell.",
+            "those are the eigenvalues' sizes. The matrix stretches one direction by more, the other by less.",
         ),
         Mistake("order and sign", (-2, 5), "lengths are not negative, and the largest comes first."),
         Mistake("diagonal", (0, 0), "that is this matrix's own diagonal. Singular values stand on that of Sigma."),
@@ -55,6 +55,7 @@ truncation_error = Exercise(
         Mistake("sum", 3, "strengths at right angles add as squares: the root of 2^2 + 1^2."),
         Mistake("the kept part", math.sqrt(116), "that is the norm of what stays. The error is what is dropped."),
         Mistake("one brick too few", math.sqrt(21), "rank 2 keeps two bricks, those of 10 and of 4."),
+        Mistake("rounded", 2.24, "right, and rounded. Write the formula and let Python keep the digits."),
     ),
 )
 

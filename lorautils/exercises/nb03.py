@@ -150,7 +150,7 @@ def projector(A):
         Mistake(
             "Q^T Q",
             lambda A: torch.eye(A.shape[1], dtype=A.dtype),
-            "that is the identity, one row a column of A. The shadow lives where the columns do: Q Q^T.",
+            "that is the identity, with one row for each column of A. The shadow lives where the columns do: Q Q^T.",
         ),
         Mistake(
             "all of U",

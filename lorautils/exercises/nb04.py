@@ -23,9 +23,9 @@ attention_parameters = Exercise(
     mistakes=(
         Mistake("no grouped heads", 4 * 576 * 576, "k_proj and v_proj serve 3 heads, not 9: they are (192, 576)."),
         Mistake(
-            "o_proj shrunk too",
+            "o_proj shrunk, or k and v forgotten",
             576 * 576 + 3 * 192 * 576,
-            "o_proj reads the outputs of all nine query heads, so it keeps its 576 columns.",
+            "o_proj reads all nine query heads, so it keeps its 576 columns; k and v are (192, 576) each.",
         ),
         Mistake(
             "o_proj forgotten",
@@ -212,7 +212,7 @@ def fix_rope(x, angles):
         Mistake(
             "halves turned, put back as neighbours",
             lambda x, angles: _turned(*x.chunk(2, dim=-1), angles).unflatten(-1, (2, -1)).mT.flatten(1),
-            "the pairs are right, the order of the result is not: cat puts the halves back, stack interleaves them.",
+            "your scores are right, but each feature wants its own place: cat puts the halves back, stack interleaves.",
         ),
         Mistake(
             "turned backwards",

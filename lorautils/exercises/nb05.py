@@ -55,10 +55,14 @@ layer_parameters = Exercise(
         ),
         Mistake("one norm", 3539520, "one norm stands before the attention and another one before the MLP."),
         Mistake("attention alone", 884736, "those are q, k, v and o. A layer has an MLP and two norms as well."),
-        Mistake("MLP alone", 2654208, "those are gate, up and down. A layer has attention and two norms as well."),
+        Mistake(
+            "MLP alone",
+            2654208,
+            "as many as gate, up and down have, or attention and two of them. A layer has all, and two norms.",
+        ),
         Mistake("all thirty layers", 106202880, "that is right for all thirty. The question asks for one."),
         Mistake("k and v as large as q", 3982464, "k and v have 3 heads, not 9: their weights are (192, 576)."),
-        Mistake("two matrices in the MLP", 2655360, "the MLP has three: gate, up and down."),
+        Mistake("a part missing", 2655360, "that lacks attention, or one of the MLP's three matrices."),
         Mistake("norms with a bias", 3541248, "an RMSNorm has one weight a feature and no bias."),
     ),
 )
@@ -287,7 +291,7 @@ decoder_layer = Exercise(
         Mistake(
             "MLP reads the old stream",
             lambda x, norm1, attention, norm2, mlp: x + attention(norm1(x)) + mlp(norm2(x)),
-            "that is a parallel block, as in GPT-J. In Llama the MLP reads what attention has added.",
+            "that is a parallel block, as in GPT-NeoX. In Llama the MLP reads what attention has added.",
         ),
         Mistake(
             "norm after the sum",

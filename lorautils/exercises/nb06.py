@@ -19,7 +19,7 @@ four_starts = Exercise(
         "dA contains B, and dB contains A. Go through the four pairs.",
     ),
     source="answer = [True, True, False, False]  # one zero: B A = 0, and the zero factor gets a gradient",
-    takeaway="Exactly one of the two must be zero. That it is B is a choice, which allows larger learning rates.",
+    takeaway="B A must be zero, not both factors. That B is zero is a choice, which allows larger learning rates.",
     mistakes=(
         Mistake(
             "only the usual one",
@@ -42,7 +42,7 @@ four_starts = Exercise(
             "where both are random, B A is not zero. Where A alone is zero it is, and A gets a gradient through B.",
         ),
         Mistake(
-            "learning alone",
+            "all four",
             [True, True, True, True],
             "look at both conditions for each start; two of the four fail one.",
         ),

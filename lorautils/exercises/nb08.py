@@ -89,7 +89,9 @@ sixty_of_sixty = Exercise(
             "that is p - z sqrt(p (1 - p) / n), which claims certainty when p = 1. Wilson's interval does not.",
         ),
         Mistake(
-            "confidence instead of bound", 0.95, "95 % says how often such intervals are right, not where one begins."
+            "confidence, or the rule of three",
+            0.95,
+            "95 % says how often such intervals are right. 1 - 3 / n, the rule of three, is not Wilson's bound.",
         ),
         Mistake("z not squared", 60 / (60 + 1.96), "the formula has z squared, 1.96**2 = 3.84."),
         Mistake("per cent", 100 * 60 / (60 + 1.96**2), "right in per cent; give it as a share between 0 and 1."),
@@ -127,7 +129,7 @@ merge_by_hand = Exercise(
         Mistake(
             "alpha not divided by r",
             lambda W, A, B, alpha: W + alpha * B @ A,
-            "the scaling is alpha / r. Some published LoRA code forgot the r for a year.",
+            "the scaling is alpha / r.",
         ),
         Mistake(
             "update without W",

@@ -79,7 +79,7 @@ best_rate = Exercise(
     ),
     source="""def best_rate(scores):
     return max(scores, key=lambda rate: sum(scores[rate]) / len(scores[rate]))""",
-    takeaway="The mean, not the best seed: a rate that sometimes diverges often owns the luckiest run.",
+    takeaway="The mean, not the best seed: the luckiest single run may well have another rate.",
     mistakes=(
         Mistake(
             "luckiest seed",
@@ -146,7 +146,7 @@ equal_budget = Exercise(
     minutes=8,
     hints=(
         "A matrix of shape (out, in) gets B (out, r) and A (r, in): how many numbers for each unit of rank?",
-        "layers * sum(out + in for out, in in shapes) numbers a unit of rank; divide and round down with //.",
+        "layers * sum(rows + columns for rows, columns in shapes) a unit of rank; divide and round down with //.",
     ),
     source="""def equal_budget(budget, shapes, layers):
     per_rank = layers * sum(rows + columns for rows, columns in shapes)
@@ -228,7 +228,7 @@ def pairs_of_seeds(first, second):
         Mistake(
             "means compared",
             lambda first, second: sum(first) != sum(second),
-            "two means are never equal. Is the difference larger than its own uncertainty?",
+            "two means are hardly ever equal. Is the difference larger than its own uncertainty?",
         ),
         Mistake(
             "z instead of t",

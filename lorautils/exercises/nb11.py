@@ -23,7 +23,7 @@ full_bytes = Exercise(
     mistakes=(
         Mistake("weights only", 32, "those are the weights. Gradient and two moments come on top for each."),
         Mistake("no moments", 64, "that is weights and gradients. AdamW keeps two more numbers for each."),
-        Mistake("one moment", 96, "AdamW keeps two moments: a mean of the gradients, and one of their squares."),
+        Mistake("one number missing", 96, "four numbers a parameter: weight, gradient, and both of AdamW's moments."),
         Mistake("bytes", 128e9, "those are bytes. A GB is 10^9 of them."),
         Mistake("bits", 1024, "those are bits. A byte has eight."),
         Mistake("GiB", 128e9 / 2**30, "that is in GiB, of 2^30 bytes. Here GB are asked for, of 10^9."),
@@ -199,7 +199,7 @@ def smallest_number(copied, split, card):
         ),
         Mistake(
             "no way out",
-            lambda copied, split, card: max(1, math.ceil(split / abs(card - copied))),
+            lambda copied, split, card: max(1, math.ceil(split / (card - copied))),
             "if copied alone is more than the card, no number of devices will do: 0.",
         ),
     ),
