@@ -59,7 +59,7 @@ def full(seed: int, folder: str | None) -> dict:
     for module in projections(model).values():
         module.weight.requires_grad_(True)
     pairs = cron_pairs(train_examples(seed))
-    history = train(model, tokenizer, pairs, learning_rate=LEARNING_RATE, seed=seed, progress=False)
+    history = train(model.to(device()), tokenizer, pairs, learning_rate=LEARNING_RATE, seed=seed, progress=False)
     record = {"learning_rate": LEARNING_RATE, **outcome(model, tokenizer, history)}
     return record | truncated(model, tokenizer, {name: w.to(device()) for name, w in before.items()}, folder)
 
@@ -93,7 +93,7 @@ def lora(seed: int, r: int, learning_rate: float, folder: str | None) -> dict:
     config.r = r
     tokenizer, model = load_tokenizer(), get_peft_model(load_base_model(), config)
     pairs = cron_pairs(train_examples(seed))
-    history = train(model, tokenizer, pairs, learning_rate=learning_rate, seed=seed, progress=False)
+    history = train(model.to(device()), tokenizer, pairs, learning_rate=learning_rate, seed=seed, progress=False)
     if folder:
         model.save_pretrained(folder)
     return {"r": r, "alpha": config.lora_alpha, "learning_rate": learning_rate, **outcome(model, tokenizer, history)}

@@ -8,7 +8,7 @@ answers to Test-A to results/fused_run.jsonl. The seconds are those of an otherw
 import sys
 from time import perf_counter
 
-from common import append, machine
+from common import append, device, machine
 from peft import get_peft_model
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -51,7 +51,7 @@ def by_course(fused: bool):
 
     def run(model: nn.Module, tokenizer, pairs: list, seed: int) -> None:
         options = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE}
-        train(model, tokenizer, pairs, **options, seed=seed, fused=fused, progress=False)
+        train(model.to(device()), tokenizer, pairs, **options, seed=seed, fused=fused, progress=False)
 
     return run
 

@@ -39,7 +39,7 @@ def trained(kind: str, seed: int, learning_rate: float | None = None) -> dict:
     if kind == "LoRA":
         model = get_peft_model(model, lora_config())
     rate = learning_rate or (LORA_LEARNING_RATE if kind == "LoRA" else FULL_LEARNING_RATE)
-    history = train(model, tokenizer, cron_pairs(train_examples(seed)), learning_rate=rate, seed=seed)
+    history = train(model.to(device()), tokenizer, cron_pairs(train_examples(seed)), learning_rate=rate, seed=seed)
     return {"learning_rate": rate, **outcome(model, tokenizer, history)}
 
 

@@ -8,7 +8,7 @@ after the second.
 import sys
 from itertools import product
 
-from common import append, machine
+from common import append, device, machine
 from peft import get_peft_model
 from sweeps import recorded as lines
 from sweeps import share_of
@@ -59,10 +59,10 @@ def execute(way: str, seed: int) -> dict:
         second += first[:KEPT]
     options = {"learning_rate": RATES.get(way, 2e-3), "seed": seed, "progress": False}
     model = model if way in RATES else get_peft_model(model, lora_config())
-    train(model, tokenizer, first, **options)
+    train(model.to(device()), tokenizer, first, **options)
     after_first = scored(model, tokenizer)
     model = ready_for_the_second(model, way)
-    train(model, tokenizer, second, **options)
+    train(model.to(device()), tokenizer, second, **options)
     after_second = scored(model, tokenizer)
     if way == "new adapter":  # each task with the adapter of its own
         model.set_adapter("default")

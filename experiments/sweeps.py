@@ -238,7 +238,7 @@ def execute(run: Run) -> dict:
     if run.method == "EVA":
         eva(model, tokenizer, pairs)
     history = train(
-        model,
+        model.to(device()),
         tokenizer,
         pairs,
         epochs=run.epochs,

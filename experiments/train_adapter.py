@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 import torch
-from common import machine, scores
+from common import device, machine, scores
 from peft import get_peft_model
 
 from lorautils import cron, setup
@@ -37,7 +37,7 @@ def main() -> None:
     model = get_peft_model(load_base_model(), lora_config())
     examples = many_examples(options.examples, options.human_share)
     history = train(
-        model,
+        model.to(device()),
         tokenizer,
         cron_pairs(examples),
         epochs=1,
@@ -49,7 +49,7 @@ def main() -> None:
     save_bf16(model, options.output)
 
     model, tokenizer = load_cron_model(options.output)
-    counts = scores(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
+    counts = scores(model.to(device()), tokenizer)
     print(score_table(counts))
     settings = {name: value for name, value in vars(options).items() if name != "output"}
     record = {"settings": settings, "machine": machine(), "scores": counts, "seconds": round(history.seconds)}

@@ -37,7 +37,7 @@ def main() -> None:
     pairs = orders.order_pairs(orders.train_examples(options.examples, seed=options.seed))
     model = get_peft_model(load_base_model(), lora_config())
     history = train(
-        model,
+        model.to(device()),
         load_tokenizer(),
         pairs,
         epochs=options.epochs,

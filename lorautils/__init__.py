@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 
+INHERITED_WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY")  # for the doctor: what a kernel that imports torch first gets
 # Idle OpenMP threads spin by default and slow a second notebook down thirty times. Torch reads this once, at import.
 if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -52,7 +53,14 @@ def _prepare_shell() -> None:
     from lorautils.plots import alt_text
 
     figures = shell.display_formatter.formatters["image/png"]
-    figures.for_type(Figure, lambda figure: (print_figure(figure), {"alt": alt_text(figure)}))
+
+    def shown(figure: Figure) -> tuple[bytes | str, dict[str, str]]:
+        try:
+            return print_figure(figure), {"alt": alt_text(figure)}
+        except (LookupError, TypeError, ValueError):  # a figure of the reader's own that holds what ours never do
+            return print_figure(figure), {}
+
+    figures.for_type(Figure, shown)
 
 
 def release_memory() -> None:

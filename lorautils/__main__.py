@@ -225,10 +225,12 @@ def _trained(settings, pairs: Sequence, resume: bool):
     setup(settings.seed)
     if training.launched_processes() > 1:  # the processes meet before they load, so that under FSDP only one reads
         signal.signal(signal.SIGTERM, _end)
-        PartialState(cpu=not torch.accelerator.is_available())
+        PartialState(cpu=not training.uses_accelerator())
     tokenizer = basemodel.load_tokenizer(settings.model)
     base = basemodel.load_base_model(settings.model, dtype="bfloat16" if settings.bf16 else "float32")
     model = get_peft_model(base, training.lora_config())
+    if training.launched_processes() == 1 and torch.accelerator.is_available():
+        model.to(torch.accelerator.current_accelerator())
     names = ("epochs", "batch_size", "learning_rate", "seed", "bf16", "gradient_checkpointing", "fused")
     arguments = {name: getattr(settings, name) for name in names}
     try:

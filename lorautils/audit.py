@@ -105,13 +105,20 @@ def _rows(base: nn.Module) -> list[Row]:
     _last[base] = now
     rows = []
     for kind, group in sorted(kinds.items()):
-        numbers = sum(p.numel() for p in group.values())
-        trainable = sum(p.numel() for p in group.values() if p.requires_grad)
+        numbers = sum(map(_numel, group.values()))
+        trainable = sum(_numel(p) for p in group.values() if p.requires_grad)
         dtypes = "/".join(sorted({str(p.dtype).removeprefix("torch.") for p in group.values()}))
         known = group.keys() & before.keys()
         moved = sum(now[name] != before[name] for name in known)
         rows.append(Row(kind, len(group), numbers, trainable, dtypes, len(known), moved))
     return rows
+
+
+def _numel(parameter: nn.Parameter) -> int:
+    """Return how many numbers a parameter holds, also of one that bitsandbytes has packed into 4 bits."""
+    if type(parameter).__name__ == "Params4bit":
+        return parameter.numel() * parameter.element_size() * 2
+    return parameter.numel()
 
 
 def _kind(name: str) -> str:

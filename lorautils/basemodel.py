@@ -115,8 +115,14 @@ def load_base_model(name: str | Path | None = None, dtype: torch.dtype | str = "
 
 
 def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer, with its chat template, that belongs to `load_base_model(name)`; raises the same errors."""
-    return _load("AutoTokenizer", name)
+    """Load the tokenizer, with its chat template, that belongs to `load_base_model(name)`; raises the same errors.
+
+    One without a pad token, such as Llama 3's, pads with its end token: padding is masked, and no loss reads it.
+    """
+    tokenizer = _load("AutoTokenizer", name)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def _load(auto_class: str, name: str | Path | None, **options):

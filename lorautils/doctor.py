@@ -15,10 +15,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+import lorautils
+
 CHECKOUT = Path(__file__).parent.parent
 INSTALL = 'run `make setup`, or `python -m pip install -c constraints.txt -e ".[lab]"` in the clone of the course'
 OTHER_CACHE = "set LORAUTILS_CACHE to a folder that you can write to, on a disk with room"
 GB = 10**9
+CGROUP = Path("/sys/fs/cgroup")  # of a container on Linux
 MEMORY, DISK = 4 * GB, 1 * GB  # what notebook 08 and the conversion of the base model need
 
 
@@ -109,9 +112,12 @@ def check_memory() -> Iterator[Finding]:
     import psutil
 
     total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container on Linux: a number, or "max"
+    limit = CGROUP / "memory.max"  # a number, or "max"
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        total, free = min(total, int(text)), min(free, int(text))
+        used = int((CGROUP / "memory.current").read_text())
+        counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        used -= int(counts["inactive_file"])  # files that were read, and can be dropped
+        total, free = min(total, int(text)), min(free, int(text) - used)
     found = f"{free / GB:.1f} of {total / GB:.1f} GB free"
     if total < 0.9 * MEMORY:
         yield problem(f"{found}; notebook 08 needs {MEMORY / GB:.0f} GB", "use a machine or a container with more")
@@ -154,11 +160,13 @@ def check_processor() -> Iterator[Finding]:
 
 def check_threads() -> Iterator[Finding]:
     """Whether idle OpenMP threads sleep: spinning, they slow a second open notebook thirty times."""
-    policy = os.environ.get("OMP_WAIT_POLICY")
+    policy = lorautils.INHERITED_WAIT_POLICY
     if (policy or "").upper() == "PASSIVE":
         yield ok("OMP_WAIT_POLICY is PASSIVE: two open notebooks share the cores")
     else:
-        found = f"OMP_WAIT_POLICY is {policy or 'not set'}: two open notebooks slow each other thirty times"
+        found = (
+            f"OMP_WAIT_POLICY is {policy or 'not set'} here: where Jupyter runs so, two open notebooks slow each other"
+        )
         yield note(found, "set OMP_WAIT_POLICY=PASSIVE before JupyterLab starts (`make lab` does)")
 
 

@@ -42,10 +42,14 @@ def fused_loss(model: nn.Module, *, shared_masks: bool = True, halves: bool = Tr
 
 
 def can_be_halved(model: nn.Module) -> bool:
-    """Say whether nothing in a model draws random numbers but fused LoRA layers, whose masks each half seeds itself."""
+    """Say whether nothing in a model draws random numbers but fused LoRA layers, whose masks each half seeds itself.
+
+    A layer that is computed again for the backward pass would draw other masks the second time.
+    """
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     fusible = bool(layers) and not any(obstacle(layer) for layer in layers)
-    return fusible and is_llama_on_cpu(model) and model.config.attention_dropout == 0
+    computed_again = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    return fusible and is_llama_on_cpu(model) and model.config.attention_dropout == 0 and not computed_again
 
 
 def twin_of(model: nn.Module) -> nn.Module:

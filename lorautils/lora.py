@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
@@ -57,7 +58,7 @@ class Config:
             if not (isinstance(pattern, dict) and _all_texts(list(pattern))):
                 raise ValueError(f"{field_name} was {pattern!r}, expected a dictionary from names to numbers")
             for key, value in pattern.items():
-                _check_regex(field_name, key)
+                _check_regex(field_name, _ending(key))
                 numbers[f"{field_name}[{key!r}]"] = value
         for field_name, number in numbers.items():
             if isinstance(number, bool) or not (isinstance(number, int | float) and abs(number) < math.inf):
@@ -67,9 +68,13 @@ class Config:
         """Return the rank and the alpha of the layer of that name: those of the first pattern that matches, if any."""
 
         def chosen(patterns: dict, default):
-            return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
+            return next((value for key, value in patterns.items() if re.match(_ending(key), name)), default)
 
         return chosen(self.rank_pattern, self.r), chosen(self.alpha_pattern, self.lora_alpha)
+
+
+def _ending(pattern: str) -> str:
+    return rf"(.*\.)?({pattern})$"
 
 
 def _all_texts(names: object) -> bool:
@@ -255,6 +260,8 @@ def disabled(model: nn.Module) -> Iterator[None]:
 def save(model: nn.Module, folder: str | Path) -> None:
     """Write A and B of every layer, and the configuration, as the two files that `peft.PeftModel` reads.
 
+    Both are written whole before they take the place of older ones.
+
     Raises:
         OSError: the folder cannot be written.
         ValueError: the model has no LoRA layers.
@@ -263,9 +270,17 @@ def save(model: nn.Module, folder: str | Path) -> None:
     record = {"peft_type": "LORA", "bias": "none", "init_lora_weights": True, "inference_mode": True}
     record |= asdict(model.lora_config)
     record["base_model_name_or_path"] = record["base_model_name_or_path"] or getattr(model, "name_or_path", None)
+    if isinstance(record["target_modules"], set | frozenset):
+        record["target_modules"] = sorted(record["target_modules"])  # JSON has no sets
     Path(folder).mkdir(parents=True, exist_ok=True)
-    save_file(tensors, Path(folder) / WEIGHTS, metadata={"format": "pt"})
-    (Path(folder) / CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+    with TemporaryDirectory(dir=folder) as new:
+        try:
+            save_file(tensors, Path(new) / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(f"{folder} cannot be written ({error}): make room, or name another folder") from error
+        (Path(new) / CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+        for name in (WEIGHTS, CONFIG):
+            (Path(new) / name).replace(Path(folder) / name)
 
 
 def load(model: nn.Module, folder: str | Path, *, trainable: bool = False) -> dict[str, LoRALinear]:

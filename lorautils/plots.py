@@ -622,11 +622,11 @@ def _in_words(axes: Axes) -> Iterator[str]:
     named = {group.lines[0]: group.get_label() or "_" for group in intervals}
     caps = {cap for group in intervals for cap in group.lines[1]}
     for line in (line for line in axes.get_lines() if line not in caps):
-        name, y = named.get(line, line.get_label()), np.asarray(line.get_ydata(), dtype=float)
-        if not name.startswith("_") or len(y) > 2:  # the others mark a place
+        name, y = named.get(line, line.get_label()), np.asarray(line.get_ydata(orig=False), dtype=float)
+        if len(y) and (not name.startswith("_") or len(y) > 2):  # the others mark a place
             name = "line" if name.startswith("_") else name
             yield f"{name}: {len(y)} points from {y[0]:.3g} to {y[-1]:.3g}, lowest {y.min():.3g}, highest {y.max():.3g}"
-    for bars in (group for group in axes.containers if isinstance(group, BarContainer)):
+    for bars in (group for group in axes.containers if isinstance(group, BarContainer) and len(group)):
         lying = bars.orientation == "horizontal"
         heights = [bar.get_width() if lying else bar.get_height() for bar in bars]
         ticks = [label.get_text() for label in (axes.get_yticklabels() if lying else axes.get_xticklabels())]

@@ -170,13 +170,13 @@ def tuned(runs: Iterable[Mapping]) -> list[Mapping]:
 
 
 def overlap(first: Interval, second: Interval) -> bool:
-    """Return whether two intervals have a value in common: then no difference was seen.
+    """Return whether two intervals have a value in common: then no difference was seen, as where one has a single seed.
 
     Example:
         >>> overlap(over_seeds([90.0, 92.0]), over_seeds([91.0, 95.0]))
         True
     """
-    return first.low <= second.high and second.low <= first.high
+    return not (first.low > second.high or second.low > first.high)  # a single seed's interval has no ends: nan
 
 
 def paired(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "Test-A") -> Interval:

@@ -9,6 +9,7 @@ import os
 import random
 import reprlib
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -329,11 +330,16 @@ def last_checkpoint(output_dir: str | Path) -> Path:
     Raises:
         OSError: there is none.
     """
-    states = Path(output_dir).glob("checkpoint-*/trainer_state.json")
-    complete = [state.parent for state in states if _is_whole(state)]
-    if not complete:
-        raise FileNotFoundError(f"{output_dir} holds no complete checkpoint: train with resume=False")
-    return max(complete, key=lambda folder: int(folder.name.removeprefix("checkpoint-")))
+    if complete := _checkpoints(output_dir):
+        return complete[max(complete)]
+    raise FileNotFoundError(f"{output_dir} holds no complete checkpoint: train with resume=False")
+
+
+def _checkpoints(output_dir: str | Path) -> dict[int, Path]:
+    """Return the complete checkpoints in a folder, by step."""
+    states = [state for state in Path(output_dir).glob("checkpoint-*/trainer_state.json") if _is_whole(state)]
+    steps = {state.parent: state.parent.name.removeprefix("checkpoint-") for state in states}
+    return {int(step): folder for folder, step in steps.items() if step.isdecimal()}  # no "checkpoint-50 copy"
 
 
 def _is_whole(state: Path) -> bool:
@@ -365,6 +371,7 @@ def train(
 
     AdamW without weight decay, gradient clipping at 1.0, a tenth of the steps as warm-up and then a cosine to zero.
     An `optimizer` of your own, such as LoRA+'s, takes AdamW's place and brings its own learning rates.
+    It runs where the model is: on the CPU, or on the GPU that you have moved it to.
     Float32 unless `bf16` asks for bf16 autocast (a gain on GPUs, many times slower on CPUs without such instructions).
     `gradient_checkpointing` keeps the input of each layer only and computes the layer again: less memory, more time.
     `fused` computes PEFT's LoRA layers with a backward pass written by hand and no row that the loss does not read
@@ -379,7 +386,7 @@ def train(
 
     Raises:
         ValueError: nothing to train, no pairs, `resume` without `output_dir`, or processes that cannot share a batch.
-        OSError: `resume` and no complete checkpoint.
+        OSError: `resume` and no complete checkpoint, or one in `output_dir` and no `resume`.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
@@ -388,11 +395,16 @@ def train(
         )
     if resume and output_dir is None:
         raise ValueError("resume=True needs the output_dir of the run that it resumes, got None")
+    if output_dir and not resume and _checkpoints(output_dir):
+        raise FileExistsError(
+            f"{output_dir} holds the checkpoints of an earlier run, and this one would mix its own with them: go on "
+            "with that run, resume=True, or name a new folder"
+        )
     checkpoint = str(last_checkpoint(output_dir)) if resume else None
     features = encode(tokenizer, pairs)
     tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
     arguments = TrainingArguments(
-        output_dir=str(output_dir) if output_dir else None,
+        output_dir=str(output_dir or tempfile.gettempdir()),  # where nothing is saved; None makes a folder here
         save_strategy="epoch" if output_dir else "no",
         num_train_epochs=epochs,
         per_device_train_batch_size=batch_size,
@@ -407,7 +419,7 @@ def train(
         disable_tqdm=True,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
-        use_cpu=not torch.accelerator.is_available(),
+        use_cpu=not uses_accelerator(model),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # or one process would split its batches over all GPUs (DataParallel)
     if isinstance(model, FSDPModule):
@@ -458,6 +470,13 @@ def save_adapter(model: PeftModel, folder: str | Path) -> bool:
 def launched_processes() -> int:
     """Return how many processes torchrun or accelerate launch started for this run; 1 if neither did."""
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def uses_accelerator(model: nn.Module | None = None) -> bool:
+    """Say whether to train on GPUs: one process by itself if its model is there, several if each has one of its own."""
+    if launched_processes() == 1 and model is not None:
+        return next(model.parameters()).device.type != "cpu"
+    return torch.accelerator.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", launched_processes()))
 
 
 def _share(batch_size: int, processes: int) -> int:

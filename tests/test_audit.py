@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import bitsandbytes as bnb
 import pytest
 import torch
 from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
@@ -37,6 +38,17 @@ def moved(report):
 
 
 # --- what is wrapped, what trains ----------------------------------------------------------------------------------
+
+
+def test_numbers_in_four_bits_are_counted_as_peft_counts_them():
+    base = tiny()
+    for layer in base.model.layers:
+        layer.mlp.up_proj = bnb.nn.Linear4bit(16, 24, bias=False)
+    model = wrap(base.to("cpu"))
+    assert base.model.layers[0].mlp.up_proj.weight.numel() < 16 * 24  # packed
+    trains, every = model.get_nb_trainable_parameters()
+    rows = audit(model).rows
+    assert (sum(row.trainable for row in rows), sum(row.parameters for row in rows)) == (trains, every)
 
 
 @pytest.mark.parametrize("targets", [["q_proj"], ["k_proj", "down_proj"], "all-linear"])

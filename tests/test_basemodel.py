@@ -323,6 +323,15 @@ def test_fetch_builds_the_cache_once(cache, index, stand_in):
     assert (index.downloads, steps) == (1, steps[:2])
 
 
+def test_a_tokenizer_without_a_pad_token_pads_with_its_end(cache, index, tmp_path):
+    tokenizer = load_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    again = load_tokenizer(tmp_path)
+    assert again.pad_token == again.eos_token is not None
+
+
 def test_a_cached_model_needs_no_network_no_lock_and_no_hashing(cache, index, no_pip, monkeypatch):
     fetch(lambda _: None)
     steps = []

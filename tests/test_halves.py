@@ -171,3 +171,10 @@ def test_evaluation_in_between_is_followed_by_both():
         model.train()
         noisy = [found(model, loss, inputs)["loss"] for _ in range(2)]
     assert torch.equal(*quiet) and not torch.equal(*noisy)
+
+
+def test_a_model_that_computes_layers_again_is_not_halved():
+    model = adapted(tiny(), PROJECTIONS)
+    assert halves.can_be_halved(model)
+    model.gradient_checkpointing_enable()
+    assert not halves.can_be_halved(model)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
@@ -251,6 +252,38 @@ def saved(folder, **changes):
     path = folder / lora.CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     return folder
+
+
+def test_a_set_of_names_is_saved_as_peft_saves_it(tmp_path):
+    model = llama()
+    lora.inject(model, lora.Config({"v_proj", "q_proj"}))
+    lora.save(model, tmp_path)
+    assert LoraConfig.from_pretrained(tmp_path).target_modules == {"q_proj", "v_proj"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [lora.CONFIG, lora.WEIGHTS]
+
+
+@pytest.mark.parametrize("error", [SafetensorError("no space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("fails", ["lorautils.lora.save_file", "pathlib.Path.write_text"])
+def test_a_save_that_fails_leaves_the_earlier_adapter_whole(tmp_path, monkeypatch, fails, error):
+    first, second = llama(), llama()
+    lora.inject(first, lora.Config(["q_proj"], lora_alpha=8))
+    lora.inject(second, lora.Config(["q_proj"], lora_alpha=64))
+    lora.save(first, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def refuse(*args, **kwargs):
+        raise error
+
+    expected = OSError if isinstance(error, SafetensorError) and "save_file" in fails else type(error)
+    with monkeypatch.context() as patch, pytest.raises(expected):
+        patch.setattr(fails, refuse)
+        lora.save(second, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_pattern_that_is_a_regex_only_by_itself_is_refused():
+    with pytest.raises(ValueError, match="rank_pattern"):
+        lora.Config(["q_proj"], rank_pattern={"(?i)q_proj": 4})
 
 
 SUPPORTED = {entry.name for entry in dataclasses.fields(lora.Config)}

@@ -60,6 +60,15 @@ def test_lying_bars_are_told_by_their_length():
     assert "bytes: here 3, there 4" in plots.alt_text(axes.figure)
 
 
+def test_what_is_empty_or_has_dates_is_told_too():
+    _, axes = plt.subplots()
+    axes.plot([], [], label="for the legend")
+    axes.bar([], [])
+    axes.plot([1, 2, 3], np.array(["2026-01-01", "2026-01-02", "2026-01-03"], "datetime64[D]"), label="days")
+    told = plots.alt_text(axes.figure)
+    assert "days: 3 points" in told and "legend" not in told
+
+
 def test_panels_images_points_and_labels_are_told():
     maps = {"head 1": np.eye(2), "head 2": np.ones((2, 2))}
     told = plots.alt_text(plots.attention_maps(maps, ["a", "b"]))

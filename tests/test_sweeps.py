@@ -100,6 +100,7 @@ def test_intervals_overlap_where_they_share_a_value():
     low, middle, high = (results.Interval(m, m - 1, m + 1) for m in (1, 2.5, 5))
     assert overlap(low, middle) and overlap(middle, low)
     assert not overlap(low, high) and not overlap(high, low)
+    assert overlap(over_seeds([90.0]), high)  # one seed: no ends, so no difference is seen
 
 
 def test_paired_subtracts_seed_by_seed_whatever_their_order():

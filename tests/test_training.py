@@ -1,6 +1,7 @@
 """train(), evaluate(), the loss on answer tokens, interrupts, resuming and the user's own data."""
 
 import json
+import shutil
 import signal
 import threading
 
@@ -197,6 +198,48 @@ def test_an_incomplete_checkpoint_is_passed_over(tokenizer, tmp_path):
     assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
     with pytest.raises(OSError, match="no complete checkpoint"):
         training.last_checkpoint(tmp_path / "checkpoint-9")
+    shutil.copytree(tmp_path / "checkpoint-2", tmp_path / "checkpoint-2 copy")  # by hand
+    assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
+
+
+def test_a_second_run_does_not_mix_its_checkpoints_with_those_of_the_first(tokenizer, tmp_path):
+    train(tiny_lora(), tokenizer, PAIRS, epochs=1, output_dir=tmp_path, progress=False)
+    with pytest.raises(FileExistsError, match="resume=True, or name a new folder"):
+        train(tiny_lora(), tokenizer, PAIRS, epochs=2, output_dir=tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+def test_without_a_folder_nothing_is_written(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(tiny_lora(), tokenizer, PAIRS, epochs=1, progress=False)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("launched", "devices", "there", "expected"),
+    [(1, 0, "cpu", False), (1, 1, "cpu", False), (1, 1, "meta", True), (2, 1, "cpu", False), (2, 2, "cpu", True)],
+)
+def test_one_process_trains_where_its_model_is_several_where_each_has_a_device(
+    monkeypatch, launched, devices, there, expected
+):
+    monkeypatch.setenv("WORLD_SIZE", str(launched))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(launched))
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: devices)
+    assert training.uses_accelerator(torch.nn.Linear(2, 2, device=there)) == expected
+
+
+def test_an_accelerator_that_the_model_is_not_on_is_left_alone(tokenizer, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    seen = []
+    original = training.AnswerTrainer.__init__
+
+    def watched(self, *args, **kwargs):
+        seen.append(kwargs["args"].use_cpu)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.AnswerTrainer, "__init__", watched)
+    train(tiny_lora(), tokenizer, PAIRS, epochs=1, progress=False)
+    assert seen == [True]
 
 
 def test_bad_calls_say_what_to_do(tokenizer):

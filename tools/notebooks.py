@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 import psutil
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -85,7 +85,7 @@ def execute(path: Path) -> dict | str:
     watcher.start()
     try:
         client.execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:  # RuntimeError: a kernel died, or never came
         ran = [cell.id for cell in nb.cells if cell.get("execution_count")]
         return f"at cell '{ran[-1] if ran else nb.cells[0].id}':\n{error}"
     finally:
@@ -121,10 +121,10 @@ def with_table(readme: str, measured: dict[str, dict]) -> str:
 
 def record(measured: dict[str, dict]) -> None:
     """Merge new measurements with those of notebooks that were not run now, and drop those that no longer exist."""
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     known = {name: row for name, row in (known | measured).items() if (NOTEBOOKS / f"{name}.ipynb").exists()}
-    RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
-    README.write_text(with_table(README.read_text(), known))
+    RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
+    README.write_text(with_table(README.read_text(encoding="utf-8"), known), encoding="utf-8", newline="\n")
 
 
 def main(names: list[str]) -> int:
@@ -133,7 +133,7 @@ def main(names: list[str]) -> int:
     if missing := [path.name for path in paths if not path.exists()]:
         print(f"no such notebook in {NOTEBOOKS.name}/: {', '.join(missing)}", file=sys.stderr)
         return 2
-    with_table(README.read_text(), {})  # raises now rather than after the minutes of all notebooks
+    with_table(README.read_text(encoding="utf-8"), {})  # raises now rather than after the minutes of all notebooks
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # The course is written for two cores: one notebook for every two, so that the minutes mean the same everywhere.
     measured, failed = {}, False
