@@ -147,6 +147,10 @@ def train(options: argparse.Namespace) -> int:
         raise FileExistsError(f"{output} already holds an adapter: name a new folder with --output")
     from lorautils import cron, results, training
 
+    if training.checkpoints(output) and not options.resume:
+        raise FileExistsError(
+            f"{output} holds the checkpoints of an earlier run: --resume, or a new folder with --output"
+        )
     if settings.data is None:
         pairs = training.cron_pairs(cron.train_examples(settings.examples, seed=settings.seed))
     else:

@@ -330,12 +330,12 @@ def last_checkpoint(output_dir: str | Path) -> Path:
     Raises:
         OSError: there is none.
     """
-    if complete := _checkpoints(output_dir):
+    if complete := checkpoints(output_dir):
         return complete[max(complete)]
     raise FileNotFoundError(f"{output_dir} holds no complete checkpoint: train with resume=False")
 
 
-def _checkpoints(output_dir: str | Path) -> dict[int, Path]:
+def checkpoints(output_dir: str | Path) -> dict[int, Path]:
     """Return the complete checkpoints in a folder, by step."""
     states = [state for state in Path(output_dir).glob("checkpoint-*/trainer_state.json") if _is_whole(state)]
     steps = {state.parent: state.parent.name.removeprefix("checkpoint-") for state in states}
@@ -395,7 +395,7 @@ def train(
         )
     if resume and output_dir is None:
         raise ValueError("resume=True needs the output_dir of the run that it resumes, got None")
-    if output_dir and not resume and _checkpoints(output_dir):
+    if output_dir and not resume and checkpoints(output_dir):
         raise FileExistsError(
             f"{output_dir} holds the checkpoints of an earlier run, and this one would mix its own with them: go on "
             "with that run, resume=True, or name a new folder"

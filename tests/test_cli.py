@@ -168,6 +168,12 @@ def test_errors_of_train(capsys, tmp_path):
     assert not Path(output).exists(), "a refused run leaves nothing behind"
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "already holds an adapter" in error(capsys, "train", "--output", str(tmp_path))
+    stopped = tmp_path / "stopped" / "checkpoint-2"  # a run that was killed after its first epoch
+    stopped.mkdir(parents=True)
+    (stopped / "trainer_state.json").write_text('{"global_step": 2}')
+    assert "an earlier run: --resume, or a new folder with --output" in error(
+        capsys, "train", "--output", str(stopped.parent)
+    )
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])
