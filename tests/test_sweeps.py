@@ -4,7 +4,7 @@ test_experiments.py checks that each run is one of experiments/sweeps.py, made w
 """
 
 import math
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -211,6 +211,76 @@ def test_section_4_seed_1_is_the_best_and_seed_4_the_worst_at_every_rank(ranks):
     for group in ranks.values():
         seeds = {s: MEASURES["Test-A"](g[0]) for s, g in by(select(group, learning_rate=2e-3), "seed").items()}
         assert max(seeds, key=seeds.get) == 1 and min(seeds, key=seeds.get) == 4
+
+
+def test_section_3_rank_1_at_4e_3_is_behind_although_the_intervals_overlap(ranks):
+    fast, slow = (select(ranks[1], learning_rate=rate) for rate in (4e-3, 2e-3))
+    assert results.paired(fast, slow).mean == pytest.approx(-13, abs=0.5)
+
+
+def test_section_4_the_order_of_the_examples_may_matter_more_than_the_examples():
+    on_gpus = [line for line in results.read("fused_run.jsonl") if line["machine"]["device"] != "CPU"]
+    scores = {
+        way: {line["seed"]: line["exact"] for line in on_gpus if line["way"] == way}
+        for way in ("Trainer", "train()", "train(fused=True)")
+    }
+    other_order, plain, fused = ([of_seed[seed] for seed in range(20)] for of_seed in scores.values())
+    assert stats.pearsonr(plain, fused).statistic == pytest.approx(0.58, abs=0.005)
+    assert stats.pearsonr(plain, other_order).statistic == pytest.approx(-0.15, abs=0.005)
+
+
+def test_section_5_half_of_a_lowest_rate_is_worse_and_a_repeated_run_may_differ(runs, ranks):
+    doubled = by(select(runs, sweep="alpha", method="LoRA"), "r")
+    for group in (ranks[8], ranks[32], ranks[128], doubled[32]):
+        best = min(record["run"]["learning_rate"] for record in tuned(group))
+        assert best == min(rate for rate, cell in by(group, "learning_rate").items() if len(cell) == 5)
+        (half,) = select(group, learning_rate=best / 2)
+        (same_seed,) = select(group, learning_rate=best, seed=half["run"]["seed"])
+        assert 5.9 < MEASURES["Test-A"](same_seed) - MEASURES["Test-A"](half) < 15.1
+    once, again = select(ranks[1], learning_rate=4e-3), select(runs, method="rsLoRA", r=1, learning_rate=4e-3)
+    gaps = [
+        abs(MEASURES["Test-A"](a) - MEASURES["Test-A"](b))
+        for a in once
+        for b in again
+        if a["run"]["seed"] == b["run"]["seed"]
+    ]
+    assert sorted(gaps) == [0, 0, 0, 0, 7.5]
+
+
+def test_section_6_at_equal_rates_the_mlp_forgets_less_and_the_others_are_alike(targets):
+    seen = 0
+    for rate in (2e-3, 4e-3):
+        qv, mlp, attention, seven = (select(targets[number], learning_rate=rate) for number in (2, 3, 4, 7))
+        more = [results.paired(other, mlp, "English") for other in (qv, attention, seven)]
+        assert all(gap.mean > 0 for gap in more)
+        seen += sum(gap.low > 0 for gap in more)
+        for first, second in combinations((qv, attention, seven), 2):
+            gap = results.paired(first, second, "English")
+            assert gap.low < 0 < gap.high
+    assert seen == 5
+
+
+def test_section_8_dropout_has_three_of_24_pairs_all_on_test_c(runs):
+    cells = by(select(runs, sweep="dropout"), "examples")
+    cells = {examples: by(group, "dropout") for examples, group in cells.items()}
+    cells[400][0.1] = select(runs, sweep="rank", r=8, learning_rate=2e-3)
+    pairs = {
+        (examples, dropout, test): results.paired(group, of_dropout[0], test)
+        for examples, of_dropout in cells.items()
+        for dropout, group in of_dropout.items()
+        for test in ("Test-A", "Test-B", "Test-C", "Test-D")
+        if dropout
+    }
+    ahead = {cell for cell, gap in pairs.items() if gap.low > 0}
+    assert len(pairs) == 24 and not any(gap.high < 0 for gap in pairs.values())
+    assert ahead == {(50, 0.05, "Test-C"), (50, 0.1, "Test-C"), (400, 0.05, "Test-C")}
+    assert all(0.9 < pairs[cell].mean < 2 for cell in ahead)
+
+
+def test_section_11_an_adapter_of_its_own_forgot_less_english_for_the_second_task():
+    own = [line for line in results.read("second_task.jsonl") if line["way"] == "new adapter"]
+    change = over_seeds([line["after_second"]["english_loss"] - line["after_first"]["english_loss"] for line in own])
+    assert change.mean == pytest.approx(-0.2, abs=0.05) and change.high < 0
 
 
 def test_section_4_the_update_uses_one_or_two_directions(ranks):
