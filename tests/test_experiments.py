@@ -114,3 +114,26 @@ def test_the_whole_run_was_timed_once_and_scored_with_every_seed_all_three_ways(
     assert all(record["seconds"] > 0 and record["machine"]["device"] == "CPU" for record in timed)
     assert sorted(scored) == sorted(product(fused_run.WAYS, {seed for _, seed in scored}))
     assert all(record["n"] == fused_run.CASES for record in recorded)
+
+
+def test_the_readme_tells_the_mean_of_twenty_seeds():
+    recorded = [line for line in results.read("fused_run.jsonl") if line["way"] == "train()" and not line["seconds"]]
+    mean, low, high = results.over_seeds([100 * line["exact"] / line["n"] for line in recorded])
+    told = f"{mean:.0f} % on unseen times\n(the mean of twenty seeds; {low:.0f} to {high:.0f})"
+    assert len(recorded) == 20 and told in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_notebook_11_tells_what_recomputation_costs_by_the_clock():
+    speeds = {}  # with the same rows on one card
+    for line in results.read("scale.jsonl"):
+        run = {name: value for name, value in line["run"].items() if name != "checkpointing"}
+        if run["model"] != "8B" and run["devices"] == 1:
+            key = (*run.values(), line["batch"], line["machine"]["device"])
+            speeds.setdefault(key, {})[line["run"]["checkpointing"]] = line["tokens_per_second"]
+    ratios = {"1B": [], "135M": []}
+    for key, of in speeds.items():
+        if len(of) == 2:
+            ratios[key[0]].append(of[False] / of[True])
+    assert len(ratios["1B"]) == len(ratios["135M"]) == 5
+    assert 1.2 < min(ratios["1B"]) < max(ratios["1B"]) < 1.5
+    assert (round(min(ratios["135M"]), 1), round(max(ratios["135M"]), 1)) == (1.6, 2.2)
