@@ -67,7 +67,7 @@ offline-kit: .venv/.lab ## build/offline-kit: all that a room without network ne
 	$(BIN)/python -m tools.offline_kit
 
 bench: .venv/.lab ## a training step's tokens a second: stock PEFT, the fused layers, the bound (idle machine, 2 minutes)
-	$(BIN)/python experiments/throughput.py
+	$(BIN)/python -m experiments.throughput
 
 clean: ## remove the environment and what the tools keep beside it
 	rm -rf build .venv .pytest_cache .ruff_cache .hypothesis lorautils.egg-info

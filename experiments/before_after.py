@@ -1,14 +1,16 @@
 """Draw the README's picture: answers of the base model and of the tuned one, and their recorded scores.
 
-`python experiments/before_after.py` writes docs/before_after.png: two minutes on a laptop CPU.
+`python -m experiments.before_after` writes docs/before_after.png: two minutes on a laptop CPU.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from lorautils import cron, plots, results, setup
-from lorautils.training import cron_prompt, evaluate, load_cron_model
+from lorautils import plots, results, setup
+from lorautils.evaluation import evaluate, load_adapter
+from lorautils.tasks import cron
+from lorautils.tasks.cron import cron_prompt
 
 PHRASES = [
     "every weekday at half past nine",
@@ -61,7 +63,7 @@ def draw_scores(axes, before: dict, after: dict) -> None:
 def main() -> None:
     """Draw both panels and save the picture."""
     setup()
-    model, tokenizer = load_cron_model()
+    model, tokenizer = load_adapter(cron.ADAPTER)
     figure, (left, right) = plots.plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained", width_ratios=[1.35, 1])
     write_answers(left, model, tokenizer)
     draw_scores(right, untouched_scores(model, tokenizer), results.read("adapter_scores.json")["scores"])

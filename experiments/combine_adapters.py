@@ -1,19 +1,21 @@
 """What is left of two tasks when their adapters are combined. Notebook 10 plots it.
 
-`python experiments/combine_adapters.py [CASES]` writes results/combined_adapters.json: exact answers to CASES questions
+`python -m experiments.combine_adapters [CASES]` writes results/combined_adapters.json: exact answers to CASES questions
 of each task, for mixtures (1 - w) cron + w orders, for the sum, and for PEFT's three ways to make one adapter of two.
 """
 
 import json
 import sys
 
-from common import device, machine
 from peft import PeftModel
 
-from lorautils import cron, orders, setup
+from experiments.common import device, machine
+from lorautils import setup
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.evaluation import evaluate
 from lorautils.results import RESULTS
-from lorautils.training import ADAPTER, cron_prompt, evaluate
+from lorautils.tasks import cron, orders
+from lorautils.tasks.cron import ADAPTER, cron_prompt
 
 CASES = 100
 MIXTURES = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]

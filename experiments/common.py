@@ -7,18 +7,12 @@ from pathlib import Path
 
 import torch
 
-from lorautils import cron
-from lorautils.training import (
-    History,
-    answer_loss,
-    collate,
-    cron_pairs,
-    cron_prompt,
-    encode,
-    english_text,
-    evaluate,
-    text_loss,
-)
+from lorautils import texts
+from lorautils.data import collate, encode
+from lorautils.evaluation import evaluate, text_loss
+from lorautils.tasks import cron
+from lorautils.tasks.cron import cron_pairs, cron_prompt
+from lorautils.training import History, answer_loss
 
 
 def device() -> str:
@@ -65,7 +59,7 @@ def held_out_losses(model, tokenizer, n: int = 200) -> dict[str, float]:
 
 def outcome(model, tokenizer, history: History) -> dict:
     """Return what is recorded of every training: scores, held-out losses, forgetting, last losses, tokens, seconds."""
-    english, tokens = text_loss(model, tokenizer, english_text())
+    english, tokens = text_loss(model, tokenizer, texts.read("english"))
     return {
         "scores": scores(model, tokenizer, batch_size=256),
         "held_out_losses": held_out_losses(model, tokenizer),

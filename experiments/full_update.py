@@ -1,8 +1,8 @@
 """The update of a full fine-tuning, cut to its top k directions, beside LoRA trained at r = k. Notebook 02 plots it.
 
-`python experiments/full_update.py full 0` trains the 210 projections of the base model (embeddings and norms frozen) on
+`python -m experiments.full_update full 0` trains the 210 projections of the base model (embeddings and norms frozen) on
 the examples of notebook 08, takes dW = W' - W of each, and scores W + (the best rank-k part of dW) for k = 1..128.
-`python experiments/full_update.py lora 0 8 1e-3` trains LoRA of rank 8 on the same examples at that learning rate.
+`python -m experiments.full_update lora 0 8 1e-3` trains LoRA of rank 8 on the same examples at that learning rate.
 A last argument FOLDER keeps the rank-8 part (or the LoRA) as an adapter; `compare FOLDER FOLDER` sets two side by side.
 """
 
@@ -10,15 +10,19 @@ import sys
 from pathlib import Path
 
 import torch
-from common import append, device, machine, outcome
-from notebook_run import train_examples
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
-from lorautils import cron, linalg, setup
+from experiments.common import append, device, machine, outcome
+from experiments.notebook_run import train_examples
+from lorautils import linalg, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.evaluation import evaluate
+from lorautils.lora import PROJECTIONS
 from lorautils.results import RESULTS
-from lorautils.training import PROJECTIONS, cron_pairs, cron_prompt, evaluate, lora_config, train
+from lorautils.tasks import cron
+from lorautils.tasks.cron import cron_pairs, cron_prompt
+from lorautils.training import lora_config, train
 
 RANKS = [1, 2, 4, 8, 16, 32, 64, 128]
 KEPT = 8  # the rank of the factors that the repository holds

@@ -1,6 +1,6 @@
-"""Notebook 08's whole run, three ways: Trainer with stock PEFT, `train()`, `train(fused=True)`. Notebook 11 shows it.
+"""Notebook 08's whole run, three ways: Trainer with stock PEFT, `train()`, `train(loss=fused.loss)`: notebook 13.
 
-`python experiments/fused_run.py SEED [SEED ...]` trains on 400 examples for 3 epochs each way, and appends seconds and
+`python -m experiments.fused_run SEED [SEED ...]` trains on 400 examples for 3 epochs each way, and appends seconds and
 answers to Test-A to results/fused_run.jsonl. The seconds are those of an otherwise idle machine; on another one,
 `--busy` leaves them out.
 """
@@ -8,15 +8,20 @@ answers to Test-A to results/fused_run.jsonl. The seconds are those of an otherw
 import sys
 from time import perf_counter
 
-from common import append, device, machine
 from peft import get_peft_model
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from lorautils import cron, release_memory, setup
+from experiments.common import append, device, machine
+from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.data import collate, encode
+from lorautils.evaluation import evaluate
 from lorautils.results import RESULTS
-from lorautils.training import collate, cron_pairs, cron_prompt, encode, evaluate, lora_config, train
+from lorautils.scaling import fused
+from lorautils.tasks import cron
+from lorautils.tasks.cron import cron_pairs, cron_prompt
+from lorautils.training import lora_config, plain_loss, train
 
 RECORD = RESULTS / "fused_run.jsonl"
 EXAMPLES, EPOCHS, BATCH_SIZE, LEARNING_RATE, CASES = 400, 3, 8, 2e-3, 200
@@ -46,17 +51,17 @@ def by_trainer(model: nn.Module, tokenizer, pairs: list, seed: int) -> None:
     trainer.train()
 
 
-def by_course(fused: bool):
-    """Return the training of notebook 08, with or without the fused layers."""
+def by_course(loss):
+    """Return the training of notebook 08, with the plain or the fused loss."""
 
     def run(model: nn.Module, tokenizer, pairs: list, seed: int) -> None:
         options = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE}
-        train(model.to(device()), tokenizer, pairs, **options, seed=seed, fused=fused, progress=False)
+        train(model.to(device()), tokenizer, pairs, **options, seed=seed, loss=loss, progress=False)
 
     return run
 
 
-WAYS = {"Trainer": by_trainer, "train()": by_course(fused=False), "train(fused=True)": by_course(fused=True)}
+WAYS = {"Trainer": by_trainer, "train()": by_course(plain_loss), "train(fused=True)": by_course(fused.loss)}
 
 
 def execute(way: str, seed: int) -> dict:

@@ -1,6 +1,6 @@
 """How long a training step of each method takes, against one of LoRA. Notebook 10 shows it.
 
-`python experiments/method_times.py [STEPS]` writes results/method_times.json. Run it on an otherwise idle machine.
+`python -m experiments.method_times [STEPS]` writes results/method_times.json. Run it on an otherwise idle machine.
 Each method takes turns with LoRA, step by step in one process, and what counts is the median of the ratios of a turn.
 """
 
@@ -11,14 +11,17 @@ from statistics import median, quantiles
 from time import perf_counter
 
 import torch
-from common import device, machine
-from sweeps import METHOD_RATES, MORE_METHOD_RATES, Run, wrapped
 from torch import nn
 
-from lorautils import cron, measure, release_memory, setup
+from experiments.common import device, machine
+from experiments.sweeps import METHOD_RATES, MORE_METHOD_RATES, Run, wrapped
+from lorautils import measure, release_memory, setup
 from lorautils.basemodel import load_tokenizer
+from lorautils.data import collate, encode
 from lorautils.results import RESULTS
-from lorautils.training import answer_loss, collate, cron_pairs, encode
+from lorautils.tasks import cron
+from lorautils.tasks.cron import cron_pairs
+from lorautils.training import answer_loss
 
 STEPS, WARM_UP, EXAMPLES = 9, 2, 8
 NAMES = ["LoRA", *METHOD_RATES, *MORE_METHOD_RATES, "full fine-tuning"]

@@ -1,26 +1,21 @@
 """The run of notebook 08 over several seeds, beside full fine-tuning and the baselines without training.
 
-`python experiments/notebook_run.py LoRA 0` appends one line to results/notebook_run.jsonl. The first word is one of
+`python -m experiments.notebook_run LoRA 0` appends one line to results/notebook_run.jsonl. The first word is one of
 LoRA, "full fine-tuning", untouched, few-shot, nearest; the second is the seed.
 """
 
 import sys
 
-from common import append, device, machine, outcome, scores, tests
 from peft import get_peft_model
 
-from lorautils import cron, setup
+from experiments.common import append, device, machine, outcome, scores, tests
+from lorautils import setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.evaluation import evaluate, text_loss
 from lorautils.results import RESULTS
-from lorautils.training import (
-    cron_pairs,
-    english_text,
-    evaluate,
-    few_shot_prompt,
-    lora_config,
-    text_loss,
-    train,
-)
+from lorautils.tasks import cron
+from lorautils.tasks.cron import cron_pairs, few_shot_prompt
+from lorautils.training import lora_config, train
 
 EXAMPLES = 400
 LORA_LEARNING_RATE = 2e-3
@@ -53,7 +48,7 @@ def untrained(kind: str, seed: int) -> dict:
     model, tokenizer = load_base_model(), load_tokenizer()
     model.to(device())
     if kind == "untouched":
-        english, tokens = text_loss(model, tokenizer, english_text())
+        english, tokens = text_loss(model, tokenizer, texts.read("english"))
         return {"scores": scores(model, tokenizer), "english_loss": english, "english_tokens": tokens}
     counts = {}
     for name, cases in tests().items():

@@ -1,9 +1,9 @@
 """Tokens a second, peak memory and utilisation of a training step, for models of random weights. Notebook 11 shows it.
 
-`python experiments/scale.py 1B` (or 135M, 8B, 70B) measures what is missing of a model and appends to
+`python -m experiments.scale 1B` (or 135M, 8B, 70B) measures what is missing of a model and appends to
 results/scale.jsonl; `list` shows how far each model is. On N devices: `torchrun --standalone --nproc-per-node N
-experiments/scale.py 8B DDP FSDP` (either, or both). With `--tiny` a toy is measured and printed, for a test.
-The batch is the largest power of two that `lorautils.memory` predicts to fit on a card of 80 GB.
+-m experiments.scale 8B DDP FSDP` (either, or both). With `--tiny` a toy is measured and printed, for a test.
+The batch is the largest power of two that `lorautils.scaling.memory` predicts to fit on a card of 80 GB.
 """
 
 import json
@@ -18,7 +18,6 @@ from itertools import product
 
 import torch
 import torch.distributed as dist
-from common import append, machine
 from peft import LoraConfig, TaskType, get_peft_model
 from torch import nn
 from torch.distributed.fsdp import fully_shard
@@ -26,8 +25,11 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaForCausalLM
 
+from experiments.common import append, machine
 from lorautils import release_memory
-from lorautils.memory import (
+from lorautils.measure import peak_bytes
+from lorautils.results import RESULTS
+from lorautils.scaling.memory import (
     PROJECTIONS,
     SHAPES,
     SHARDINGS,
@@ -37,10 +39,8 @@ from lorautils.memory import (
     communicated,
     configuration,
     lora_parameters,
-    peak_bytes,
     predict,
 )
-from lorautils.results import RESULTS
 from lorautils.training import answer_loss
 
 RECORD = RESULTS / "scale.jsonl"

@@ -1,4 +1,4 @@
-"""Score the shipped adapter on the three tests: `python experiments/score_adapter.py`.
+"""Score the shipped adapter on the three tests: `python -m experiments.score_adapter`.
 
 Two to three minutes on a laptop CPU. With --record the counts go to results/adapter_scores.json.
 """
@@ -6,11 +6,11 @@ Two to three minutes on a laptop CPU. With --record the counts go to results/ada
 import argparse
 import json
 
-from common import machine, scores
-
+from experiments.common import machine, scores
 from lorautils import setup
+from lorautils.evaluation import load_adapter
 from lorautils.results import RESULTS, score_table
-from lorautils.training import ADAPTER, load_cron_model
+from lorautils.tasks.cron import ADAPTER
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write results/adapter_scores.json")
     options = parser.parse_args()
     setup()
-    counts = scores(*load_cron_model(options.adapter))
+    counts = scores(*load_adapter(options.adapter))
     print(score_table(counts))
     if options.record:
         result = {"machine": machine(), "scores": counts}

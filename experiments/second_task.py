@@ -1,6 +1,6 @@
 """What a second task does to the first: schedules -> cron, then orders -> JSON, five ways. Notebook 09 plots it.
 
-`python experiments/second_task.py [I/N]` runs what is missing (share I of N, so that N processes can share a GPU) and
+`python -m experiments.second_task [I/N]` runs what is missing (share I of N, so that N processes can share a GPU) and
 appends to results/second_task.jsonl. Each run scores both tasks, and the English text, after the first training and
 after the second.
 """
@@ -8,15 +8,18 @@ after the second.
 import sys
 from itertools import product
 
-from common import append, device, machine
 from peft import get_peft_model
-from sweeps import recorded as lines
-from sweeps import share_of
 
-from lorautils import cron, orders, release_memory, setup
+from experiments.common import append, device, machine
+from experiments.sweeps import recorded as lines
+from experiments.sweeps import share_of
+from lorautils import release_memory, setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.evaluation import evaluate, text_loss
 from lorautils.results import RESULTS
-from lorautils.training import cron_pairs, cron_prompt, english_text, evaluate, lora_config, text_loss, train
+from lorautils.tasks import cron, orders
+from lorautils.tasks.cron import cron_pairs, cron_prompt
+from lorautils.training import lora_config, train
 
 RECORD = RESULTS / "second_task.jsonl"
 SEEDS = range(5)
@@ -35,7 +38,7 @@ def scored(model, tokenizer, cases: int = 200) -> dict:
     return {
         "cron": {"n": cases, "exact": cron.score(expressions, schedules).exact},
         "orders": {"n": len(requests), "exact": orders.score(answers, requests).exact},
-        "english_loss": round(text_loss(model, tokenizer, english_text())[0], 4),
+        "english_loss": round(text_loss(model, tokenizer, texts.read("english"))[0], 4),
     }
 
 

@@ -1,6 +1,6 @@
 """Which knob does what: many short trainings, one JSON line each. Notebooks 09 and 10 plot them.
 
-`python experiments/sweeps.py NAME [I/N]` runs what is missing of a sweep (share I of N, so that N processes can share a
+`python -m experiments.sweeps NAME [I/N]` runs what is missing of a sweep (share I of N, so that N processes can share a
 GPU) and appends to results/sweeps.jsonl; `list` shows how far each sweep is. A run that is recorded is not repeated.
 Every run trains on the task of notebook 08 and records the machine, the versions, the data's hash and the scores.
 """
@@ -13,7 +13,6 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from common import append, device, machine, outcome
 from peft import (
     AdaptionPromptConfig,
     IA3Config,
@@ -34,10 +33,15 @@ from peft import (
 from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 
-from lorautils import cron, release_memory, setup
+from experiments.common import append, device, machine, outcome
+from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.data import collate, encode
+from lorautils.lora import PROJECTIONS
 from lorautils.results import RESULTS
-from lorautils.training import PROJECTIONS, collate, cron_pairs, encode, train
+from lorautils.tasks import cron
+from lorautils.tasks.cron import cron_pairs
+from lorautils.training import train
 
 RECORD = RESULTS / "sweeps.jsonl"
 ATTENTION, MLP = PROJECTIONS[:4], PROJECTIONS[4:]

@@ -1,11 +1,11 @@
 """Tokens a second of one training step: stock PEFT, full fine-tuning, the fused layers, and the bound. Notebook 11.
 
-`python experiments/throughput.py` (`make bench`) measures 16 rows of 40 tokens, ten of them answers, on the base model
+`python -m experiments.throughput` (`make bench`) measures 16 rows of 40 tokens, ten of them answers, on the base model
 and this processor: stock PEFT, fused, bound. `--record` takes all variants and appends to results/throughput.jsonl,
 `--compile` adds torch.compile, whose compilation takes minutes. The variants take turns in one process; what counts is
 the median. Freed memory stays with the process (`keep_pages`), or stock PEFT would pay for up to 1.6 GB of fresh pages
 a step, depending on which variant ran before: 120 to 170 tokens a second were seen.
-`python experiments/throughput.py gpu 1B [WORD ...]` (or 135M, 8B) measures rows of 2048 tokens, all of them answers, on
+`python -m experiments.throughput gpu 1B [WORD ...]` (or 135M, 8B) measures rows of 2048 tokens, all of them answers, on
 random bf16 weights under bf16 autocast, one variant after the other: those whose name holds one of the words.
 The bound: the products of matrices that the fused step makes of weights and activations, and nothing else, timed alone.
 On a processor they are made as that step makes them, for the two halves of the batch side by side.
@@ -25,19 +25,22 @@ from statistics import median
 from time import perf_counter
 
 import torch
-from common import append, device, machine
 from peft import get_peft_model
-from scale import SHAPES, TINY, Run, build, flops_per_token, utilisation
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from lorautils import fused, release_memory, setup
+from experiments.common import append, device, machine
+from experiments.scale import SHAPES, TINY, Run, build, flops_per_token, utilisation
+from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model
-from lorautils.halves import fused_loss, side_by_side, split
+from lorautils.lora import PROJECTIONS
 from lorautils.measure import gigaflops, kept_bytes
 from lorautils.results import RESULTS
-from lorautils.training import PROJECTIONS, lora_config
+from lorautils.scaling import fused
+from lorautils.scaling.fused import loss as fused_loss
+from lorautils.scaling.fused import side_by_side, split
+from lorautils.training import lora_config
 
 RECORD = RESULTS / "throughput.jsonl"
 SHORT = ("stock PEFT, dropout 0.1", "fused, dropout 0.1", "bound")
@@ -228,7 +231,7 @@ def with_dropout(step: Step, model: nn.Module, p: float) -> Variant:
 
 
 def fused_variant(model: nn.Module, optimizer: torch.optim.Optimizer, batch: dict, p: float, **options) -> Variant:
-    """Return the variant that `train(..., fused=True)` runs, with the options of `fused_loss`."""
+    """Return the variant that `train(..., loss=fused.loss)` runs, with the options of `loss`."""
 
     @contextmanager
     def variant() -> Iterator[Step]:

@@ -12,13 +12,16 @@ from pathlib import Path
 from random import Random
 
 import torch
-from common import device, machine, scores
 from peft import get_peft_model
 
-from lorautils import cron, setup
+from experiments.common import device, machine, scores
+from lorautils import setup
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.evaluation import load_adapter
 from lorautils.results import score_table
-from lorautils.training import ADAPTER, cron_pairs, load_cron_model, lora_config, train
+from lorautils.tasks import cron
+from lorautils.tasks.cron import ADAPTER, cron_pairs
+from lorautils.training import lora_config, train
 
 
 def main() -> None:
@@ -48,7 +51,7 @@ def main() -> None:
     )
     save_bf16(model, options.output)
 
-    model, tokenizer = load_cron_model(options.output)
+    model, tokenizer = load_adapter(options.output)
     counts = scores(model.to(device()), tokenizer)
     print(score_table(counts))
     settings = {name: value for name, value in vars(options).items() if name != "output"}

@@ -1,6 +1,6 @@
 """Train the second adapter, orders -> JSON, and score it beside the untouched model and a two-shot prompt.
 
-`python experiments/train_orders.py` writes adapters/orders and results/orders.json: half an hour on a laptop CPU.
+`python -m experiments.train_orders` writes adapters/orders and results/orders.json: half an hour on a laptop CPU.
 The recipe is notebook 08's (same configuration, same train()); the scores are those of the saved bf16 file.
 """
 
@@ -9,15 +9,17 @@ import json
 from pathlib import Path
 
 import torch
-from common import device, machine
 from peft import get_peft_model
-from sweeps import data_hash
-from train_adapter import save_bf16
 
-from lorautils import orders, setup
+from experiments.common import device, machine
+from experiments.sweeps import data_hash
+from experiments.train_adapter import save_bf16
+from lorautils import setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.evaluation import evaluate, load_adapter, text_loss
 from lorautils.results import RESULTS
-from lorautils.training import english_text, evaluate, load_cron_model, lora_config, text_loss, train
+from lorautils.tasks import orders
+from lorautils.training import lora_config, train
 
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -55,7 +57,7 @@ def main() -> None:
         "steps": history.steps,
         "trained_tokens": history.trained_tokens,
         "last_losses": [round(loss, 4) for loss in history.loss[-10:]],
-        **compared(*load_cron_model(options.output)),
+        **compared(*load_adapter(options.output)),
     }
     options.record.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -70,7 +72,7 @@ def name_the_base(config: Path) -> None:
 def compared(model, tokenizer) -> dict[str, dict]:
     """Score the adapter on each test, the model without it, and that with two solved examples before each order."""
     model = model.to(device())
-    shots, text = orders.train_examples(2), english_text()
+    shots, text = orders.train_examples(2), texts.read("english")
     scores = {"adapter": scored(model, tokenizer, 100)}
     english = {"adapter": round(text_loss(model, tokenizer, text)[0], 4)}
     with model.disable_adapter():

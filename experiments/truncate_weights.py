@@ -1,6 +1,6 @@
 """The loss of the base model with all of its 210 projections cut to rank k, and two controls. Notebook 02 plots it.
 
-`python experiments/truncate_weights.py` writes results/truncated_weights.json. Three ways to change W at rank k: its
+`python -m experiments.truncate_weights` writes results/truncated_weights.json. Three ways to change W at rank k: its
 truncated SVD; noise as large as the error of that; the rank-k matrix whose outputs on a calibration text are nearest.
 """
 
@@ -9,15 +9,15 @@ from collections.abc import Callable
 from importlib import resources
 
 import torch
-from common import machine
-from full_update import projections
 from sklearn.datasets import load_wine
 from torch import Tensor
 
-from lorautils import setup
+from experiments.common import machine
+from experiments.full_update import projections
+from lorautils import setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
+from lorautils.evaluation import text_loss
 from lorautils.results import RESULTS
-from lorautils.training import english_text, text_loss
 
 RANKS = [1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 288, 320, 384, 448, 480, 512, 544, 560, 576]
 WORDS = 200  # of the second text, which is a description of data and no prose
@@ -90,12 +90,12 @@ def main() -> None:
     """Measure both texts and write the result."""
     setup()
     model, tokenizer = load_base_model(), load_tokenizer()
-    texts = {"english": english_text(), "wine": " ".join(load_wine().DESCR.split()[:WORDS])}
-    whole = {name: text_loss(model, tokenizer, text) for name, text in texts.items()}
+    both = {"english": texts.read("english"), "wine": " ".join(load_wine().DESCR.split()[:WORDS])}
+    whole = {name: text_loss(model, tokenizer, text) for name, text in both.items()}
     result = {
         "tokens": {name: tokens for name, (_, tokens) in whole.items()},
         "whole": {name: round(loss, 4) for name, (loss, _) in whole.items()},
-        "losses": curves(model, tokenizer, texts),
+        "losses": curves(model, tokenizer, both),
         "machine": machine(),
     }
     (RESULTS / "truncated_weights.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,9 @@
-"""The helper package of the course: small enough to read in an evening.
+"""The helper package of the course. What the notebooks teach stands in the notebooks; what they need stands here.
 
-What the notebooks teach stands in the notebooks; what they need stands here.
+An evening's reading is the core, the modules in this folder, best in the order of the notebooks: linalg (01-03), llama
+(04, 05), lora and measure (06), audit (07), data, training and evaluation (08), results (09); then basemodel and plots.
+What serves one notebook, one command or one task has a wing: tasks/ (English -> cron, orders), texts/, figures/,
+scaling/ (12, 13), exercises/, cli/. The core imports no wing.
 """
 
 import contextlib
@@ -9,6 +12,7 @@ import gc
 import logging
 import os
 import sys
+from pathlib import Path
 
 INHERITED_WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY")  # for the doctor: what a kernel that imports torch first gets
 # Idle OpenMP threads spin by default and slow a second notebook down thirty times. Torch reads this once, at import.
@@ -21,10 +25,14 @@ for _notice in ("bitsandbytes.backends.cpu.ops", "torch.utils.cpp_extension"):
     logging.getLogger(_notice).setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
+ROOT = Path(__file__).parent.parent  # of the clone: adapters/, experiments/results/ and notebooks/ lie there
 
 
 def setup(seed: int = 0) -> None:
-    """Seed Python, NumPy and torch, keep the libraries' notices out of the outputs, and prepare the shell."""
+    """Seed Python, NumPy and torch, keep the libraries' notices out of the outputs, and prepare the shell.
+
+    The reader's own modules can be imported from then on: my/llama.py in the clone is `my.llama`.
+    """
     import warnings
 
     import transformers
@@ -33,6 +41,8 @@ def setup(seed: int = 0) -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     transformers.set_seed(seed)
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))
     _prepare_shell()
 
 

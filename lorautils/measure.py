@@ -5,12 +5,14 @@ A product of shapes (a, b) and (b, c) counts as 2abc operations.
 """
 
 import math
+import weakref
 from collections.abc import Callable, Mapping
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -124,3 +126,39 @@ def kernels(work: Callable[[], object]) -> dict[str, tuple[int, float]]:
     with Note():
         work()
     return found
+
+
+class _Allocated(TorchDispatchMode):
+    """Follows the memory of every tensor that an operation returns, until nothing refers to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes, self.now, self.top = {}, 0, 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self._note((args, kwargs), new=False)
+        result = operation(*args, **(kwargs or {}))
+        self._note(result, new=True)
+        return result
+
+    def _note(self, tensors, new: bool) -> None:
+        for tensor in tree_iter(tensors):
+            if isinstance(tensor, Tensor):
+                memory = tensor.untyped_storage()
+                if memory._cdata not in self.sizes:
+                    self.sizes[memory._cdata] = memory.nbytes() if new else 0
+                    self.now += self.sizes[memory._cdata]
+                    self.top = max(self.top, self.now)
+                    weakref.finalize(memory, self._free, memory._cdata)
+
+    def _free(self, address: int) -> None:
+        self.now -= self.sizes.pop(address)
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return how far `work` raises the memory of torch's tensors above its start, in bytes: the CPU's counterpart of
+    `torch.cuda.max_memory_allocated`. Memory that a kernel takes and gives back itself is not seen.
+    """
+    with _Allocated() as allocated:
+        work()
+    return allocated.top

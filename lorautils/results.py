@@ -9,14 +9,13 @@ import math
 import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from scipy import stats
 
-from lorautils.cron import wilson_interval
+from lorautils import ROOT
 
-RESULTS = Path(__file__).parent.parent / "experiments" / "results"
+RESULTS = ROOT / "experiments" / "results"
 
 
 def read(name: str) -> dict | list[dict]:
@@ -37,6 +36,17 @@ def read(name: str) -> dict | list[dict]:
         )
     text = path.read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval for a share (E. B. Wilson, 1927); ValueError unless 0 <= successes <= n and n > 0.
+
+    Example:
+        >>> [round(end, 2) for end in wilson_interval(54, 60)]
+        [0.8, 0.95]
+    """
+    low, high = stats.binomtest(successes, n).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def percent(successes: int, n: int) -> str:
@@ -114,7 +124,7 @@ def select(runs: Iterable[Mapping], **wanted) -> list[Mapping]:
     """
     found = [run for run in runs if all(run["run"][name] == value for name, value in wanted.items())]
     if not found:
-        raise ValueError(f"no recorded run has {wanted}: `python experiments/sweeps.py list` shows what is recorded")
+        raise ValueError(f"no recorded run has {wanted}: `python -m experiments.sweeps list` shows what is recorded")
     return found
 
 

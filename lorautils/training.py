@@ -1,29 +1,28 @@
-"""Train and evaluate: one road for the notebooks, the experiments and the command line.
+"""Train: the loss on the answer's tokens, batches of similar length, and `train()`, one road for all.
 
-Notebook 08 teaches it. The loss is the mean of -log p(token | everything before it) over the *answer* tokens.
-A training pair is a prompt and a completion; the end-of-text token is appended to the completion.
+Notebook 08 teaches it; notebooks, experiments and the command line call it. The loss of a batch is the mean of
+-log p(token | everything before it) over its *answer* tokens.
 """
 
 import json
+import math
 import os
 import random
-import reprlib
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model_state_dict
-from safetensors.torch import load_file
+from peft import LoraConfig, PeftModel, TaskType
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -33,41 +32,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_utils import rotate_checkpoints
 
 from lorautils import release_memory
-from lorautils.basemodel import load_base_model, load_tokenizer
-from lorautils.cron import Example
-from lorautils.halves import fused_loss
+from lorautils.data import IGNORED, Pair, collate, encode
+from lorautils.lora import PROJECTIONS
 
-IGNORED = -100  # the label that F.cross_entropy skips
-PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-ADAPTER = Path(__file__).parent.parent / "adapters" / "cron"
-
-
-class Pair(NamedTuple):
-    """One training example: what the model reads, and what it should write."""
-
-    prompt: str
-    completion: str
-
-
-def cron_prompt(text: str) -> str:
-    """Return the prompt, in the base model's chat format, that asks for the cron expression of a phrase.
-
-    Example:
-        >>> cron_prompt("every day at nine")
-        '<|im_start|>user\\nCron: every day at nine<|im_end|>\\n<|im_start|>assistant\\n'
-    """
-    return f"<|im_start|>user\nCron: {text}<|im_end|>\n<|im_start|>assistant\n"
-
-
-def few_shot_prompt(shots: Iterable[Example], text: str) -> str:
-    """Return `cron_prompt(text)` with solved examples before it, as earlier turns of the chat."""
-    solved = "".join(f"{cron_prompt(shot.text)}{shot.cron}<|im_end|>\n" for shot in shots)
-    return solved + cron_prompt(text)
-
-
-def cron_pairs(examples: Iterable[Example]) -> list[Pair]:
-    """Turn cron examples into training pairs."""
-    return [Pair(cron_prompt(example.text), example.cron) for example in examples]
+SummedLoss = Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor]  # (model, batch) -> a sum over its tokens
 
 
 def lora_config() -> LoraConfig:
@@ -82,88 +50,13 @@ def lora_config() -> LoraConfig:
     )
 
 
-def load_pairs(path: str | Path) -> list[Pair]:
-    """Read training pairs from a JSONL file: one `{"prompt": ..., "completion": ...}` a line, used verbatim.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: a line is not such an object; the message names the line.
-    """
-    pairs = []
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}): save it again with UTF-8 encoding") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            pairs.append(_parse_pair(line, f"{path}, line {number}"))
-    if not pairs:
-        raise ValueError(f'{path} holds no pairs: write one {{"prompt": ..., "completion": ...}} a line')
-    return pairs
-
-
-def _parse_pair(line: str, where: str) -> Pair:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:  # such as thousands of digits, or of brackets
-        why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-        raise ValueError(f"{where}: not JSON ({why}); one object a line") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}: a JSON object was expected, got {type(record).__name__}")
-    for name in Pair._fields:
-        value = record.get(name)
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f'{where}: "{name}" must be a non-empty string, got {reprlib.repr(value)}')
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError(f'{where}: "{name}" holds half a character, such as \\ud800: write the character itself')
-    unknown = sorted(set(record) - set(Pair._fields))
-    if unknown:
-        raise ValueError(f'{where}: unknown field {reprlib.repr(unknown[0])}; only "prompt" and "completion" are used')
-    return Pair(record["prompt"], record["completion"])
-
-
-def encode(tokenizer, pairs: Sequence[Pair], max_tokens: int = 1024) -> list[dict[str, list[int]]]:
-    """Turn pairs into token ids and labels of equal length; prompt tokens carry the label -100.
-
-    Raises:
-        ValueError: there are no pairs, or one is longer than `max_tokens`.
-    """
-    if not pairs:
-        raise ValueError("no training pairs were given: pass at least one Pair(prompt, completion)")
-    features = []
-    for number, (prompt, completion) in enumerate(pairs, start=1):
-        prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        answer_ids = tokenizer(completion + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
-        input_ids = prompt_ids + answer_ids
-        if len(input_ids) > max_tokens:
-            raise ValueError(
-                f"pair {number} has {len(input_ids)} tokens, at most {max_tokens} are allowed: shorten it, "
-                "or leave it out"
-            )
-        features.append({"input_ids": input_ids, "labels": [IGNORED] * len(prompt_ids) + answer_ids})
-    return features
-
-
-def collate(features: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """Pad features on the right to one length: three tensors of shape (batch, tokens).
-
-    Example:
-        >>> rows = [{"input_ids": [5, 6], "labels": [-100, 6]}, {"input_ids": [7], "labels": [7]}]
-        >>> collate(rows, pad_token_id=0)["labels"]
-        tensor([[-100,    6],
-                [   7, -100]])
-    """
-    longest = max(len(feature["input_ids"]) for feature in features)
-
-    def padded(name: str, filler: int) -> torch.Tensor:
-        return torch.tensor([f[name] + [filler] * (longest - len(f[name])) for f in features])
-
-    lengths = torch.tensor([len(feature["input_ids"]) for feature in features])
-    return {
-        "input_ids": padded("input_ids", pad_token_id),
-        "labels": padded("labels", IGNORED),
-        "attention_mask": (torch.arange(longest) < lengths[:, None]).long(),
-    }
+def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the sum of the cross-entropies (nats) of the answer tokens of a batch, as a scalar."""
+    labels = batch["labels"][:, 1:]  # position t predicts token t + 1
+    keep = F.pad(labels != IGNORED, (0, 1))  # (batch, tokens); the last position predicts nothing
+    with answer_rows_only(model, keep):
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return F.cross_entropy(logits.float(), labels[labels != IGNORED], reduction="sum")
 
 
 @contextmanager
@@ -184,13 +77,10 @@ def answer_rows_only(model: nn.Module, keep: torch.Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the sum of the cross-entropies (nats) of the answer tokens of a batch, as a scalar."""
-    labels = batch["labels"][:, 1:]  # position t predicts token t + 1
-    keep = F.pad(labels != IGNORED, (0, 1))  # (batch, tokens); the last position predicts nothing
-    with answer_rows_only(model, keep):
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    return F.cross_entropy(logits.float(), labels[labels != IGNORED], reduction="sum")
+@contextmanager
+def plain_loss(model: nn.Module) -> Iterator[SummedLoss]:
+    """Yield `answer_loss`: what `train` uses where no other `loss` is handed in."""
+    yield answer_loss
 
 
 class LengthSortedSampler(Sampler[int]):
@@ -253,11 +143,13 @@ class AnswerTrainer(Trainer):
 class History:
     """What a training run did: one loss (nats per answer token) and one learning rate a step.
 
+    `held_out` holds (step, loss in nats per answer token) for each look at the pairs that were not trained on.
     `wrapper` is the class that the model was trained in: DistributedDataParallel, or FSDP's, if `processes` shared it.
     """
 
     loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
+    held_out: list[tuple[int, float]] = field(default_factory=list)
     steps: int = 0
     total_steps: int = 0
     trained_tokens: int = 0
@@ -269,6 +161,140 @@ class History:
     def as_dict(self) -> dict:
         """Return plain data, ready for JSON."""
         return asdict(self)
+
+
+def train(
+    model: nn.Module,
+    tokenizer,
+    pairs: Sequence[Pair],
+    *,
+    epochs: float = 3,
+    batch_size: int = 8,
+    learning_rate: float = 2e-3,
+    loss: Callable[[nn.Module], AbstractContextManager[SummedLoss]] = plain_loss,
+    optimizer: torch.optim.Optimizer | None = None,
+    held_out: Sequence[Pair] = (),
+    held_out_steps: int | None = None,
+    keep_best: bool = False,
+    seed: int = 0,
+    output_dir: str | Path | None = None,
+    resume: bool = False,
+    bf16: bool = False,
+    gradient_checkpointing: bool = False,
+    progress: bool = True,
+) -> History:
+    """Train the parameters of `model` that require a gradient, on the completions of `pairs`.
+
+    AdamW without weight decay, gradient clipping at 1.0, a tenth of the steps as warm-up and then a cosine to zero.
+    It runs where the model is: on the CPU, or on the GPU that you have moved it to.
+
+    Args:
+        loss: a context manager, entered once with the model, that yields loss(model, batch): a sum over the batch's
+            answer tokens, which the step divides by their number. `scaling.fused.loss` is a faster one.
+        optimizer: takes AdamW's place, as LoRA+'s does, and brings its own learning rates.
+        held_out: pairs whose loss is measured once an epoch, or every `held_out_steps`, into the history.
+            `keep_best` gives the model, at the end, the state in which that loss was lowest.
+        output_dir: where a checkpoint, an adapter for PEFT with the optimiser's state, is written once an epoch, and
+            after Ctrl-C, which ends the run after the current step; `resume` goes on from the last one.
+        bf16: bf16 autocast, a gain on GPUs, many times slower on CPUs without such instructions.
+        gradient_checkpointing: keep the input of each layer only and compute the layer again: less memory, more time.
+
+    Under torchrun or `accelerate launch`, the processes share each batch: the same batches and the same losses as in
+    one process, apart from dropout's masks. A model that `fully_shard` has sharded is trained without checkpoints.
+
+    Raises:
+        ValueError: nothing to train, no pairs, `resume` without `output_dir`, `keep_best` without `held_out`, or
+            processes that cannot share a batch.
+        OSError: `resume` and no complete checkpoint, or one in `output_dir` and no `resume`.
+    """
+    _check_trainable(model)
+    checkpoint = _starting_point(output_dir, resume)
+    features = encode(tokenizer, pairs)  # input_ids and labels, which are -100 where no loss is
+    tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
+    chosen = {"num_train_epochs": epochs, "learning_rate": learning_rate, "seed": seed, "bf16": bf16}
+    arguments = _arguments(model, output_dir, batch_size, activation_checkpointing=gradient_checkpointing, **chosen)
+    history = History(processes=arguments.world_size)
+    if history.processes > 1:
+        features.append({"input_ids": [tokenizer.pad_token_id], "labels": [IGNORED]})  # fills the last batch
+    if isinstance(model, FSDPModule):
+        model.is_distributed_loading_by_transformers = True  # the Trainer wraps it no more
+    bar = _Progress(history, show=progress and arguments.process_index == 0)
+    watch = _HeldOut(history, batches_of(tokenizer, held_out), held_out_steps, keep_best, output_dir)
+    trainer = AnswerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=features,
+        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
+        callbacks=[bar, watch],
+        optimizers=(optimizer, None),
+    )
+    trainer.remove_callback(PrinterCallback)
+    start = time.perf_counter()
+    with closing(bar), bar.catch_interrupt(), loss(model) as trainer.summed_loss:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    watch.restore(model)
+    history.seconds = time.perf_counter() - start
+    history.wrapper = type(trainer.model_wrapped).__name__
+    history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / history.total_steps)
+    del trainer
+    release_memory()
+    if history.interrupted:
+        print(_interrupt_message(history, output_dir))
+    return history
+
+
+def _check_trainable(model: nn.Module) -> None:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            "no parameter of the model requires a gradient, so there is nothing to train: wrap it with "
+            "get_peft_model, or load the adapter with is_trainable=True"
+        )
+
+
+def _starting_point(output_dir: str | Path | None, resume: bool) -> str | None:
+    """Return the checkpoint to go on from; None for a new run, which must not meet an older one's checkpoints."""
+    if resume and output_dir is None:
+        raise ValueError("resume=True needs the output_dir of the run that it resumes, got None")
+    if output_dir and not resume and checkpoints(output_dir):
+        raise FileExistsError(
+            f"{output_dir} holds the checkpoints of an earlier run, and this one would mix its own with them: go on "
+            "with that run, resume=True, or name a new folder"
+        )
+    return str(last_checkpoint(output_dir)) if resume else None
+
+
+def _arguments(model: nn.Module, output_dir: str | Path | None, batch_size: int, **chosen) -> TrainingArguments:
+    """Return the Trainer's arguments: those that were `chosen`, and what this course always does."""
+    arguments = TrainingArguments(
+        output_dir=str(output_dir or tempfile.gettempdir()),  # where nothing is saved; None makes a folder here
+        save_strategy="epoch" if output_dir else "no",
+        warmup_steps=0.1,  # a share of all steps
+        lr_scheduler_type="cosine",
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        use_cpu=not uses_accelerator(model),
+        **chosen,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # or one process would split its batches over all GPUs (DataParallel)
+    arguments.per_device_train_batch_size = _share(batch_size, arguments.world_size)
+    return arguments
+
+
+def _share(batch_size: int, processes: int) -> int:
+    """Return how many examples of a batch each of the processes that work together gets."""
+    if launched_processes() != processes:
+        raise ValueError(
+            f"{launched_processes()} processes were launched, but this one works with {processes}, so they would train "
+            "apart: launch with torchrun, or with accelerate launch and one of the files in configs/"
+        )
+    if batch_size % processes:
+        raise ValueError(
+            f"batch_size {batch_size} cannot be shared by {processes} processes: give a multiple of {processes}"
+        )
+    return batch_size // processes
 
 
 class _Progress(TrainerCallback):
@@ -324,6 +350,87 @@ class _Progress(TrainerCallback):
             signal.signal(signal.SIGINT, previous)
 
 
+class _HeldOut(TrainerCallback):
+    """The loss on pairs that are not trained on, into the history, and the state in which it was lowest.
+
+    With an output folder that state is a file as well, so that a run that is resumed knows it.
+    """
+
+    def __init__(self, history: History, batches: Sequence[dict], steps: int | None, keep: bool, output_dir):
+        if keep and not batches:
+            raise ValueError("keep_best=True needs pairs to tell the best by: give held_out=, pairs not in training")
+        self.history, self.batches, self.steps, self.keep = history, batches, steps, keep
+        self.file = Path(output_dir) / "best.safetensors" if output_dir and keep else None
+        self.lowest, self.state = math.inf, {}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step and self.file and self.file.is_file():
+            self.state = load_file(self.file)
+            with safe_open(self.file, "pt") as saved:
+                self.lowest = float(saved.metadata()["loss"])
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if self.steps and (state.global_step % self.steps == 0 or state.global_step == state.max_steps):
+            self.look(model, state.global_step, args.should_save)
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        if not self.steps:
+            self.look(model, state.global_step, args.should_save)
+
+    def look(self, model: nn.Module, step: int, first: bool) -> None:
+        """Measure, and keep the parameters that train if the loss was never lower."""
+        if not self.batches:
+            return
+        loss = held_out_loss(model, self.batches)
+        self.history.held_out.append((step, loss))
+        if not (self.keep and loss < self.lowest):
+            return
+        trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        self.lowest, self.state = loss, {name: torch.clone(p).contiguous() for name, p in trained.items()}
+        if self.file and first and not isinstance(model, FSDPModule):
+            part = self.file.with_suffix(".part")  # a run that is killed while it writes leaves the file whole
+            save_file(self.state, part, metadata={"loss": repr(loss), "step": str(step)})
+            part.replace(self.file)
+
+    @torch.no_grad()
+    def restore(self, model: nn.Module) -> None:
+        """Give the parameters the values that they had when the loss was lowest."""
+        for name, parameter in model.named_parameters():
+            if name in self.state:
+                parameter.copy_(self.state[name])
+
+
+def batches_of(tokenizer, pairs: Sequence[Pair], size: int = 32) -> list[dict[str, torch.Tensor]]:
+    """Return pairs as batches of similar length."""
+    features = sorted(encode(tokenizer, pairs), key=lambda row: len(row["input_ids"])) if pairs else []
+    starts = range(0, len(features), size)
+    return [collate(features[start : start + size], tokenizer.pad_token_id) for start in starts]
+
+
+@torch.no_grad()
+def held_out_loss(model: nn.Module, batches: Sequence[dict[str, torch.Tensor]]) -> float:
+    """Return the mean cross-entropy (nats per answer token) over batches, without dropout.
+
+    The random state stays as it was, and so does a training that goes on afterwards.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    total, tokens = 0.0, 0
+    model.eval()
+    with torch.random.fork_rng():
+        for batch in batches:
+            total += answer_loss(model, {name: tensor.to(device) for name, tensor in batch.items()}).item()
+            tokens += (batch["labels"][:, 1:] != IGNORED).sum().item()
+    model.train(was_training)
+    return total / tokens
+
+
+def checkpoints(output_dir: str | Path) -> dict[int, Path]:
+    """Return the complete checkpoints in a folder, by step."""
+    states = [state for state in Path(output_dir).glob("checkpoint-*/trainer_state.json") if _is_whole(state)]
+    steps = {state.parent: state.parent.name.removeprefix("checkpoint-") for state in states}
+    return {int(step): folder for folder, step in steps.items() if step.isdecimal()}  # no "checkpoint-50 copy"
+
+
 def last_checkpoint(output_dir: str | Path) -> Path:
     """Return the newest complete checkpoint in a folder.
 
@@ -335,13 +442,6 @@ def last_checkpoint(output_dir: str | Path) -> Path:
     raise FileNotFoundError(f"{output_dir} holds no complete checkpoint: train with resume=False")
 
 
-def checkpoints(output_dir: str | Path) -> dict[int, Path]:
-    """Return the complete checkpoints in a folder, by step."""
-    states = [state for state in Path(output_dir).glob("checkpoint-*/trainer_state.json") if _is_whole(state)]
-    steps = {state.parent: state.parent.name.removeprefix("checkpoint-") for state in states}
-    return {int(step): folder for folder, step in steps.items() if step.isdecimal()}  # no "checkpoint-50 copy"
-
-
 def _is_whole(state: Path) -> bool:
     """Say whether a checkpoint's last file was written to its end."""
     try:
@@ -350,107 +450,13 @@ def _is_whole(state: Path) -> bool:
         return False
 
 
-def train(
-    model: nn.Module,
-    tokenizer,
-    pairs: Sequence[Pair],
-    *,
-    epochs: float = 3,
-    batch_size: int = 8,
-    learning_rate: float = 2e-3,
-    optimizer: torch.optim.Optimizer | None = None,
-    seed: int = 0,
-    output_dir: str | Path | None = None,
-    resume: bool = False,
-    bf16: bool = False,
-    gradient_checkpointing: bool = False,
-    fused: bool = False,
-    progress: bool = True,
-) -> History:
-    """Train the parameters of `model` that require a gradient, on the completions of `pairs`.
-
-    AdamW without weight decay, gradient clipping at 1.0, a tenth of the steps as warm-up and then a cosine to zero.
-    An `optimizer` of your own, such as LoRA+'s, takes AdamW's place and brings its own learning rates.
-    It runs where the model is: on the CPU, or on the GPU that you have moved it to.
-    Float32 unless `bf16` asks for bf16 autocast (a gain on GPUs, many times slower on CPUs without such instructions).
-    `gradient_checkpointing` keeps the input of each layer only and computes the layer again: less memory, more time.
-    `fused` computes PEFT's LoRA layers with a backward pass written by hand and no row that the loss does not read
-    (lorautils.fused), on a CPU the two halves of a batch side by side (lorautils.halves): less of both.
-    Checkpoints, which are adapters for PEFT with the optimiser's state beside them, are written once an epoch if there
-    is an `output_dir`. Ctrl-C ends the run after the current step: the model keeps what it has learned, and with an
-    `output_dir` the run can be resumed.
-
-    Under torchrun or `accelerate launch`, the processes share each batch of `batch_size` examples: the same batches and
-    the same losses as in one process, apart from dropout's masks. A model that `fully_shard` has sharded is trained as
-    it is, without checkpoints.
-
-    Raises:
-        ValueError: nothing to train, no pairs, `resume` without `output_dir`, or processes that cannot share a batch.
-        OSError: `resume` and no complete checkpoint, or one in `output_dir` and no `resume`.
-    """
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(
-            "no parameter of the model requires a gradient, so there is nothing to train: wrap it with "
-            "get_peft_model, or load the adapter with is_trainable=True"
-        )
-    if resume and output_dir is None:
-        raise ValueError("resume=True needs the output_dir of the run that it resumes, got None")
-    if output_dir and not resume and checkpoints(output_dir):
-        raise FileExistsError(
-            f"{output_dir} holds the checkpoints of an earlier run, and this one would mix its own with them: go on "
-            "with that run, resume=True, or name a new folder"
-        )
-    checkpoint = str(last_checkpoint(output_dir)) if resume else None
-    features = encode(tokenizer, pairs)
-    tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
-    arguments = TrainingArguments(
-        output_dir=str(output_dir or tempfile.gettempdir()),  # where nothing is saved; None makes a folder here
-        save_strategy="epoch" if output_dir else "no",
-        num_train_epochs=epochs,
-        per_device_train_batch_size=batch_size,
-        learning_rate=learning_rate,
-        warmup_steps=0.1,
-        lr_scheduler_type="cosine",
-        bf16=bf16,
-        activation_checkpointing=gradient_checkpointing,
-        seed=seed,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,
-        use_cpu=not uses_accelerator(model),
+def _interrupt_message(history: History, output_dir: str | Path | None) -> str:
+    message = (
+        f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it has learned so far."
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # or one process would split its batches over all GPUs (DataParallel)
-    if isinstance(model, FSDPModule):
-        model.is_distributed_loading_by_transformers = True  # the Trainer wraps it no more
-    history = History(processes=arguments.world_size)
-    if history.processes > 1:
-        features.append({"input_ids": [tokenizer.pad_token_id], "labels": [IGNORED]})  # fills the last batch
-    arguments.per_device_train_batch_size = _share(batch_size, history.processes)
-    callback = _Progress(history, show=progress and arguments.process_index == 0)
-    trainer = AnswerTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=features,
-        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
-        callbacks=[callback],
-        optimizers=(optimizer, None),
-    )
-    trainer.remove_callback(PrinterCallback)
-    halves = history.processes == 1 and not (bf16 or gradient_checkpointing)
-    loss = fused_loss(model, halves=halves) if fused else nullcontext(answer_loss)
-    start = time.perf_counter()
-    with closing(callback), callback.catch_interrupt(), loss as trainer.summed_loss:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    history.seconds = time.perf_counter() - start
-    history.wrapper = type(trainer.model_wrapped).__name__
-    del trainer
-    release_memory()
-    history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / history.total_steps)
-    if history.interrupted:
-        print(_interrupt_message(history, output_dir))
-    return history
+    if output_dir is None:
+        return message + " It is in memory only, since no output_dir was given."
+    return message + f" To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
 
 
 def save_adapter(model: PeftModel, folder: str | Path) -> bool:
@@ -477,105 +483,3 @@ def uses_accelerator(model: nn.Module | None = None) -> bool:
     if launched_processes() == 1 and model is not None:
         return next(model.parameters()).device.type != "cpu"
     return torch.accelerator.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", launched_processes()))
-
-
-def _share(batch_size: int, processes: int) -> int:
-    """Return how many examples of a batch each of the processes that work together gets."""
-    if launched_processes() != processes:
-        raise ValueError(
-            f"{launched_processes()} processes were launched, but this one works with {processes}, so they would train "
-            "apart: launch with torchrun, or with accelerate launch and one of the files in configs/"
-        )
-    if batch_size % processes:
-        raise ValueError(
-            f"batch_size {batch_size} cannot be shared by {processes} processes: give a multiple of {processes}"
-        )
-    return batch_size // processes
-
-
-def _interrupt_message(history: History, output_dir: str | Path | None) -> str:
-    message = (
-        f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it has learned so far."
-    )
-    if output_dir is None:
-        return message + " It is in memory only, since no output_dir was given."
-    return message + f" To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
-
-
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module, tokenizer, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 32
-) -> list[str]:
-    """Return the model's greedy answer to each prompt, in order, without special tokens or outer spaces."""
-    was_training = model.training
-    model.eval()
-    answers = [""] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))  # equal lengths waste no padding
-    for start in range(0, len(order), batch_size):
-        chunk = order[start : start + batch_size]
-        batch = tokenizer(
-            [prompts[index] for index in chunk],
-            add_special_tokens=False,
-            padding=True,
-            padding_side="left",  # generation continues at the right end
-            return_tensors="pt",
-        ).to(model.device)
-        generated = model.generate(
-            **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
-        )
-        texts = tokenizer.batch_decode(generated[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        for index, text in zip(chunk, texts, strict=True):
-            answers[index] = text.strip()
-    model.train(was_training)
-    return answers
-
-
-def english_text() -> str:
-    """Return the paragraph of plain English on which the course measures forgetting."""
-    return resources.files("lorautils").joinpath("data/english.txt").read_text(encoding="utf-8")
-
-
-@torch.inference_mode()
-def text_loss(model: nn.Module, tokenizer, text: str) -> tuple[float, int]:
-    """Return the mean cross-entropy (nats per token) of a text, and the number of tokens that were predicted."""
-    was_training = model.training
-    model.eval()
-    ids = tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
-    loss = model(input_ids=ids, labels=ids).loss.item()
-    model.train(was_training)
-    return loss, ids.shape[1] - 1
-
-
-def load_cron_model(adapter: str | Path | None = None):
-    """Return the base model with the cron adapter on it, in evaluation mode, and the tokenizer.
-
-    Raises:
-        OSError: the folder holds no adapter, or one that does not fit the base model.
-    """
-    folder = Path(adapter or ADAPTER)
-    if not (folder / "adapter_config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no adapter (adapter_config.json is missing): name the folder of a saved adapter, or "
-            "run from a clone of the repository, which brings adapters/cron"
-        )
-    base, tokenizer = load_base_model(), load_tokenizer()
-    try:
-        tensors = load_file(folder / "adapter_model.safetensors")  # PEFT would read a pickle where there is none
-        model = PeftModel.from_pretrained(base, folder)
-        _check_fit(model, tensors)
-    except Exception as error:  # of many kinds: the files can hold anything
-        raise OSError(
-            f"the adapter in {folder} cannot be loaded ({error}): it is damaged, or made for another model; restore it "
-            "with git checkout, or train a new one with lorautils train"
-        ) from error
-    return model, tokenizer
-
-
-def _check_fit(model: PeftModel, tensors: dict[str, torch.Tensor]) -> None:
-    """Raise ValueError where an adapter's file has not exactly the model's tensors, as numbers: PEFT warns at most."""
-    names = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
-    if differences := sorted(names ^ tensors.keys()):
-        raise ValueError(f"{len(differences)} tensors are missing or not known to the model, such as {differences[0]}")
-    for name, tensor in tensors.items():
-        if not (tensor.is_floating_point() and tensor.isfinite().all()):
-            raise ValueError(f"{name} holds {tensor.dtype}, not all finite decimals")

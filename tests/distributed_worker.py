@@ -12,7 +12,8 @@ from torch.distributed.fsdp import fully_shard
 
 from lorautils import setup
 from lorautils.basemodel import load_tokenizer
-from lorautils.training import Pair, save_adapter, train
+from lorautils.data import Pair
+from lorautils.training import save_adapter, train
 
 # Nineteen pairs of unequal lengths: no batch of eight holds as many answer tokens for one process as for the other.
 PAIRS = [Pair(f"Cron: minute {m}\n" + "or so " * (m % 7), f"{m} * * * *" + " 1" * (m % 5)) for m in range(19)]

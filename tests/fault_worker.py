@@ -17,7 +17,7 @@ import torch
 from peft import PeftModel
 
 from lorautils import basemodel
-from lorautils.__main__ import main
+from lorautils.cli import main
 
 PATHS = {"os.mkdir": 0, "os.rename": 1, "os.remove": 0, "os.rmdir": 0}  # which argument is the path
 

@@ -22,8 +22,9 @@ sys.path.insert(0, str(ROOT))
 with atheris.instrument_imports(include=["lorautils", "json", "yaml"]):
     import test_robust_api as robust
 
-    from lorautils import basemodel, cron, lora, orders, training
-    from lorautils import settings as run_settings
+    from lorautils import basemodel, lora
+    from lorautils.cli import options as run_settings
+    from lorautils.tasks import cron, orders
     from tools.portable import machine
 
 RESULT = ROOT / "experiments" / "results" / "fuzz.json"
@@ -39,7 +40,7 @@ def scratch(name: str) -> Path:
 def pairs(data: bytes) -> None:
     """Training pairs, a JSON object a line."""
     scratch("pairs.jsonl").write_bytes(data)
-    read = robust.answered(training.load_pairs, scratch("pairs.jsonl"))
+    read = robust.answered(data.load_pairs, scratch("pairs.jsonl"))
     assert isinstance(read, ValueError) or all(pair.prompt.strip() and pair.completion.strip() for pair in read)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbval.plugin import metadata_tags
 
+from conftest import DECIMAL_OR_INTEGER, value
 from lorautils.exercises import registry
 from tools.notebooks import clean
 
@@ -38,6 +39,17 @@ def length(cell: NotebookNode) -> int:
 
 def is_image(output: NotebookNode) -> bool:
     return any(kind.startswith("image/") for kind in output.get("data", {}))
+
+
+def texts(cell: NotebookNode) -> Iterator[str]:
+    """The texts among a cell's outputs."""
+    for output in cell.outputs:
+        data = output.get("data", {"text/plain": output.get("text", "")})
+        yield from (text for kind, text in data.items() if kind.startswith("text/"))
+
+
+def numbers(cell: NotebookNode) -> Iterator[int | float]:
+    return (value(number) for text in texts(cell) for number in DECIMAL_OR_INTEGER.findall(text))
 
 
 def executed_in_order(nb: NotebookNode) -> Iterator[str]:
@@ -134,6 +146,70 @@ def compared(nb: NotebookNode) -> Iterator[str]:
             yield f"{cell.id}: the only way out of the comparison is the tag {EXCUSED}"
 
 
+def tolerances(nb: NotebookNode) -> Iterator[str]:
+    tolerant = [cell for cell in code_cells(nb) if "tolerance" in cell.metadata]
+    if len(tolerant) > max(1, len(code_cells(nb)) // 10):
+        yield f"more than one code cell in ten has a tolerance of its own: {[cell.id for cell in tolerant]}"
+    for cell in tolerant:
+        if not re.search(r"^# tolerance: \w+", cell.source, re.MULTILINE):
+            yield f"{cell.id}: a tolerance without a comment '# tolerance: why'"
+        yield from (f"{cell.id}: tolerance: {fault}" for fault in tolerance_faults(cell))
+
+
+def tolerance_faults(cell: NotebookNode) -> Iterator[str]:
+    tolerance = cell.metadata.tolerance
+    if not isinstance(tolerance, dict) or not {"relative", "absolute"} & set(tolerance):
+        yield 'neither {"relative": 0.05} nor {"absolute": 4, "of": 40}, nor both'
+        return
+    if unknown := sorted(set(tolerance) - {"relative", "absolute", "of"}):
+        yield f"unknown keys {unknown}"
+    relative = tolerance.get("relative", 0.2)
+    if not (isinstance(relative, float) and 0 < relative <= 0.2):
+        yield f"'relative' is {relative!r}, expected a number above 0, at most 0.2"
+    if {"absolute", "of"} & set(tolerance):
+        absolute, total = tolerance.get("absolute"), tolerance.get("of")
+        if not (type(absolute) is type(total) is int and 0 < absolute <= total / 10):
+            yield f"'absolute' is {absolute!r} of {total!r}, expected whole numbers, at most a tenth of the total"
+        elif not any(type(number) is int and number == total for number in numbers(cell)):
+            yield f"the total {total!r} is no integer in the output: print 'of {total}'"
+
+
+def plain(text: str) -> str:
+    """Markdown without emphasis, marks of quotations and blanks."""
+    return re.sub(r"^ *>|[*_`\s]", "", text, flags=re.MULTILINE)
+
+
+def predictions(nb: NotebookNode) -> Iterator[str]:
+    for cell in (cell for cell in nb.cells if "predict" in cell.metadata):
+        if cell.cell_type != "markdown":
+            yield f"{cell.id}: predict: only a Markdown cell asks"
+        yield from (f"{cell.id}: predict: {fault}" for fault in prediction_faults(cell))
+
+
+def prediction_faults(cell: NotebookNode) -> Iterator[str]:
+    asked = cell.metadata.predict
+    if not isinstance(asked, dict) or not isinstance(asked.get("question"), str):
+        yield 'no question, such as {"question": "How large?", "unit": "nats"}'
+        return
+    if unknown := sorted(set(asked) - {"question", "choices", "unit"}):
+        yield f"unknown keys {unknown}"
+    if not asked.question.endswith(("?", ".")):
+        yield f"the question does not end with '?' or '.': {asked.question!r}"
+    if plain(asked.question) not in plain(cell.source):
+        yield f"the question is not in the cell: {asked.question!r}"
+    if {"choices", "unit"} <= set(asked):
+        yield "both 'choices' and 'unit'"
+    if not is_text(asked.get("unit", "none")):
+        yield f"'unit' is {asked.unit!r}, expected a word"
+    choices = asked.get("choices", ["yes", "no"])
+    if not (isinstance(choices, list) and all(map(is_text, choices)) and 2 <= len(set(choices)) == len(choices) <= 5):
+        yield f"'choices' are {choices!r}, expected 2 to 5 different texts"
+
+
+def is_text(item: object) -> bool:
+    return isinstance(item, str) and bool(item.strip())
+
+
 def slideshow(nb: NotebookNode) -> Iterator[str]:
     for cell in nb.cells:
         if cell.metadata.get("slideshow", {}).get("slide_type") not in SLIDES:
@@ -211,6 +287,8 @@ RULES = (
     cell_lengths,
     prose_share,
     compared,
+    tolerances,
+    predictions,
     slideshow,
     plain_python,
     portable,

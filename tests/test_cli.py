@@ -13,8 +13,10 @@ from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorautils import basemodel, training
-from lorautils.__main__ import _explanation, main
+from lorautils import basemodel, evaluation
+from lorautils.cli import main
+from lorautils.cli.ask import _explanation
+from lorautils.tasks import cron
 
 ROOT = Path(__file__).parent.parent
 ANSWERS = {
@@ -40,11 +42,11 @@ def model(monkeypatch):
     def evaluate(model, tokenizer, prompts):
         print("another notice")
         batches.append(list(prompts))
-        known = {training.cron_prompt(text): answer for text, answer in ANSWERS.items()}
+        known = {cron.cron_prompt(text): answer for text, answer in ANSWERS.items()}
         return [known.get(prompt, "0 0 * * *") for prompt in prompts]
 
-    monkeypatch.setattr(training, "load_cron_model", load)
-    monkeypatch.setattr(training, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "load_adapter", load)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
     model = type("Model", (), {"batches": batches, "adapter": None})
     return model
 
@@ -94,8 +96,8 @@ def test_one_line_out_for_each_line_in(tmp_path_factory, texts):
     file = tmp_path_factory.mktemp("ask") / "phrases.txt"
     with pytest.MonkeyPatch.context() as patch:
         printed = []
-        patch.setattr(training, "load_cron_model", lambda adapter: (None, None))
-        patch.setattr(training, "evaluate", lambda model, tokenizer, prompts: ["0 0 * * *"] * len(prompts))
+        patch.setattr(evaluation, "load_adapter", lambda adapter: (None, None))
+        patch.setattr(evaluation, "evaluate", lambda model, tokenizer, prompts: ["0 0 * * *"] * len(prompts))
         patch.setattr("builtins.print", lambda *texts, **options: printed.extend(texts or [""]))
         code = main(["ask", "--file", lines(file, *texts)])
     if any(text.strip() for text in texts):
@@ -220,7 +222,7 @@ def test_fetch_prints_the_folder_alone(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize(("problems", "code"), [(0, 0), (3, 1)])
 def test_the_doctor_fails_if_there_are_problems(monkeypatch, problems, code):
-    monkeypatch.setattr("lorautils.doctor.report", lambda: problems)
+    monkeypatch.setattr("lorautils.cli.doctor.report", lambda: problems)
     assert main(["doctor"]) == code
 
 
@@ -266,7 +268,7 @@ def test_train_on_own_pairs_saves_an_adapter_that_loads(tiny_model, capsys, tmp_
     out = capsys.readouterr().out
     assert out.startswith("40 steps, last loss ") and out.endswith(f", adapter in {output}\n")
     model = PeftModel.from_pretrained(basemodel.load_base_model(), output)
-    assert training.evaluate(model, basemodel.load_tokenizer(), ["ping "]) == ["pong"]
+    assert evaluation.evaluate(model, basemodel.load_tokenizer(), ["ping "]) == ["pong"]
 
 
 def test_train_on_cron_reports_test_a(tiny_model, capsys, tmp_path):
@@ -278,7 +280,7 @@ def test_train_on_cron_reports_test_a(tiny_model, capsys, tmp_path):
 # --- the real thing ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not training.ADAPTER.exists(), reason="adapters/cron is not there: the shipped adapter is needed")
+@pytest.mark.skipif(not cron.ADAPTER.exists(), reason="adapters/cron is not there: the shipped adapter is needed")
 def test_ask_the_shipped_adapter(tmp_path):
     done = lorautils("ask", "every weekday at half past nine")
     assert (done.returncode, done.stdout) == (0, "30 9 * * 1-5\n"), done.stderr

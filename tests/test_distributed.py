@@ -25,10 +25,10 @@ from test_cli import error, lines, tiny_model  # noqa: F401  (a fixture)
 from test_training import PAIRS as EVEN_PAIRS
 from test_training import tiny_llama, tiny_lora
 
-from lorautils import basemodel, training
-from lorautils.__main__ import main
+from lorautils import basemodel, evaluation, training
 from lorautils.basemodel import load_tokenizer
-from lorautils.settings import KINDS, Settings, read_settings
+from lorautils.cli import main
+from lorautils.cli.options import KINDS, Settings, read_settings
 
 ROOT = Path(__file__).parent.parent
 COPIED = "DistributedDataParallel"
@@ -153,13 +153,13 @@ def test_a_killed_worker_ends_the_job_and_a_resume_reaches_the_same_losses(tiny_
     answers = []
     for folder in (tmp_path, training.last_checkpoint(tmp_path)):
         model = PeftModel.from_pretrained(basemodel.load_base_model(), folder)
-        answers.append(training.text_loss(model, basemodel.load_tokenizer(), "Cron: minute 3")[0])
+        answers.append(evaluation.text_loss(model, basemodel.load_tokenizer(), "Cron: minute 3")[0])
     assert answers[0] == answers[1]
 
 
 def test_a_process_that_the_launcher_ends_says_what_to_do():
     """The launcher is often faster than the failed collective that tells a process of another's end."""
-    ends = "import os, signal, lorautils.__main__ as m; signal.signal(15, m._end); os.kill(os.getpid(), 15); print()"
+    ends = "import os, signal, lorautils.cli.train as m; signal.signal(15, m._end); os.kill(os.getpid(), 15); print()"
     ended = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "")
     assert "start it again with --resume" in ended.stderr

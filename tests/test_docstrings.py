@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ("linalg", "lora", "measure", "memory", "cron", "orders", "training", "results")
+MODULES = ("linalg", "lora", "measure", "data", "results", "scaling.memory", "tasks.cron", "tasks.orders")
 
 
 @pytest.mark.parametrize("name", MODULES)

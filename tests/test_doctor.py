@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lorautils import basemodel, doctor
+from lorautils import basemodel
+from lorautils.cli import doctor
 
 ROOT = Path(__file__).parent.parent
 LINE = re.compile(r"(ok|note|PROBLEM) +(\w+) +(\S.*)")

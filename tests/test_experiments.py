@@ -3,24 +3,19 @@
 import json
 import math
 import re
-import sys
 from itertools import product
 from pathlib import Path
 
 import pytest
 from safetensors import safe_open
 
-from lorautils import cron, results
-from lorautils.training import cron_pairs
+from experiments import full_update, fused_run, second_task, sweeps
+from lorautils import results
+from lorautils.tasks import cron
+from lorautils.tasks.cron import cron_pairs
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-import full_update  # noqa: E402
-import fused_run  # noqa: E402
-import second_task  # noqa: E402
-import sweeps  # noqa: E402
 
 
 @pytest.fixture(scope="module")

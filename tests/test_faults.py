@@ -26,8 +26,8 @@ from test_cli import error, lines, tiny_model  # noqa: F401  (a fixture)
 from test_training import tiny_llama
 
 from lorautils import basemodel, lora, training
-from lorautils.__main__ import main
 from lorautils.basemodel import FOLDER, PARTIAL, BaseModelError, fetch, load_base_model
+from lorautils.cli import main
 
 stand_in, index, cache, no_pip = base.stand_in, base.index, base.cache, base.no_pip  # fixtures
 

@@ -2,8 +2,6 @@
 
 import copy
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,16 +14,14 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.llama import modeling_llama
 
-from lorautils import fused as module
+from experiments import throughput
 from lorautils import setup
 from lorautils.basemodel import load_tokenizer
-from lorautils.fused import FrozenNorm, LoRAProducts, draw_mask, fused, rotate, short_parts
-from lorautils.lora import Config, inject
-from lorautils.training import IGNORED, PROJECTIONS, Pair, answer_loss, train
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
-import throughput
+from lorautils.data import IGNORED, Pair
+from lorautils.lora import PROJECTIONS, Config, inject
+from lorautils.scaling import fused as module
+from lorautils.scaling.fused import FrozenNorm, LoRAProducts, draw_mask, fused, rotate, short_parts
+from lorautils.training import answer_loss, train
 
 PAIRS = [Pair(f"Cron: {'very ' * (i % 5)}early, task {i}", f"{i} {i % 24} * * *") for i in range(16)]
 
@@ -256,7 +252,7 @@ def test_norms_are_short_in_float32_if_frozen_and_theirs_again_afterwards(monkey
 
 def count_masks(monkeypatch, model, shared_masks) -> int:
     drawn = []
-    monkeypatch.setattr("lorautils.fused.draw_mask", lambda x, p: drawn.append(p) or draw_mask(x, p))
+    monkeypatch.setattr("lorautils.scaling.fused.draw_mask", lambda x, p: drawn.append(p) or draw_mask(x, p))
     with fused(model, shared_masks=shared_masks):
         answer_loss(model, batch()).backward()
     return len([p for p in drawn if p > 0])
@@ -515,7 +511,7 @@ def trained(model, epochs=25, **options):
 def test_fifty_steps_are_those_of_peft(tmp_path):
     loss, factors = trained(adapted(tiny(vocab_size=49152)))
     model = adapted(tiny(vocab_size=49152))
-    fused_loss, fused_factors = trained(model, fused=True)
+    fused_loss, fused_factors = trained(model, loss=module.loss)
     assert len(loss) == 50 and loss[-1] < loss[0] - 0.1
     assert fused_loss == pytest.approx(loss, rel=1e-6)  # measured: 1e-7, and 1e-6 for the factors
     for name, factor in factors.items():
@@ -527,7 +523,8 @@ def test_fifty_steps_are_those_of_peft(tmp_path):
 
 
 def test_training_with_dropout_learns_and_follows_the_seed():
-    runs = [trained(adapted(tiny(vocab_size=49152), lora_dropout=0.1), epochs=12, fused=True)[0] for _ in range(2)]
+    models = [adapted(tiny(vocab_size=49152), lora_dropout=0.1) for _ in range(2)]
+    runs = [trained(model, epochs=12, loss=module.loss)[0] for model in models]
     assert runs[0] == runs[1] and runs[0][-1] < runs[0][0] - 0.05
 
 

@@ -7,11 +7,12 @@ import torch
 from test_fused import adapted, batch, gpt2, padded_batch, tiny, trained
 from torch.testing import assert_close
 
-from lorautils import fused as fused_module
-from lorautils import halves
-from lorautils.fused import IGNORED, fused, loss_of_fewer_rows
-from lorautils.halves import fused_loss
-from lorautils.training import PROJECTIONS
+from lorautils.data import IGNORED
+from lorautils.lora import PROJECTIONS
+from lorautils.scaling import fused as fused_module
+from lorautils.scaling import fused as halves
+from lorautils.scaling.fused import fused, loss_of_fewer_rows
+from lorautils.scaling.fused import loss as fused_loss
 
 
 def found(model, summed_loss, inputs) -> dict[str, torch.Tensor]:
@@ -132,7 +133,7 @@ def test_training_declines_them_where_they_would_be_wrong(monkeypatch, options):
     seen = []
     real = halves.loss_in_halves
     monkeypatch.setattr(halves, "loss_in_halves", lambda *given: seen.append(1) or real(*given))
-    losses, _ = trained(adapted(tiny(vocab_size=49152)), epochs=1, fused=True, **options)
+    losses, _ = trained(adapted(tiny(vocab_size=49152)), epochs=1, loss=fused_loss, **options)
     assert len(losses) == 2 and len(seen) == (0 if options else 2)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from croniter import croniter
 
-DATA = Path(__file__).parents[1] / "lorautils" / "data"
+DATA = Path(__file__).parents[1] / "lorautils" / "tasks" / "cases"
 TESTS = [
     [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
     for name in ("test_c.jsonl", "test_d.jsonl")

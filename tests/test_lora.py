@@ -17,9 +17,12 @@ from torch import nn
 from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from lorautils import cron, lora
+from lorautils import lora
 from lorautils.basemodel import load_base_model, load_tokenizer
-from lorautils.training import ADAPTER, PROJECTIONS, cron_prompt, evaluate
+from lorautils.evaluation import evaluate
+from lorautils.lora import PROJECTIONS
+from lorautils.tasks import cron
+from lorautils.tasks.cron import ADAPTER, cron_prompt
 
 pytestmark = pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match")
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]

@@ -56,6 +56,22 @@ def test_a_notebook_is_executed_cleaned_and_measured(course):
     assert path.read_bytes() == stored  # a second run leaves no diff
 
 
+def test_cleaning_keeps_what_authors_write_and_drops_the_rest():
+    everything = {
+        "tags": ["a"],
+        "tolerance": {"absolute": 4, "of": 40},
+        "predict": {"question": "Why?"},
+        "execution": {"busy": "2026"},
+    }
+    cells = [v4.new_code_cell("1"), v4.new_markdown_cell("Why?"), v4.new_raw_cell("raw")]
+    for cell in cells:
+        cell.metadata = nbformat.from_dict(everything)
+    kept = [set(cell.metadata) for cell in tool.clean(v4.new_notebook(cells=cells)).cells]
+    assert kept == [{"tags", "tolerance"}, {"tags", "predict"}, {"tags"}]
+    assert cells[0].metadata.tolerance == everything["tolerance"]
+    assert cells[1].metadata.predict == everything["predict"]
+
+
 @pytest.mark.parametrize(("source", "told"), [("1 / 0", "ZeroDivisionError"), ("import os\nos._exit(3)", "died")])
 def test_a_failing_notebook_stays_as_it_was(course, capfd, source, told):
     path = write(course, "02_bad", "x = 1", source, "x = 2")

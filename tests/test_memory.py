@@ -14,10 +14,12 @@ import torch.distributed as dist
 from peft import LoraConfig, get_peft_model
 from transformers import DynamicCache, LlamaForCausalLM
 
+from experiments import scale
 from lorautils import results
 from lorautils.basemodel import load_base_model
-from lorautils.measure import kept_bytes
-from lorautils.memory import (
+from lorautils.data import IGNORED
+from lorautils.measure import kept_bytes, peak_bytes
+from lorautils.scaling.memory import (
     PROJECTIONS,
     SHAPES,
     SHARDINGS,
@@ -30,16 +32,13 @@ from lorautils.memory import (
     kv_cache,
     layer_activations,
     lora_parameters,
-    peak_bytes,
     predict,
     shape_of,
 )
-from lorautils.training import IGNORED, answer_loss
+from lorautils.training import answer_loss
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "experiments"))
 
-import scale  # noqa: E402
 
 SMALL = Shape(64, 8, 4, 2, 16, 176, 500, tied=True)
 WIDE = Shape(96, 8, 6, 6, 24, 200, 900, tied=False)  # more in attention and vocabulary, no shared heads, untied
@@ -276,9 +275,9 @@ def test_a_toy_of_the_experiment_holds_what_is_predicted(method):
 
 def test_two_processes_share_the_work():
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(ROOT / "experiments" / "scale.py"), "8B", *scale.SHARDINGS, "--tiny"]
+    command += ["-m", "experiments.scale", "8B", *scale.SHARDINGS, "--tiny"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     runs = [scale.Run(**record["run"]) for record in records]

@@ -1,19 +1,23 @@
 """Nobody can silence the comparison unnoticed: change a stored output, and the command of `make test` must fail.
 
 Every kind of output on a small notebook; of each real notebook a copy that ends at its first text output, since what
-follows may take minutes.
+follows may take minutes. Where a cell has a tolerance of its own, its numbers may move that far and not twice as far.
 """
 
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from course_copy import ROOT, copy_course
 from nbformat import v4
+from notebook_rules import code_cells, texts
+
+from conftest import DECIMAL_OR_INTEGER, RTOL, TolerantText, value
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NBVAL = re.search(r"^NBVAL := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
@@ -37,18 +41,29 @@ CASES = {  # what is stored: source, right output, wrong output
         v4.new_output("stream", name="stderr", text="no\n"),
         None,
     ),
+    "count": ("print('  9 of 40')", printed(" 10 of 40\n"), printed(" 14 of 40\n")),
+    "total": ("print('38 of 40')", printed("37 of 40\n"), printed("40 of 40\n")),
+    "loose decimal": ("print(0.5)", printed("0.46\n"), printed("0.44\n")),
 } | {
     kind: (SHOW % (kind, "1 and 2"), shown(kind, "1 and 2"), shown(kind, "1 and 3"))
     for kind in ("text/plain", "text/html", "text/latex", "text/markdown")
+}
+TOLERANCES = {  # of the cases that have one of their own
+    "count": {"absolute": 4, "of": 40},
+    "total": {"absolute": 4, "of": 40},
+    "loose decimal": {"relative": 0.1},
 }
 
 
 def small_notebook(wrong: bool) -> nbformat.NotebookNode:
     """One cell a case, with the right or the wrong outputs stored."""
     nb = v4.new_notebook()
-    for count, case in enumerate(CASES.values(), start=1):
+    for count, (name, case) in enumerate(CASES.items(), start=1):
         outputs = [case[2] if wrong else case[1]]
         cell = v4.new_code_cell(case[0], execution_count=count, outputs=[output for output in outputs if output])
+        cell.id = f"small-{count}"  # the same in all workers of pytest, which name the tests below by it
+        if name in TOLERANCES:
+            cell.metadata.tolerance = TOLERANCES[name]
         nb.cells.append(cell)
     return nb
 
@@ -93,3 +108,32 @@ def test_a_changed_output_fails(path, tmp_path):
     *before, last = verdicts(changed)
     assert all(before)
     assert not last
+
+
+def moved(text: str, tolerance: dict, times: int) -> Iterator[str]:
+    """A text with one of its numbers moved by so many times its tolerance, for each number that has one."""
+    for match in DECIMAL_OR_INTEGER.finditer(text):
+        number = value(match[0])
+        if isinstance(number, float):
+            step = number * tolerance.get("relative", RTOL)
+        else:
+            step = 0 if number == tolerance.get("of") else tolerance.get("absolute", 0)
+        if step:
+            yield f"{text[: match.start()]} {number + times * step!r}{text[match.end() :]}"
+
+
+def tolerant_cells() -> Iterator[nbformat.NotebookNode]:
+    """The cells with a tolerance of their own: of the small notebook, and of the real ones."""
+    for nb in [small_notebook(wrong=False), *(nbformat.read(path, as_version=4) for path in NOTEBOOKS)]:
+        yield from (cell for cell in code_cells(nb) if "tolerance" in cell.metadata)
+
+
+@pytest.mark.parametrize("cell", [*tolerant_cells()], ids=lambda cell: cell.id)
+def test_a_tolerance_ends_where_it_says(cell):
+    tolerance = cell.metadata.tolerance
+    stored = [TolerantText(text, tolerance) for text in texts(cell)]
+    near = [(text, new) for text in stored for new in moved(text, tolerance, 1)]
+    far = [(text, new) for text in stored for new in moved(text, tolerance, 2)]
+    assert near, "the tolerance is for no number of the output"
+    assert [(text, new) for text, new in near if text != new] == []
+    assert [(text, new) for text, new in far if text == new] == []

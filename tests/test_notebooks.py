@@ -64,12 +64,14 @@ def nb() -> nbformat.NotebookNode:
     cells = [
         markdown_cell("title", opening),
         code_cell("import-all", "import math\n\nprint(math.pi)", 1, [v4.new_output("stream", text="3.14\n")]),
-        markdown_cell("between", "Pi is printed."),
+        markdown_cell("between", "> **Predict.** How many of the *next*\n> `40` will be right?"),
         code_cell("figure-of-pi", "plt.show()", 2, [figure]),
         markdown_cell("what-to-see", "The curve falls from left to right.\n\n![a curve](curve.png)"),
         markdown_cell("closing", "\n\n".join(f"## {heading}" for heading in rules.CLOSING)),
-        code_cell("last-words", "x = 1", 3),
+        code_cell("last-words", "# tolerance: a near tie\nscore()", 3, [v4.new_output("stream", text="27 of 40\n")]),
     ]
+    cells[2].metadata["predict"] = {"question": "How many of the next 40 will be right?", "choices": ["12", "27"]}
+    cells[6].metadata["tolerance"] = {"relative": 0.2, "absolute": 4, "of": 40}
     return tool.clean(v4.new_notebook(cells=cells))
 
 
@@ -115,6 +117,8 @@ BREAKS = {
     "skipped": (rules.compared, lambda nb: tag(nb, "nbval-skip")),
     "may raise": (rules.compared, lambda nb: tag(nb, "raises-exception")),
     "excused by comment": (rules.compared, lambda nb: set_source(nb, "# NBVAL_IGNORE_OUTPUT\nx")),
+    "tolerance without a reason": (rules.tolerances, lambda nb: set_source(nb, "score()", 6)),
+    "prediction in code": (rules.predictions, lambda nb: nb.cells[1].metadata.update(predict={"question": "Why?"})),
     "no slide type": (rules.slideshow, lambda nb: nb.cells[2].metadata.pop("slideshow")),
     "shell": (rules.plain_python, lambda nb: set_source(nb, "!pip list")),
     "magic": (rules.plain_python, lambda nb: set_source(nb, "%matplotlib inline")),
@@ -148,3 +152,71 @@ def test_a_broken_rule_is_found(nb, case):
 
 def test_every_rule_has_a_case_that_breaks_it():
     assert {rule for rule, _ in BREAKS.values()} == set(rules.RULES)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "told"),
+    [
+        (0.01, "neither"),
+        ({}, "neither"),
+        ({"of": 40}, "neither"),
+        ({"relative": 0.1, "rel": 1}, "unknown keys ['rel']"),
+        ({"relative": 0.3}, "at most 0.2"),
+        ({"relative": "0.1"}, "at most 0.2"),
+        ({"relative": 0.1, "of": 40}, "'absolute' is None"),
+        ({"absolute": 4}, "of None"),
+        ({"absolute": 5, "of": 40}, "a tenth"),
+        ({"absolute": 1.5, "of": 40}, "whole numbers"),
+        ({"absolute": True, "of": 40}, "whole numbers"),
+        ({"absolute": 4, "of": 50}, "print 'of 50'"),
+    ],
+)
+def test_a_tolerance_with_a_fault(nb, tolerance, told):
+    nb.cells[6].metadata.tolerance = tolerance
+    (problem,) = rules.tolerances(nb)
+    assert told in problem
+
+
+def test_a_total_is_an_integer_of_its_own(nb):
+    nb.cells[6].outputs[0].text = "27 of 40.0, r40\n"
+    assert ["print 'of 40'" in problem for problem in rules.tolerances(nb)] == [True]
+
+
+@pytest.mark.parametrize(("cells", "tolerant", "faults"), [(3, 1, 0), (3, 2, 1), (19, 2, 1), (20, 2, 0), (20, 3, 1)])
+def test_one_code_cell_of_ten_may_be_tolerant(nb, cells, tolerant, faults):
+    nb.cells = [nb.cells[6]] * tolerant + [nb.cells[1]] * (cells - tolerant)
+    assert len(list(rules.tolerances(nb))) == faults
+
+
+@pytest.mark.parametrize(
+    ("predict", "told"),
+    [
+        ({"question": None}, "no question"),
+        ({"question": ""}, "does not end"),
+        ({"question": "How many of the next"}, "does not end"),
+        ({"question": "How much?"}, "not in the cell"),
+        ({"answer": "27"}, "unknown keys ['answer']"),
+        ({"unit": ""}, "'unit' is ''"),
+        ({"unit": "answers", "choices": ["12", "27"]}, "both"),
+        ({"choices": ["12"]}, "2 to 5"),
+        ({"choices": list("123456")}, "2 to 5"),
+        ({"choices": ["12", "12"]}, "different"),
+        ({"choices": ["12", " "]}, "different"),
+        ({"choices": ["12", 27]}, "different"),
+        ({"choices": "12"}, "different"),
+    ],
+)
+def test_a_prediction_with_a_fault(nb, predict, told):
+    nb.cells[2].metadata.predict = {"question": "How many of the next 40 will be right?"} | predict
+    (problem,) = rules.predictions(nb)
+    assert told in problem
+
+
+def test_a_prediction_is_more_than_a_text(nb):
+    nb.cells[2].metadata.predict = "How many of the next 40 will be right?"
+    assert ["no question" in problem for problem in rules.predictions(nb)] == [True]
+
+
+def test_a_prediction_may_have_a_unit(nb):
+    nb.cells[2].metadata.predict = {"question": "How many of the next 40 will be right?", "unit": "answers"}
+    assert list(rules.predictions(nb)) == []

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -12,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorautils import orders, results, setup
+from experiments.sweeps import data_hash
+from lorautils import results, setup
 from lorautils.basemodel import load_tokenizer
-from lorautils.orders import Example, Score, held_out, order_prompt, problem, score, train_examples
-from lorautils.training import cron_prompt, encode, evaluate, load_cron_model
+from lorautils.data import encode
+from lorautils.evaluation import evaluate, load_adapter
+from lorautils.tasks import orders
+from lorautils.tasks.cron import cron_prompt
+from lorautils.tasks.orders import Example, Score, held_out, order_prompt, problem, score, train_examples
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "experiments"))
 
-from sweeps import data_hash  # noqa: E402
 
 TESTS = held_out()
 TRAINING = [example for seed in range(3) for example in train_examples(2000, seed=seed)]
@@ -329,7 +330,7 @@ def test_the_record_is_whole_and_of_the_data_as_they_are(record):
 def test_the_shipped_adapter_answers_as_recorded(record):
     """Of the first six cases of "combinations" at most one is wrong, and none is right without the adapter."""
     setup()
-    model, tokenizer = load_cron_model(orders.ADAPTER)
+    model, tokenizer = load_adapter(orders.ADAPTER)
     assert model.peft_config["default"].base_model_name_or_path == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert (orders.ADAPTER / "adapter_model.safetensors").stat().st_size < 5e6
     cases = TESTS["combinations"][:6]

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lorautils import basemodel, cron, linalg, llama, lora, measure, orders, results, training
-from lorautils import settings as run_settings
+from lorautils import basemodel, data, linalg, llama, lora, measure, results
 from lorautils.audit import audit
+from lorautils.cli import options as run_settings
+from lorautils.tasks import cron, orders
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTED = (ValueError, TypeError, OSError)
@@ -249,7 +250,7 @@ def test_any_answers_can_be_scored(answers):
 @some
 @given(st.integers(-3, 10**9), st.integers(-3, 10**9), st.floats(0, 1e6))
 def test_an_interval_holds_its_share_or_is_refused(successes, n, z):
-    interval = answered(cron.wilson_interval, successes, n, z)
+    interval = answered(results.wilson_interval, successes, n, z)
     if not isinstance(interval, ValueError):
         low, high = interval
         assert 0 <= low <= successes / n + 1e-9 and successes / n - 1e-9 <= high <= 1
@@ -258,7 +259,7 @@ def test_an_interval_holds_its_share_or_is_refused(successes, n, z):
 
 @pytest.mark.parametrize("z", [-1.0, math.nan, math.inf])
 def test_a_z_that_is_none_is_refused_in_words(z):
-    assert isinstance(answered(cron.wilson_interval, 3, 4, z), ValueError)
+    assert isinstance(answered(results.wilson_interval, 3, 4, z), ValueError)
 
 
 @pytest.mark.parametrize(
@@ -305,8 +306,8 @@ def test_any_answer_is_an_order_or_is_told_why_not(answer):
 
 def test_a_mutated_order_is_an_order_or_is_told_why_not():
     refused = 0
-    for data in mutations(ORDER.encode(), 400):
-        why = orders.problem(data.decode("utf-8", errors="replace"))
+    for written in mutations(ORDER.encode(), 400):
+        why = orders.problem(written.decode("utf-8", errors="replace"))
         assert why is None or why.startswith(("not JSON: ", "valid JSON, but "))
         refused += why is not None
     assert 200 < refused < 400
@@ -327,31 +328,31 @@ BAD_PAIRS += [b'{"prompt": "\\ud800", "completion": "b"}', b"NaN", b"", b"{}"]
 
 def test_a_mutated_file_of_pairs_is_read_or_refused_by_line(tmp_path):
     refused, path = 0, tmp_path / "pairs.jsonl"
-    for data in mutations(PAIRS, 600):
-        path.write_bytes(data)
-        pairs = answered(training.load_pairs, path)
+    for written in mutations(PAIRS, 600):
+        path.write_bytes(written)
+        pairs = answered(data.load_pairs, path)
         refused += isinstance(pairs, ValueError)
         assert isinstance(pairs, ValueError) or all(pair.prompt.strip() and pair.completion.strip() for pair in pairs)
     assert 100 < refused < 600
 
 
-@pytest.mark.parametrize("data", BAD_PAIRS, ids=lambda data: repr(data[:20]))
-def test_a_bad_file_of_pairs_is_refused_in_words(tmp_path, data):
+@pytest.mark.parametrize("written", BAD_PAIRS, ids=lambda written: repr(written[:20]))
+def test_a_bad_file_of_pairs_is_refused_in_words(tmp_path, written):
     path = tmp_path / "pairs.jsonl"
-    path.write_bytes(b'{"prompt": "a", "completion": "b"}\n' + data if data else data)
-    error = answered(training.load_pairs, path)
+    path.write_bytes(b'{"prompt": "a", "completion": "b"}\n' + written if written else written)
+    error = answered(data.load_pairs, path)
     assert isinstance(error, ValueError) and str(path) in str(error)
 
 
 def test_a_file_of_pairs_as_windows_writes_it(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + PAIRS.replace(b"\n", b"\r\n"))
-    assert training.load_pairs(path) == [training.Pair("a\n", "b"), training.Pair("café", "é")]
+    assert data.load_pairs(path) == [data.Pair("a\n", "b"), data.Pair("café", "é")]
 
 
 @pytest.mark.parametrize("name", ["", ".", "nowhere/pairs.jsonl", "x" * 300, "a\0b"], ids=lambda name: repr(name[:9]))
 def test_a_path_that_is_no_file_is_an_error_of_the_system(tmp_path, name):
-    for read in (training.load_pairs, run_settings.read_settings):
+    for read in (data.load_pairs, run_settings.read_settings):
         with pytest.raises((OSError, ValueError)):
             read(tmp_path / name)
 
@@ -374,8 +375,8 @@ LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 
 def test_mutated_settings_are_read_or_refused_in_words(tmp_path):
     refused, path = 0, tmp_path / "run.yaml"
-    for data in mutations(SETTINGS, 500):
-        path.write_bytes(data)
+    for written in mutations(SETTINGS, 500):
+        path.write_bytes(written)
         refused += isinstance(answered(run_settings.read_settings, path), ValueError)
     assert 50 < refused < 500
 
@@ -433,8 +434,8 @@ def adapter(tmp_path) -> Path:
 def test_a_mutated_adapter_is_loaded_whole_or_not_at_all(adapter, name, least):
     good, refused = (adapter / name).read_bytes(), 0
     model = small_llama()
-    for data in mutations(good, 300):
-        (adapter / name).write_bytes(data)
+    for written in mutations(good, 300):
+        (adapter / name).write_bytes(written)
         loaded = answered(lora.load, model, adapter)
         if isinstance(loaded, DOCUMENTED):
             refused += 1
@@ -488,8 +489,8 @@ def test_a_mutated_manifest_is_good_or_its_damage_is_named(tmp_path):
     manifest = tmp_path / "manifest.json"
     good, named = manifest.read_bytes(), 0
     assert basemodel.damage_of(tmp_path) is None
-    for data in [*mutations(good, 500), b"[" * 100_000, b"1" * 5000, good.replace(b"weights", b"a\\u0000b")]:
-        manifest.write_bytes(data)
+    for written in [*mutations(good, 500), b"[" * 100_000, b"1" * 5000, good.replace(b"weights", b"a\\u0000b")]:
+        manifest.write_bytes(written)
         damage = basemodel.damage_of(tmp_path)
         assert damage is None or damage.strip()
         named += damage is not None

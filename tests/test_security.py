@@ -15,7 +15,8 @@ from peft import LoraConfig, get_peft_model
 from traitlets.config.loader import PyFileConfigLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lorautils import lora, training
+from lorautils import evaluation, lora
+from lorautils.tasks import cron
 
 ROOT = Path(__file__).parent.parent
 
@@ -208,8 +209,8 @@ def save(folder: Path, base: LlamaForCausalLM) -> Path:
 @pytest.fixture
 def adapter(tmp_path, monkeypatch) -> Path:
     """The folder of an adapter for a small model, which takes the place of the base model."""
-    monkeypatch.setattr(training, "load_base_model", llama)
-    monkeypatch.setattr(training, "load_tokenizer", lambda: "tokenizer")
+    monkeypatch.setattr(evaluation, "load_base_model", llama)
+    monkeypatch.setattr(evaluation, "load_tokenizer", lambda: "tokenizer")
     return save(tmp_path / "adapter", llama())
 
 
@@ -302,11 +303,11 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_a_spoiled_adapter_is_refused_by_load_cron_model(adapter, spoil):
-    training.load_cron_model(adapter)  # as it is, it loads
+def test_a_spoiled_adapter_is_refused_by_load_adapter(adapter, spoil):
+    evaluation.load_adapter(adapter)  # as it is, it loads
     spoil(adapter)
     with pytest.raises(OSError, match=r"(?s)adapter.*cannot be loaded.*(restore|train)") as caught:
-        training.load_cron_model(adapter)
+        evaluation.load_adapter(adapter)
     assert str(adapter) in str(caught.value)
 
 
@@ -334,14 +335,14 @@ class Trap:
 def test_an_adapter_that_is_a_pickle_is_not_run(adapter, tmp_path):
     (adapter / lora.WEIGHTS).unlink()
     torch.save(Trap(tmp_path / "sprung"), adapter / "adapter_model.bin")
-    for load in (training.load_cron_model, lambda folder: lora.load(llama(), folder)):
+    for load in (evaluation.load_adapter, lambda folder: lora.load(llama(), folder)):
         with pytest.raises(OSError):
             load(adapter)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_the_shipped_adapters_are_whole():
-    for folder in (training.ADAPTER, training.ADAPTER.parent / "orders"):
+    for folder in (cron.ADAPTER, cron.ADAPTER.parent / "orders"):
         with torch.device("meta"):
             model = LlamaForCausalLM(
                 LlamaConfig(

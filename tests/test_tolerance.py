@@ -1,4 +1,7 @@
-"""The comparison of notebook outputs: decimals with a relative tolerance of 2e-3, everything else exactly."""
+"""The comparison of notebook outputs: decimals with a relative tolerance of 2e-3, everything else exactly.
+
+A cell may have a tolerance of its own, for its decimals and for its integers.
+"""
 
 import pytest
 from hypothesis import given, settings
@@ -41,6 +44,45 @@ DIFFERENT = [
     ("torch 2.1300.0", "torch 2.1301.0"),
     ("layer.1000.5", "layer.1001.5"),
     ("r1000.5", "r1001.5"),
+    ("  9", " 9"),
+]
+COUNT = {"absolute": 4, "of": 40}
+OWN_SAME = [
+    (COUNT, "exact: 27 of 40", "exact: 31 of 40"),
+    (COUNT, "exact: 27 of 40", "exact: 23 of 40"),
+    (COUNT, "36 of 40", "40 of 40"),
+    (COUNT, "|  9 of 40|", "| 10 of 40|"),
+    (COUNT, "[27, -2] of 40.", "[28, 2] of 40."),
+    (COUNT, "<td>27</td>", "<td>28</td>"),
+    (COUNT, "999 tokens", "1,001 tokens"),
+    (COUNT, "27 of 40, loss 0.4512", "28 of 40, loss 0.4513"),
+    ({"relative": 0.1}, "loss 0.50", "loss 0.46"),
+    (COUNT | {"relative": 0.1}, "27 of 40, loss 0.50", "28 of 40, loss 0.46"),
+]
+OWN_DIFFERENT = [
+    (COUNT, "27 of 40", "32 of 40"),
+    (COUNT, "27 of 40", "22 of 40"),
+    (COUNT, "27 of 40", "27 of 41"),
+    (COUNT, "40 of 40", "39 of 40"),
+    (COUNT, "27 of 40", "27.0 of 40"),
+    (COUNT, "27 of 40", "of 40"),
+    (COUNT, "27 of 40 right", "27 of 40 wrong"),
+    (COUNT, "1,000 tokens", "2,000 tokens"),
+    (COUNT, "1,000.5 MB", "2,000.5 MB"),
+    (COUNT, "1000000", "1000005"),
+    (COUNT, "loss 0.450", "loss 0.452"),
+    (COUNT, "r8", "r9"),
+    (COUNT, "layer10", "layer11"),
+    (COUNT, "layer-10", "layer-11"),
+    (COUNT, "8-bit", "4-bit"),
+    (COUNT, "q_proj.3", "q_proj.4"),
+    (COUNT, "layers.3.mlp", "layers.4.mlp"),
+    (COUNT, "torch 2.13.0", "torch 2.13.1"),
+    (COUNT, "torch 2.13.0", "torch 3.13.0"),
+    (COUNT, "at 08:09", "at 08:10"),
+    (COUNT, "2026-07-01", "2026-07-02"),
+    ({"relative": 0.1}, "loss 0.50", "loss 0.44"),
+    ({"relative": 0.1}, "27 of 40", "28 of 40"),
 ]
 
 
@@ -54,6 +96,19 @@ def test_equal(stored, new):
 def test_different(stored, new):
     assert TolerantText(stored) != TolerantText(new)
     assert (TolerantText(stored) == TolerantText(new)) is False
+
+
+@pytest.mark.parametrize(("tolerance", "stored", "new"), OWN_SAME)
+def test_equal_by_a_tolerance_of_its_own(tolerance, stored, new):
+    assert TolerantText(stored) != TolerantText(new)
+    assert TolerantText(stored, tolerance) == TolerantText(new, tolerance)
+    assert (TolerantText(stored, tolerance) != TolerantText(new, tolerance)) is False
+
+
+@pytest.mark.parametrize(("tolerance", "stored", "new"), OWN_DIFFERENT)
+def test_different_in_spite_of_a_tolerance_of_its_own(tolerance, stored, new):
+    assert TolerantText(stored, tolerance) != TolerantText(new, tolerance)
+    assert (TolerantText(stored, tolerance) == TolerantText(new, tolerance)) is False
 
 
 @settings(derandomize=True, deadline=None)

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from lorautils import setup, training
+from lorautils import evaluation, setup, training
 from lorautils.basemodel import load_tokenizer
-from lorautils.cron import train_examples
-from lorautils.training import IGNORED, Pair, answer_loss, collate, encode, evaluate, load_pairs, train
+from lorautils.data import IGNORED, Pair, collate, encode, load_pairs
+from lorautils.evaluation import evaluate
+from lorautils.tasks import cron
+from lorautils.tasks.cron import train_examples
+from lorautils.training import answer_loss, train
 
 PAIRS = [Pair(f"Cron: minute {m}\n", f"{m} * * * *") for m in range(16)]
 
@@ -54,7 +58,7 @@ def test_labels_cover_the_answer_and_the_stop_token_only(tokenizer):
 
 
 def test_encoding_apart_equals_encoding_the_whole_text(tokenizer):
-    for pair in training.cron_pairs(train_examples(200, seed=3)):
+    for pair in cron.cron_pairs(train_examples(200, seed=3)):
         (feature,) = encode(tokenizer, [pair])
         whole = tokenizer(pair.prompt + pair.completion + tokenizer.eos_token)["input_ids"]
         assert feature["input_ids"] == whole
@@ -106,6 +110,95 @@ def test_training_learns_and_is_the_same_twice(tokenizer):
     assert runs[0].loss[-1] < runs[0].loss[0] - 0.05
     assert runs[0].trained_tokens == 10 * sum(len(f["input_ids"]) for f in encode(tokenizer, PAIRS))
     json.dumps(runs[0].as_dict())
+
+
+HELD_OUT = [Pair(f"Cron: minute {m}\n", f"{m} * * * *") for m in range(16, 24)]
+
+
+def test_losses_are_the_same_whether_somebody_looks_at_held_out_pairs_or_not(tokenizer):
+    runs = {}
+    for looks in ({}, {"held_out": HELD_OUT}, {"held_out": HELD_OUT, "held_out_steps": 1, "keep_best": True}):
+        setup(0)
+        runs[len(looks)] = train(tiny_lora(dropout=0.5), tokenizer, PAIRS, learning_rate=1e-1, progress=False, **looks)
+    assert runs[0].loss == runs[1].loss == runs[3].loss
+    assert runs[0].held_out == []
+    assert [step for step, _ in runs[1].held_out] == [2, 4, 6]  # once an epoch
+    assert [step for step, _ in runs[3].held_out] == [1, 2, 3, 4, 5, 6]
+    assert dict(runs[1].held_out).items() <= dict(runs[3].held_out).items()
+
+
+def test_the_held_out_loss_is_the_mean_over_answer_tokens(tokenizer):
+    model = tiny_lora(dropout=0.5)
+    history = train(model, tokenizer, PAIRS, epochs=1, held_out=HELD_OUT, progress=False)
+    batch = collate(encode(tokenizer, HELD_OUT), tokenizer.pad_token_id)
+    with torch.no_grad():
+        expected = model.eval()(**batch).loss.item()
+    assert history.held_out == [(2, pytest.approx(expected, rel=1e-5))]
+
+
+def test_every_third_step_and_the_last_are_looked_at(tokenizer):
+    history = train(tiny_lora(), tokenizer, PAIRS, epochs=4, held_out=HELD_OUT, held_out_steps=3, progress=False)
+    assert [step for step, _ in history.held_out] == [3, 6, 8]
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """The trained parameters at each look at held-out pairs; the second look finds the lowest loss."""
+    seen = []
+
+    def held_out_loss(model, batches):
+        seen.append(trained(model))
+        return 1.0 if len(seen) == 2 else 2.0
+
+    monkeypatch.setattr(training, "held_out_loss", held_out_loss)
+    return seen
+
+
+def trained(model):
+    return torch.cat([p.detach().clone().flatten() for p in model.parameters() if p.requires_grad])
+
+
+FAR = {"epochs": 6, "learning_rate": 1e-1, "held_out": HELD_OUT, "held_out_steps": 1, "progress": False}
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_the_best_state_is_kept_on_request(tokenizer, looks, keep_best):
+    model = tiny_lora()
+    history = train(model, tokenizer, PAIRS, **FAR, keep_best=keep_best)
+    assert [loss for _, loss in history.held_out] == [2.0, 1.0] + [2.0] * 10
+    assert not torch.equal(looks[1], looks[-1])
+    assert torch.equal(trained(model), looks[1 if keep_best else -1])
+
+
+def test_a_resumed_run_knows_the_best_state_of_its_first_half(tokenizer, looks, tmp_path):
+    train(tiny_lora(), tokenizer, PAIRS, **FAR, keep_best=True, output_dir=tmp_path)
+    shutil.rmtree(training.last_checkpoint(tmp_path))
+    resumed = tiny_lora()
+    history = train(resumed, tokenizer, PAIRS, **FAR, keep_best=True, output_dir=tmp_path, resume=True)
+    assert [step for step, _ in history.held_out] == [11, 12]
+    assert torch.equal(trained(resumed), looks[1])
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_best_of_nothing_is_refused(tokenizer):
+    with pytest.raises(ValueError, match="held_out="):
+        train(tiny_lora(), tokenizer, PAIRS, keep_best=True, progress=False)
+
+
+def test_another_loss_is_one_argument(tokenizer):
+    """As docs and notebook 08 say: a context manager that is entered once, and yields the summed loss of a batch."""
+    entered = []
+
+    @contextmanager
+    def half(model):
+        entered.append(model)
+        yield lambda model, batch: answer_loss(model, batch) / 2
+
+    model = tiny_lora()
+    plain = train(tiny_lora(), tokenizer, PAIRS, epochs=1, learning_rate=0.0, progress=False)
+    halved = train(model, tokenizer, PAIRS, epochs=1, learning_rate=0.0, loss=half, progress=False)
+    assert entered == [model]
+    assert halved.loss == pytest.approx([loss / 2 for loss in plain.loss], rel=1e-5)
 
 
 def test_only_what_requires_a_gradient_moves(tokenizer):
@@ -271,7 +364,7 @@ def test_evaluate_leaves_the_mode_as_it_was(tokenizer):
 
 def test_text_loss_is_the_mean_over_predicted_tokens(tokenizer):
     model = tiny_llama()
-    loss, tokens = training.text_loss(model, tokenizer, "The quick brown fox.")
+    loss, tokens = evaluation.text_loss(model, tokenizer, "The quick brown fox.")
     ids = tokenizer("The quick brown fox.", return_tensors="pt")["input_ids"]
     log_p = model(ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None])
     assert tokens == ids.shape[1] - 1

@@ -32,7 +32,11 @@ NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
-CELL_METADATA = ("jupyter", "slideshow", "tags")
+CELL_METADATA = {
+    "raw": ("jupyter", "slideshow", "tags"),
+    "code": ("jupyter", "slideshow", "tags", "tolerance"),
+    "markdown": ("jupyter", "slideshow", "tags", "predict"),
+}
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a random id; without its state a viewer shows an error instead
 
 
@@ -40,7 +44,8 @@ def clean(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Reset the notebook's metadata, drop widget ids and all cell metadata but `CELL_METADATA`, in place."""
     nb.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     for cell in nb.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
+        kept = CELL_METADATA[cell.cell_type]
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in kept})
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
     return nb

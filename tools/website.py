@@ -4,6 +4,7 @@
 its id as an anchor, fills in what is generated (course map, API, results, first uses of terms), and describes figures.
 """
 
+import pkgutil
 import re
 import sys
 from collections.abc import Iterator
@@ -151,8 +152,10 @@ def course_map() -> str:
 
 def api() -> str:
     """Return the documentation of each module of lorautils, from its docstrings."""
-    modules = sorted(path.stem for path in (ROOT / "lorautils").glob("*.py") if not path.stem.startswith("__"))
-    names = ["lorautils", *(f"lorautils.{module}" for module in modules), "lorautils.exercises.engine"]
+    import lorautils
+
+    found = (module.name for module in pkgutil.walk_packages(lorautils.__path__, "lorautils."))
+    names = ["lorautils", *(name for name in found if not re.search(r"__main__|\.nb\d\d", name))]
     block = "## `{0}`\n\n```{{eval-rst}}\n.. automodule:: {0}\n   :members:\n```\n"
     return "\n".join(map(block.format, names))
 

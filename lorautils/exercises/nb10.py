@@ -1,4 +1,4 @@
-"""The exercises of notebook 10: a combined rank, a prefix, a standard error, two adapters joined, a batch for several.
+"""The exercises of notebook 10: a prefix, a standard error, a Kronecker product, and what can be merged.
 
 The conventions behind them: A is (r, in), B is (out, r), a layer computes y = x W^T, and B A is an adapter's update.
 """
@@ -10,27 +10,6 @@ import torch
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "10_beyond_lora"
-
-combined_rank = Exercise(
-    name="combined_rank",
-    question="Adapters of rank 8 and of rank 16 are combined by `cat`. Which r has the new adapter?",
-    difficulty=1,
-    minutes=2,
-    hints=(
-        "`cat` puts the rows of both A's under each other, and the columns of both B's side by side.",
-        "How many rows has the new A?",
-    ),
-    source="answer = 8 + 16  # the rows of both A's",
-    takeaway="Exactness has a price: the file grows with every adapter that joins.",
-    mistakes=(
-        Mistake(
-            "the larger rank", 16, "that is what `svd` would give you, and it is not exact. `cat` keeps every row."
-        ),
-        Mistake("the smaller rank", 8, "nothing is cut off. `cat` keeps every row of both A's."),
-        Mistake("ranks multiplied", 8 * 16, "rows are stacked, so their numbers add up."),
-        Mistake("the mean", 12, "`cat` is no average. It keeps every row of both A's."),
-    ),
-)
 
 prefix_numbers = Exercise(
     name="prefix_numbers",
@@ -80,113 +59,110 @@ standard_error = Exercise(
     ),
 )
 
-_A1, _B1 = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[1.0], [3.0]])  # (1, in) = (1, 3), (out, 1) = (2, 1)
-_A2, _B2 = torch.tensor([[0.0, -1.0, 1.0]]), torch.tensor([[2.0], [0.5]])
-_A3, _B3 = torch.tensor([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 4.0]])  # rank 2
-
-join = Exercise(
-    name="join",
-    question="Write join(A1, B1, A2, B2): the A and the B whose product is B1 A1 + B2 A2, first adapter first.",
+lokr_layer = Exercise(
+    name="lokr_layer",
+    question="An update is kron(C, B A), both 24 x 24, r = 8. How many numbers train, and which rank can it reach?",
     difficulty=2,
-    minutes=8,
+    minutes=6,
     hints=(
-        "Write B A as a sum of bricks, one for each row of A with its column of B (notebook 01). Keep all bricks.",
-        "torch.cat puts the rows of A under each other with dim=0 and the columns of B side by side with dim=1.",
+        "What trains is C, A and B. The update is a grid of 24 x 24 blocks; block i, j is C[i, j] times B A.",
+        "Ask torch.linalg.matrix_rank(torch.kron(C, B @ A)) with random factors. Then give C rank 1.",
+        "Each of C's 24 directions meets each of B A's 8.",
+    ),
+    source="answer = (24 * 24 + 2 * 8 * 24, 24 * 8)  # C, A and B; rank of C times rank of B A",
+    takeaway="Fewer numbers than LoRA at r = 1 has (1,152), and a rank of 192. Yet it was behind LoRA at r = 8.",
+    mistakes=(
+        Mistake(
+            "rank of B A", (960, 8), "that is the rank of one block. Each row of blocks has other multiples of it."
+        ),
+        Mistake("rank of C", (960, 24), "that would be the rank if B A had rank 1. It can have rank 8."),
+        Mistake("ranks added", (960, 32), "ranks add up in a sum. Here each direction of C meets each one of B A."),
+        Mistake("full rank", (960, 576), "C can have its full rank, 24. B A cannot: it has 8 of 24."),
+        Mistake("B A as one matrix", (1152, 192), "what trains is B and A, 24 x 8 and 8 x 24, not their product."),
+        Mistake("C as two factors", (768, 192), "C is no product: its 24 x 24 numbers train as they are."),
+        Mistake("LoRA", (9216, 8), "that is LoRA with r = 8. LoKr's factors are 24 wide, not 576."),
+        Mistake("numbers alone", 960, "so many train. Which rank can the update reach? Give both: (numbers, rank)."),
+        Mistake("rank alone", 192, "that is the rank. How many numbers train? Give both: (numbers, rank)."),
+    ),
+)
+
+_M = torch.tensor([[1.0, 0.0, -2.0], [0.5, 3.0, 1.0]])  # (out, size) = (2, 3)
+_DOWN, _UP = torch.tensor([[1.0, -1.0, 0.0], [0.0, 2.0, 1.0]]), torch.tensor([[1.0, 2.0], [-1.0, 1.0]])
+_ROWS = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+
+
+def _linear(h):
+    return h @ _M.T.to(h.dtype)
+
+
+def _narrow(h, bend=lambda x: x):
+    return bend(h @ _DOWN.T.to(h.dtype)) @ _UP.T.to(h.dtype)
+
+
+def _bent(h):
+    return _narrow(h, torch.relu)
+
+
+def _odd(h):
+    return _narrow(h, torch.tanh)
+
+
+def _shifted(h):
+    return _linear(h) + 1.0
+
+
+def _columns(update, size):
+    return update(torch.eye(size)).T
+
+
+def _fits(update, size):
+    return torch.allclose(update(_ROWS), _ROWS @ update(torch.eye(size)), atol=1e-5)
+
+
+as_matrix = Exercise(
+    name="as_matrix",
+    question="Write as_matrix(update, size): the (out, size) matrix M with update(h) = h @ M.T for every h, or None.",
+    difficulty=3,
+    minutes=12,
+    hints=(
+        "If there is an M, what does update give for the row (1, 0, 0)? And for all rows of torch.eye(size)?",
+        "M = update(torch.eye(size)).T is the only candidate. Elsewhere it can be wrong.",
+        "Compare update(h) with h @ M.T on many random rows h, with torch.allclose.",
     ),
     source="""import torch
 
 
-def join(A1, B1, A2, B2):
-    return torch.cat([A1, A2], dim=0), torch.cat([B1, B2], dim=1)  # (r1 + r2, in), (out, r1 + r2)""",
-    takeaway="This is `cat`. PEFT multiplies each A by its weight and its alpha / r on the way.",
+def as_matrix(update, size):
+    M = update(torch.eye(size)).T  # what becomes of each unit vector: no other M is possible
+    h = torch.randn(100, size)
+    return M if torch.allclose(update(h), h @ M.T, atol=1e-5) else None""",
+    takeaway="That is what merging asks of a method: one matrix that does what its update does, for every input.",
     mistakes=(
         Mistake(
-            "factors added",
-            lambda A1, B1, A2, B2: (A1 + A2, B1 + B2),
-            "that is `linear`: its product also holds B1 A2 + B2 A1, and the ranks must be equal. Stack the factors.",
+            "always a matrix",
+            _columns,
+            "some matrix fits the unit vectors of any update. Does it fit other rows as well?",
         ),
         Mistake(
-            "wrong axes",
-            lambda A1, B1, A2, B2: (torch.cat([A1, A2], dim=1), torch.cat([B1, B2], dim=0)),
-            "A is (r, in): its rows go under each other, dim=0. B is (out, r): its columns stand side by side, dim=1.",
+            "transposed",
+            lambda update, size: _columns(update, size).T if _fits(update, size) else None,
+            "row i of update(torch.eye(size)) is what becomes of unit vector i: column i of M. Transpose it.",
         ),
         Mistake(
-            "B first",
-            lambda A1, B1, A2, B2: (torch.cat([B1, B2], dim=1), torch.cat([A1, A2], dim=0)),
-            "the factors are right; return A first, then B.",
+            "only the opposite",
+            lambda update, size: _columns(update, size) if torch.allclose(update(-_ROWS), -update(_ROWS)) else None,
+            "update(-h) = -update(h) holds with a tanh too, and no matrix does what a tanh does. Compare other rows.",
         ),
         Mistake(
-            "columns swapped",
-            lambda A1, B1, A2, B2: (torch.cat([A1, A2], dim=0), torch.cat([B2, B1], dim=1)),
-            "row i of A meets column i of B. Stack both in the same order, or each A meets the other's B.",
+            "only zero",
+            lambda update, size: None if update(torch.zeros(1, size)).any() else _columns(update, size),
+            "update(0) = 0 rules out a bias. A relu gives 0 for 0 as well: compare other rows.",
         ),
         Mistake(
-            "the product",
-            lambda A1, B1, A2, B2: B1 @ A1 + B2 @ A2,
-            "that is the update itself, a full matrix. The two factors of it are asked for.",
+            "yes or no",
+            _fits,
+            "that says whether there is a matrix. Return it, or None where there is none.",
         ),
     ),
-    cases=((_A1, _B1, _A2, _B2), (_A1, _B1, _A3, _B3)),
-)
-
-_X = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [2.0, 0.0, -1.0]])  # (rows, in) = (4, 3)
-_W = torch.tensor([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]])  # (out, in) = (2, 3)
-_UPDATES = [torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])]
-
-mixed_batch = Exercise(
-    name="mixed_batch",
-    question="Write mixed_batch(x, W, updates, chosen): row i of x through W and updates[chosen[i]], W alone if None.",
-    difficulty=3,
-    minutes=12,
-    hints=(
-        "y = x W^T for all rows at once is the base's part, and it is the same whatever adapter a row asks for.",
-        "A row with None gets nothing on top; any other gets its own x[i] @ updates[chosen[i]].T.",
-        "Do not write into W: the next row would meet what the last one left.",
-    ),
-    source="""def mixed_batch(x, W, updates, chosen):
-    y = x @ W.T  # (rows, out): the base, once for the whole batch
-    for i, adapter in enumerate(chosen):
-        if adapter is not None:
-            y[i] += x[i] @ updates[adapter].T
-    return y""",
-    takeaway="The large product is done once for the whole batch. That is why one server can carry many adapters.",
-    mistakes=(
-        Mistake(
-            "all updates on all rows",
-            lambda x, W, updates, chosen: x @ (W + sum(updates)).T,
-            "every row got every update. Each row wants its own only.",
-        ),
-        Mistake(
-            "base only",
-            lambda x, W, updates, chosen: x @ W.T,
-            "that is the base for every row. Add each row's own update.",
-        ),
-        Mistake(
-            "no base",
-            lambda x, W, updates, chosen: torch.stack(
-                [x[i] @ (W if a is None else updates[a]).T for i, a in enumerate(chosen)]
-            ),
-            "an update comes on top of x W^T, not in place of it.",
-        ),
-        Mistake(
-            "None not handled",
-            lambda x, W, updates, chosen: torch.stack([x[i] @ (W + updates[a]).T for i, a in enumerate(chosen)]),
-            "None cannot choose from a list: such a row goes through W alone.",
-        ),
-        Mistake(
-            "0 taken for None",
-            lambda x, W, updates, chosen: torch.stack(
-                [x[i] @ (W + updates[a] if a else W).T for i, a in enumerate(chosen)]
-            ),
-            "`if a` is false for adapter 0 as well. Ask whether it `is not None`.",
-        ),
-        Mistake(
-            "W changed in place",
-            lambda x, W, updates, chosen: torch.stack(
-                [x[i] @ (W if a is None else W.add_(updates[a])).T for i, a in enumerate(chosen)]
-            ),
-            "W += keeps the update for all rows that follow. Leave W as it is.",
-        ),
-    ),
-    cases=((_X, _W, _UPDATES, [0, 1, None, 0]), (_X[:2], _W, _UPDATES, [None, None])),
+    cases=((_linear, 3), (_narrow, 3), (_bent, 3), (_odd, 3), (_shifted, 3)),
 )

@@ -1,207 +1,142 @@
-"""The exercises of notebook 11: bytes of full fine-tuning, a mean over processes, a cache, hours, and how many devices.
+"""The exercises of notebook 11: a combined rank, two adapters joined, a batch for several.
 
-The formulas behind them: 16 bytes a trained number; sum of sums / sum of counts; 4 operations a weight and token.
+The conventions behind them: A is (r, in), B is (out, r), a layer computes y = x W^T, and B A is an adapter's update.
 """
 
-import math
+import torch
 
 from .engine import Exercise, Mistake
 
-NOTEBOOK = "11_laptop_to_cluster"
+NOTEBOOK = "11_several_adapters"
 
-full_bytes = Exercise(
-    name="full_bytes",
-    question="How many GB hold float32 weights, gradients and AdamW's moments of 8 billion trained parameters?",
+combined_rank = Exercise(
+    name="combined_rank",
+    question="Adapters of rank 8 and of rank 16 are combined by `cat`. Which r has the new adapter?",
     difficulty=1,
     minutes=2,
     hints=(
-        "How many numbers does training keep for each parameter? AdamW's moments are two of them.",
-        "Four numbers of four bytes each, for each of the 8 billion parameters.",
+        "`cat` puts the rows of both A's under each other, and the columns of both B's side by side.",
+        "How many rows has the new A?",
     ),
-    source="answer = 8 * 4 * 4  # billions of parameters x numbers for each x bytes a number",
-    takeaway="On two cards of 80 GB little room is left: there are no activations in it yet.",
+    source="answer = 8 + 16  # the rows of both A's",
+    takeaway="Exactness has a price: the file grows with every adapter that joins.",
     mistakes=(
-        Mistake("weights only", 32, "those are the weights. Gradient and two moments come on top for each."),
-        Mistake("no moments", 64, "that is weights and gradients. AdamW keeps two more numbers for each."),
-        Mistake("one number missing", 96, "four numbers a parameter: weight, gradient, and both of AdamW's moments."),
-        Mistake("bytes", 128e9, "those are bytes. A GB is 10^9 of them."),
-        Mistake("bits", 1024, "those are bits. A byte has eight."),
-        Mistake("GiB", 128e9 / 2**30, "that is in GiB, of 2^30 bytes. Here GB are asked for, of 10^9."),
+        Mistake(
+            "the larger rank", 16, "that is what `svd` would give you, and it is not exact. `cat` keeps every row."
+        ),
+        Mistake("the smaller rank", 8, "nothing is cut off. `cat` keeps every row of both A's."),
+        Mistake("ranks multiplied", 8 * 16, "rows are stacked, so their numbers add up."),
+        Mistake("the mean", 12, "`cat` is no average. It keeps every row of both A's."),
     ),
 )
 
-whole_mean = Exercise(
-    name="whole_mean",
-    question="Write whole_mean(sums, counts): the mean loss per answer token over all processes.",
-    difficulty=1,
-    minutes=4,
-    hints=(
-        "The mean over all tokens is the sum over all tokens, divided by how many there are.",
-        "Add up the sums, add up the counts, then divide once.",
-    ),
-    source="""def whole_mean(sums, counts):
-    return sum(sums) / sum(counts)""",
-    takeaway="One more exchange, of the counts, is all that it costs.",
-    mistakes=(
-        Mistake(
-            "mean of the means",
-            lambda sums, counts: sum(s / n for s, n in zip(sums, counts, strict=True)) / len(sums),
-            "a process with few tokens would weigh as much as one with many.",
-        ),
-        Mistake(
-            "sum of the means",
-            lambda sums, counts: sum(s / n for s, n in zip(sums, counts, strict=True)),
-            "that adds the means up; with more processes the loss would grow.",
-        ),
-        Mistake(
-            "divided by the processes",
-            lambda sums, counts: sum(sums) / len(sums),
-            "that is the mean sum of a process. Divide by the number of tokens, not of processes.",
-        ),
-        Mistake(
-            "divided by the mean count",
-            lambda sums, counts: sum(sums) / (sum(counts) / len(counts)),
-            "that is what each process divides its own sum by, before the average. Here the sums are added already.",
-        ),
-    ),
-    cases=(([6.0, 2.0], [2, 4]), ([1.5, 4.0, 0.5], [5, 1, 2]), ([3.0], [4])),
-)
+_A1, _B1 = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[1.0], [3.0]])  # (1, in) = (1, 3), (out, 1) = (2, 1)
+_A2, _B2 = torch.tensor([[0.0, -1.0, 1.0]]), torch.tensor([[2.0], [0.5]])
+_A3, _B3 = torch.tensor([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 4.0]])  # rank 2
 
-cache_bytes = Exercise(
-    name="cache_bytes",
-    question="Write cache_bytes(layers, kv_heads, head_size, rows, tokens): bytes of the KV cache, two a number.",
-    difficulty=2,
-    minutes=6,
-    hints=(
-        "Each layer keeps, for each token, a key and a value in each of its key-value heads.",
-        "A key has head_size numbers, and so has a value.",
-    ),
-    source="""def cache_bytes(layers, kv_heads, head_size, rows, tokens):
-    numbers = 2 * layers * kv_heads * head_size * rows * tokens  # keys and values
-    return 2 * numbers""",
-    takeaway="For the 8B model that is 128 KiB a token: thirty conversations of 4,096 tokens hold as much as it does.",
-    mistakes=(
-        Mistake(
-            "keys only",
-            lambda layers, kv_heads, head_size, rows, tokens: 2 * layers * kv_heads * head_size * rows * tokens,
-            "half of it is missing: keys and values are kept, and each number has two bytes.",
-        ),
-        Mistake(
-            "numbers, one of the two",
-            lambda layers, kv_heads, head_size, rows, tokens: layers * kv_heads * head_size * rows * tokens,
-            "that is how many numbers the keys have. There are values too, and a number has two bytes.",
-        ),
-        Mistake(
-            "tokens squared",
-            lambda layers, kv_heads, head_size, rows, tokens: 4 * layers * kv_heads * head_size * rows * tokens**2,
-            "scores are tokens x tokens; keys and values are kept once a token.",
-        ),
-        Mistake(
-            "one layer",
-            lambda layers, kv_heads, head_size, rows, tokens: 4 * kv_heads * head_size * rows * tokens,
-            "that is one layer. Each layer has keys and values of its own.",
-        ),
-    ),
-    cases=((30, 3, 64, 1, 10), (32, 8, 128, 2, 7)),
-)
-
-gpu_hours = Exercise(
-    name="gpu_hours",
-    question="Write gpu_hours(weights, tokens, peak, used): the hours of LoRA on one GPU.",
+join = Exercise(
+    name="join",
+    question="Write join(A1, B1, A2, B2): the A and the B whose product is B1 A1 + B2 A2, first adapter first.",
     difficulty=2,
     minutes=8,
     hints=(
-        "Operations a token: 2 a weight forwards, 2 for the gradient that is passed on; frozen weights need no more.",
-        "Divide by what the GPU really does in a second, peak * used, and then by the seconds in an hour.",
+        "Write B A as a sum of bricks, one for each row of A with its column of B (notebook 01). Keep all bricks.",
+        "torch.cat puts the rows of A under each other with dim=0 and the columns of B side by side with dim=1.",
     ),
-    source="""def gpu_hours(weights, tokens, peak, used):
-    operations = (2 + 2) * weights * tokens  # forwards, backwards
-    return operations / (peak * used) / 3600""",
-    takeaway="On N GPUs the hours of the clock are N times fewer at best; the GPU-hours are not.",
+    source="""import torch
+
+
+def join(A1, B1, A2, B2):
+    return torch.cat([A1, A2], dim=0), torch.cat([B1, B2], dim=1)  # (r1 + r2, in), (out, r1 + r2)""",
+    takeaway="This is `cat`. PEFT multiplies each A by its weight and its alpha / r on the way.",
     mistakes=(
         Mistake(
-            "six operations",
-            lambda weights, tokens, peak, used: 6 * weights * tokens / (peak * used * 3600),
-            "that is full fine-tuning. LoRA's base is frozen: its weights have no gradients of their own.",
+            "factors added",
+            lambda A1, B1, A2, B2: (A1 + A2, B1 + B2),
+            "that is `linear`: its product also holds B1 A2 + B2 A1, and the ranks must be equal. Stack the factors.",
         ),
         Mistake(
-            "forwards only",
-            lambda weights, tokens, peak, used: 2 * weights * tokens / (peak * used * 3600),
-            "that is the forward pass. The gradient must be passed back through every frozen layer, too.",
+            "wrong axes",
+            lambda A1, B1, A2, B2: (torch.cat([A1, A2], dim=1), torch.cat([B1, B2], dim=0)),
+            "A is (r, in): its rows go under each other, dim=0. B is (out, r): its columns stand side by side, dim=1.",
         ),
         Mistake(
-            "seconds",
-            lambda weights, tokens, peak, used: 4 * weights * tokens / (peak * used),
-            "those are seconds. An hour has 3,600.",
+            "B first",
+            lambda A1, B1, A2, B2: (torch.cat([B1, B2], dim=1), torch.cat([A1, A2], dim=0)),
+            "the factors are right; return A first, then B.",
         ),
         Mistake(
-            "the data sheet's speed",
-            lambda weights, tokens, peak, used: 4 * weights * tokens / (peak * 3600),
-            "that assumes that all of the peak is used. Only the share `used` is.",
+            "columns swapped",
+            lambda A1, B1, A2, B2: (torch.cat([A1, A2], dim=0), torch.cat([B2, B1], dim=1)),
+            "row i of A meets column i of B. Stack both in the same order, or each A meets the other's B.",
         ),
         Mistake(
-            "minutes",
-            lambda weights, tokens, peak, used: 4 * weights * tokens / (peak * used * 60),
-            "those are minutes. An hour has 3,600 seconds.",
+            "the product",
+            lambda A1, B1, A2, B2: B1 @ A1 + B2 @ A2,
+            "that is the update itself, a full matrix. The two factors of it are asked for.",
         ),
     ),
-    cases=((8e9, 1e7, 1e15, 0.25), (1e9, 3e6, 3e14, 0.5)),
+    cases=((_A1, _B1, _A2, _B2), (_A1, _B1, _A3, _B3)),
 )
 
+_X = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [2.0, 0.0, -1.0]])  # (rows, in) = (4, 3)
+_W = torch.tensor([[1.0, 0.0, 1.0], [0.0, 2.0, 0.0]])  # (out, in) = (2, 3)
+_UPDATES = [torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])]
 
-def _fewest(enough):
-    """Count up to the first number of devices that is enough, as a mistaken rule for `enough` sees it."""
-
-    def smallest_number(copied, split, card):
-        return next((n for n in range(1, 1000) if enough(copied, split, card, n)), 0)
-
-    return smallest_number
-
-
-smallest_number = Exercise(
-    name="smallest_number",
-    question="Write smallest_number(copied, split, card): the fewest devices on which it fits, or 0.",
+mixed_batch = Exercise(
+    name="mixed_batch",
+    question="Write mixed_batch(x, W, updates, chosen): row i of x through W and updates[chosen[i]], W alone if None.",
     difficulty=3,
-    minutes=10,
+    minutes=12,
     hints=(
-        "On N devices each holds copied + split / N. When is that at most card?",
-        "If copied alone fills the card, more never help. Otherwise N is at least split / (card - copied).",
-        "Round up with math.ceil, and remember that there is at least one device.",
+        "y = x W^T for all rows at once is the base's part, and it is the same whatever adapter a row asks for.",
+        "A row with None gets nothing on top; any other gets its own x[i] @ updates[chosen[i]].T.",
+        "Do not write into W: the next row would meet what the last one left.",
     ),
-    source="""import math
-
-
-def smallest_number(copied, split, card):
-    if copied >= card:
-        return 0  # what every device holds does not fit: more of them do not help
-    return max(1, math.ceil(split / (card - copied)))""",
-    takeaway="Sharding divides only what it splits: what is copied sets the floor.",
+    source="""def mixed_batch(x, W, updates, chosen):
+    y = x @ W.T  # (rows, out): the base, once for the whole batch
+    for i, adapter in enumerate(chosen):
+        if adapter is not None:
+            y[i] += x[i] @ updates[adapter].T
+    return y""",
+    takeaway="The large product is done once for the whole batch. That is why one server can carry many adapters.",
     mistakes=(
         Mistake(
-            "everything is split",
-            _fewest(lambda copied, split, card, n: (copied + split) / n <= card),
-            "that divides the copied part, too. Every device holds all of it.",
+            "all updates on all rows",
+            lambda x, W, updates, chosen: x @ (W + sum(updates)).T,
+            "every row got every update. Each row wants its own only.",
         ),
         Mistake(
-            "nothing is copied",
-            _fewest(lambda copied, split, card, n: split / n <= card),
-            "the copied part needs its room on every card.",
+            "base only",
+            lambda x, W, updates, chosen: x @ W.T,
+            "that is the base for every row. Add each row's own update.",
         ),
         Mistake(
-            "rounded down",
-            lambda copied, split, card: max(1, int(split / (card - copied))) if copied < card else 0,
-            "with one device fewer than the quotient says it does not fit: round up.",
+            "no base",
+            lambda x, W, updates, chosen: torch.stack(
+                [x[i] @ (W if a is None else updates[a]).T for i, a in enumerate(chosen)]
+            ),
+            "an update comes on top of x W^T, not in place of it.",
         ),
         Mistake(
-            "one too many",
-            lambda copied, split, card: int(split / (card - copied)) + 1 if copied < card else 0,
-            "where the quotient is a whole number, it is the answer. math.ceil leaves it alone.",
+            "None not handled",
+            lambda x, W, updates, chosen: torch.stack([x[i] @ (W + updates[a]).T for i, a in enumerate(chosen)]),
+            "None cannot choose from a list: such a row goes through W alone.",
         ),
         Mistake(
-            "no way out",
-            lambda copied, split, card: max(1, math.ceil(split / (card - copied))),
-            "if copied alone is more than the card, no number of devices will do: 0.",
+            "0 taken for None",
+            lambda x, W, updates, chosen: torch.stack(
+                [x[i] @ (W + updates[a] if a else W).T for i, a in enumerate(chosen)]
+            ),
+            "`if a` is false for adapter 0 as well. Ask whether it `is not None`.",
+        ),
+        Mistake(
+            "W changed in place",
+            lambda x, W, updates, chosen: torch.stack(
+                [x[i] @ (W if a is None else W.add_(updates[a])).T for i, a in enumerate(chosen)]
+            ),
+            "W += keeps the update for all rows that follow. Leave W as it is.",
         ),
     ),
-    cases=((4, 100, 24), (2, 10, 80), (30, 100, 24), (24, 8, 24), (4, 40, 24), (4, 50, 24)),
+    cases=((_X, _W, _UPDATES, [0, 1, None, 0]), (_X[:2], _W, _UPDATES, [None, None])),
 )

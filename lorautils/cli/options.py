@@ -1,6 +1,6 @@
 """The settings of a training run, as a file that every process of the run can read: `lorautils train --config FILE`.
 
-Notebook 11 teaches it. YAML (or JSON, which is YAML): any of the fields of `Settings`, one a line, such as `epochs: 3`.
+Notebook 12 teaches it. YAML (or JSON, which is YAML): any of the fields of `Settings`, one a line, such as `epochs: 3`.
 """
 
 import contextlib

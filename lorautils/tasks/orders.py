@@ -5,15 +5,15 @@ Notebooks 10 and 11 use it where one base model carries two adapters. Answers ar
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from jsonschema import Draft202012Validator, ValidationError
 
-from lorautils.training import Pair
+from lorautils import ROOT
+from lorautils.data import Pair
 
-ADAPTER = Path(__file__).parent.parent / "adapters" / "orders"
+ADAPTER = ROOT / "adapters" / "orders"
 ANSWER_TOKENS = 64  # for evaluate(): the longest answer takes 57
 
 SIZES, METHODS = ["small", "medium", "large"], ["delivery", "pickup"]

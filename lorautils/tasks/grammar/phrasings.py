@@ -1,5 +1,5 @@
 """How people say a schedule: small grammars that turn a cron expression into an English sentence.
-Used by lorautils.cron to write the training data of notebooks 00 and 08: say("30 9 * * 1-5", random.Random(0)).
+Used by lorautils.tasks.cron to write the training data of notebooks 00 and 08: say("30 9 * * 1-5", random.Random(0)).
 time x days x months -> word order -> frame ("please ...", "cron for ...") -> capitals, punctuation, slips."""
 
 import re
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 def _alternatives(line: str) -> list[str]:
-    """Split a line of data/phrasings.txt at the bars outside brackets; "3 x" before it repeats them."""
+    """Split a line of phrasings.txt at the bars outside brackets; "3 x" before it repeats them."""
     times, line = (line.split(" x ", 1)) if re.match(r"\d+ x ", line) else ("1", line)
     parts = re.split(r"\|(?![^(]*\))", line)
     return [part.strip().replace("_", " ") for part in parts] * int(times)
@@ -21,7 +21,7 @@ def _alternatives(line: str) -> list[str]:
 
 def _load_rules() -> dict[str, list[str]]:
     rules: dict[str, list[str]] = {}
-    text = resources.files("lorautils").joinpath("data", "phrasings.txt").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("phrasings.txt").read_text(encoding="utf-8")
     for line in filter(None, text.splitlines()):
         if line.startswith("["):
             current = rules.setdefault(line[1:-1], [])

@@ -4,6 +4,7 @@ Notebook 00 sends its reader here when something breaks. A check yields findings
 so that it runs in a broken environment. A line is: ok, note or PROBLEM, the subject, the finding; below it the remedy.
 """
 
+import argparse
 import importlib
 import os
 import platform
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 import lorautils
 
-CHECKOUT = Path(__file__).parent.parent
+SUMMARY = "Check everything that the course stands on, with remedies."
 INSTALL = 'run `make setup`, or `python -m pip install -c constraints.txt -e ".[lab]"` in the clone of the course'
 OTHER_CACHE = "set LORAUTILS_CACHE to a folder that you can write to, on a disk with room"
 GB = 10**9
@@ -89,7 +90,7 @@ def _off_the_pins():
     """Name, pin and version of each installed package that is not as constraints.txt, in a clone, has it."""
     from packaging.requirements import Requirement
 
-    file = CHECKOUT / "constraints.txt"
+    file = lorautils.ROOT / "constraints.txt"
     for pin in map(Requirement, file.read_text().splitlines() if file.is_file() else ()):
         installed = _version(pin.name) if pin.marker is None or pin.marker.evaluate() else None
         if installed and not pin.specifier.contains(installed, prereleases=True):
@@ -153,7 +154,9 @@ def check_processor() -> Iterator[Finding]:
         yield ok(f"{found}: bf16 is {single / half:.1f} times slower here, stay with float32 as the course does")
     else:
         found += f": bf16 is {half / single:.1f} times faster here; the course uses float32 all the same"
-        yield ok(f"{found} (load_base_model(dtype=torch.bfloat16) and train(..., fused=True) would use it)")
+        yield ok(
+            f"{found} (load_base_model(dtype=torch.bfloat16) and train(..., loss=scaling.fused.loss) would use it)"
+        )
     if single < 20:
         yield note("the processor is slow or busy: the notebooks count on 100 GFLOP/s", "close other programs")
 
@@ -202,7 +205,7 @@ def check_adapter() -> Iterator[Finding]:
     """The adapter that notebook 00 and `lorautils ask` load."""
     from safetensors import safe_open
 
-    folder = CHECKOUT / "adapters" / "cron"
+    folder = lorautils.ROOT / "adapters" / "cron"
     remedy = "`git checkout -- adapters` in the clone of the course brings it back"
     try:
         weights = folder / "adapter_model.safetensors"
@@ -252,6 +255,15 @@ def examine(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield from check()
     except Exception as error:  # a report must not stop at what it reports
         yield problem(f"cannot be checked: {_first_line(error)}", INSTALL)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """It has none."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the report; 1 if there is a problem."""
+    return 1 if report() else 0
 
 
 def report() -> int:

@@ -4,16 +4,15 @@ Notebook 11 teaches it: weights + adapter + moments + the larger of (activations
 The terms were counted in transformers 5.23's Llama, PEFT 0.21's LoRA and the output head of `lorautils.training`.
 """
 
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch.distributed as dist
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from transformers import LlamaConfig
+
+from lorautils.lora import PROJECTIONS
 
 NF4_BYTES = 0.5 + 4 / 64  # four bits a number, and a float32 scale for each block of 64 (bitsandbytes' default)
 
@@ -61,7 +60,6 @@ SHAPES = {
     "8B": Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False),
     "70B": Shape(8192, 80, 64, 8, 128, 28672, 128256, tied=False),
 }
-PROJECTIONS = tuple(SHAPES["135M"].linears)
 
 
 # What the configuration of transformers calls the fields of a Shape, in their order.
@@ -123,7 +121,7 @@ class Step:
     length: int
     method: str = "LoRA"
     r: int = 8
-    targets: tuple[str, ...] = PROJECTIONS
+    targets: Sequence[str] = tuple(PROJECTIONS)
     dropout: float = 0.1
     precision: str = "bfloat16"
     checkpointing: bool = False
@@ -225,12 +223,12 @@ def _inputs(s: Shape, step: Step) -> int:
         copies = sum(name in names for name in readers)
         casts = p.residual != p.product and readers[0] in ("q_proj", "gate_proj")  # behind a norm: still float32
         if not lora_copies and not casts:
-            copies = min(copies, 0 if readers == ("o_proj",) else 1)  # attention keeps its output already
+            copies = min(copies, 0 if readers == ["o_proj"] else 1)  # attention keeps its output already
         total += copies * p.product * step.tokens * s.linears[readers[0]][0]
     return total
 
 
-def _masks(s: Shape, step: Step, names: tuple[str, ...] = PROJECTIONS) -> int:
+def _masks(s: Shape, step: Step, names: Sequence[str] = PROJECTIONS) -> int:
     """Bytes of LoRA's dropout masks, (T, in) a target: one byte a number on a GPU, float32 on a CPU."""
     size = 1 if step.device == "cuda" else 4
     width = sum(s.linears[name][0] for name in step.targets if name in names)
@@ -374,39 +372,3 @@ class Received(TorchDispatchMode):
                 case "_reduce_scatter_base_":  # (output, input)
                     self.total += first.nbytes * others
         return operation(*args, **(kwargs or {}))
-
-
-class _Allocated(TorchDispatchMode):
-    """Follows the memory of every tensor that an operation returns, until nothing refers to it."""
-
-    def __init__(self):
-        super().__init__()
-        self.sizes, self.now, self.top = {}, 0, 0
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        self._note((args, kwargs), new=False)
-        result = operation(*args, **(kwargs or {}))
-        self._note(result, new=True)
-        return result
-
-    def _note(self, tensors, new: bool) -> None:
-        for tensor in tree_iter(tensors):
-            if isinstance(tensor, Tensor):
-                memory = tensor.untyped_storage()
-                if memory._cdata not in self.sizes:
-                    self.sizes[memory._cdata] = memory.nbytes() if new else 0
-                    self.now += self.sizes[memory._cdata]
-                    self.top = max(self.top, self.now)
-                    weakref.finalize(memory, self._free, memory._cdata)
-
-    def _free(self, address: int) -> None:
-        self.now -= self.sizes.pop(address)
-
-
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Return how far `work` raises the memory of torch's tensors above its start, in bytes: the CPU's counterpart of
-    `torch.cuda.max_memory_allocated`. Memory that a kernel takes and gives back itself is not seen.
-    """
-    with _Allocated() as allocated:
-        work()
-    return allocated.top

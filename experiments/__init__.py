@@ -1,0 +1,1 @@
+"""The experiments whose recorded results the notebooks show: one script a question, `python -m experiments.NAME`."""

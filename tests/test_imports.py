@@ -1,0 +1,86 @@
+"""Imports point one way: leaves, then what stands on them, then the wings; and the light modules stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "lorautils"
+LEAVES = {"linalg", "llama", "lora", "measure", "audit", "data", "plots", "results"}
+MIDDLE = {"basemodel", "training"}
+CORE = LEAVES | MIDDLE | {"evaluation"}
+WINGS = {"tasks", "texts", "figures", "scaling", "exercises", "cli"}  # and, when they come, formats and export
+MAY_IMPORT = {  # the names in __init__ are the package's own, and may be imported by all
+    **{leaf: set() for leaf in LEAVES},
+    **{module: LEAVES for module in MIDDLE},
+    "evaluation": LEAVES | MIDDLE,
+    **{wing: CORE | {"tasks", "figures"} for wing in WINGS},
+    "exercises": CORE | {"tasks"},
+    "cli": CORE | WINGS,
+    "__init__": {"plots"},
+    "__main__": {"cli"},
+}
+HEAVY = ("torch", "transformers", "peft", "croniter", "matplotlib", "lorautils.scaling")
+
+
+def room(path: Path) -> str:
+    """The module of the core, or the wing, that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(source: str) -> set[str]:
+    """The modules of the core and the wings that a source imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("lorautils.")}
+    return found & (CORE | WINGS)
+
+
+def test_the_rooms_are_those_of_the_plan():
+    assert {room(path) for path in PACKAGE.rglob("*.py")} == CORE | WINGS | {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    own = room(path)
+    assert imported(path.read_text(encoding="utf-8")) <= MAY_IMPORT[own] | ({own} & WINGS)
+
+
+def test_the_package_itself_imports_the_figures_only_when_a_notebook_is_set_up():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    at_the_top = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not any("lorautils" in line for line in at_the_top)
+
+
+def test_the_reader_of_imports_sees_every_way_to_write_one():
+    assert imported("import lorautils.scaling.fused\nfrom lorautils import tasks, setup") == {"scaling", "tasks"}
+    assert imported("def f():\n    from lorautils.training import train\n    import torch") == {"training"}
+    assert imported("from lorautils.tasks import cron") == {"tasks"}
+
+
+@pytest.mark.parametrize(
+    ("module", "brings"),
+    [
+        ("lorautils", set()),
+        ("lorautils.data", set()),
+        ("lorautils.results", set()),
+        ("lorautils.texts", set()),
+        ("lorautils.tasks.orders", set()),
+        ("lorautils.tasks.cron", {"croniter"}),
+        ("lorautils.cli", set()),
+        ("lorautils.training", {"torch", "transformers", "peft"}),
+        ("lorautils.evaluation", {"torch", "transformers", "peft"}),
+    ],
+)
+def test_a_module_brings_no_more_than_it_needs(module, brings):
+    code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert set(found.split()) <= brings
