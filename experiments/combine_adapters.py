@@ -1,4 +1,4 @@
-"""What is left of two tasks when their adapters are combined. Notebook 10 plots it.
+"""What is left of two tasks when their adapters are combined. Notebook 11 plots it.
 
 `python -m experiments.combine_adapters [CASES]` writes results/combined_adapters.json: exact answers to CASES questions
 of each task, for mixtures (1 - w) cron + w orders, for the sum, and for PEFT's three ways to make one adapter of two.

@@ -1,4 +1,4 @@
-"""Tokens a second, peak memory and utilisation of a training step, for models of random weights. Notebook 11 shows it.
+"""Tokens a second, peak memory and utilisation of a training step, for models of random weights. Notebook 12 shows it.
 
 `python -m experiments.scale 1B` (or 135M, 8B, 70B) measures what is missing of a model and appends to
 results/scale.jsonl; `list` shows how far each model is. On N devices: `torchrun --standalone --nproc-per-node N

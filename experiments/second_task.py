@@ -1,4 +1,4 @@
-"""What a second task does to the first: schedules -> cron, then orders -> JSON, five ways. Notebook 09 plots it.
+"""What a second task does to the first: schedules -> cron, then orders -> JSON, five ways. Notebook 11 plots it.
 
 `python -m experiments.second_task [I/N]` runs what is missing (share I of N, so that N processes can share a GPU) and
 appends to results/second_task.jsonl. Each run scores both tasks, and the English text, after the first training and

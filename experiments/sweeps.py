@@ -1,4 +1,4 @@
-"""Which knob does what: many short trainings, one JSON line each. Notebooks 09 and 10 plot them.
+"""Which knob does what: many short trainings, one JSON line each. Notebooks 09 to 11 plot them.
 
 `python -m experiments.sweeps NAME [I/N]` runs what is missing of a sweep (share I of N, so that N processes can share a
 GPU) and appends to results/sweeps.jsonl; `list` shows how far each sweep is. A run that is recorded is not repeated.

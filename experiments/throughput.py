@@ -1,4 +1,4 @@
-"""Tokens a second of one training step: stock PEFT, full fine-tuning, the fused layers, and the bound. Notebook 11.
+"""Tokens a second of one training step: stock PEFT, full fine-tuning, the fused layers, and the bound. Notebook 13.
 
 `python -m experiments.throughput` (`make bench`) measures 16 rows of 40 tokens, ten of them answers, on the base model
 and this processor: stock PEFT, fused, bound. `--record` takes all variants and appends to results/throughput.jsonl,

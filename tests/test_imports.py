@@ -1,6 +1,7 @@
 """Imports point one way: leaves, then what stands on them, then the wings; and the light modules stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,25 @@ def imported(source: str) -> set[str]:
 
 def test_the_rooms_are_those_of_the_plan():
     assert {room(path) for path in PACKAGE.rglob("*.py")} == CORE | WINGS | {"__init__", "__main__"}
+
+
+def named_in_contributing() -> set[str]:
+    """The modules of the core, and the wings, that the map in CONTRIBUTING.md names."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = text.partition("    lorautils/ ")[2].partition("\n    my/")[0]
+    return set(re.findall(r"^ {6}(\w+)(?:\.py|/) ", block, re.MULTILINE))
+
+
+def test_contributing_names_every_room():
+    assert named_in_contributing() == CORE | WINGS | {"__init__", "__main__"}
+
+
+def test_where_do_i_leads_to_files_that_exist():
+    table = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where do I")[2]
+    rows = re.findall(r"^\| ([^|]+) \| (.+) \|$", table.partition("\n## ")[0], re.MULTILINE)[1:]
+    paths = [path for _, where in rows for path in re.findall(r"`((?:lorautils|tests|experiments)/[\w/.]*)`", where)]
+    assert len(rows) >= 12 and len(paths) >= len(rows) - 1
+    assert not [path for path in paths if not (PACKAGE.parent / path).exists()]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

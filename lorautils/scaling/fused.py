@@ -1,6 +1,6 @@
 """The LoRA layers of a PEFT model with a backward pass written by hand: the same numbers, with fewer and wider kernels.
 
-Notebook 11 finds by profile what it saves and why. For a layer y = W x + s B A d(x), where d is dropout with mask m:
+Notebook 13 finds by profile what it saves and why. For a layer y = W x + s B A d(x), where d is dropout with mask m:
 h = s A d(x), y = W x + B h; back, with g = dL/dy and t = s B^T g: dB = g h^T, dA = t d(x)^T, dx = W^T g + d(A^T t).
 """
 

@@ -1,6 +1,6 @@
 """The byte ledger: what a training step holds in memory and sends, predicted from a model's shape, and measured.
 
-Notebook 11 teaches it: weights + adapter + moments + the larger of (activations + a moment's workspace) and gradients.
+Notebook 12 teaches it: weights + adapter + moments + the larger of (activations + a moment's workspace) and gradients.
 The terms were counted in transformers 5.23's Llama, PEFT 0.21's LoRA and the output head of `lorautils.training`.
 """
 

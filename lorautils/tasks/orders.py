@@ -1,5 +1,5 @@
 """The course's second task, an order in plain English -> JSON: examples, honest splits, a schema, and scoring.
-Notebooks 10 and 11 use it where one base model carries two adapters. Answers are compared by value, as parsed:
+Notebooks 11 and 12 use it where one base model carries two adapters. Answers are compared by value, as parsed:
 "Deliver two pizzas to Ada." -> {"customer":"Ada","items":[{"name":"pizza","quantity":2}],"method":"delivery"}."""
 
 import json

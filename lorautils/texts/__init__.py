@@ -1,6 +1,6 @@
 """Frozen texts on which the course measures a model's loss, in nats per token, and so what it has forgotten.
 
-Used by notebooks 08 and 09 (forgetting) and 02 (cut weights). Written for this course, 2026, Apache-2.0.
+Used by notebooks 08 and 11 (forgetting) and 02 (cut weights). Written for this course, 2026, Apache-2.0.
 """
 
 from importlib import resources
