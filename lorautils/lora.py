@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -21,20 +23,12 @@ from torch import Tensor, nn
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # of a Llama's layer
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."  # PEFT's two wrappers, a part of every name in its files
-# What a configuration of PEFT may say beside the fields of Config: anything, one of these values, or nothing.
-FREE = {"auto_mapping", "inference_mode", "megatron_core", "peft_version", "qalora_group_size", "revision"}
-LIMITED = {"peft_type": ["LORA"], "bias": ["none"], "init_lora_weights": [True, False, "gaussian"]}
-NOTHING = [None, False, [], {}]
 EXACT, HALF = {torch.float32, torch.float64}, {torch.bfloat16, torch.float16}  # dtypes of weights, for merging
 
 
 @dataclass(frozen=True)
 class Config:
-    """What `inject` needs to know; names, meanings and defaults are those of `peft.LoraConfig`.
-
-    Raises:
-        ValueError: a field has a value of another kind; the message names the field.
-    """
+    """What `inject` needs to know; names, meanings and defaults are those of `peft.LoraConfig`."""
 
     target_modules: list[str] | str  # names or ends of names after a dot; a string is a regex for the whole name
     r: int = 8
@@ -45,25 +39,6 @@ class Config:
     alpha_pattern: dict[str, float] = field(default_factory=dict)
     task_type: str | None = None  # for PEFT, which picks its wrapper by it
     base_model_name_or_path: str | None = None
-
-    def __post_init__(self):
-        names, patterns = self.target_modules, {"rank_pattern": self.rank_pattern, "alpha_pattern": self.alpha_pattern}
-        numbers = {"r": self.r, "lora_alpha": self.lora_alpha, "lora_dropout": self.lora_dropout}
-        if not isinstance(names, str) and not _all_texts(names):
-            raise ValueError(f"target_modules was {names!r}, expected a list of names, or a regex as a string")
-        if isinstance(names, str):
-            _check_regex("target_modules", names)
-        if not isinstance(self.use_rslora, bool):
-            raise ValueError(f"use_rslora was {self.use_rslora!r}, expected True or False")
-        for field_name, pattern in patterns.items():
-            if not (isinstance(pattern, dict) and _all_texts(list(pattern))):
-                raise ValueError(f"{field_name} was {pattern!r}, expected a dictionary from names to numbers")
-            for key, value in pattern.items():
-                _check_regex(field_name, _ending(key))
-                numbers[f"{field_name}[{key!r}]"] = value
-        for field_name, number in numbers.items():
-            if isinstance(number, bool) or not (isinstance(number, int | float) and abs(number) < math.inf):
-                raise ValueError(f"{field_name} was {number!r}, expected a finite number, such as 8")
 
     def r_and_alpha(self, name: str) -> tuple[int, float]:
         """Return the rank and the alpha of the layer of that name: those of the first pattern that matches, if any."""
@@ -76,17 +51,6 @@ class Config:
 
 def _ending(pattern: str) -> str:
     return rf"(.*\.)?({pattern})$"
-
-
-def _all_texts(names: object) -> bool:
-    return isinstance(names, list | tuple | set | frozenset) and all(isinstance(name, str) for name in names)
-
-
-def _check_regex(field_name: str, text: str) -> None:
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"{field_name}: {text!r} is no regular expression ({error}): correct it") from None
 
 
 class LoRALinear(nn.Module):
@@ -341,21 +305,49 @@ def _plan(model: nn.Module, config: Config) -> dict[str, tuple[nn.Linear, int, f
     return {name: (modules[name], *config.r_and_alpha(name)) for name in names}
 
 
+# What an adapter_config.json may say: the fields of Config, some that change nothing, and the others' "not used".
+_NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+_NAMES = {"type": ["string", "array"], "minLength": 1, "minItems": 1, "items": {"type": "string"}}
+_UNUSED = ("auto_mapping", "inference_mode", "megatron_core", "peft_version", "qalora_group_size", "revision")
+SCHEMA = {
+    "type": "object",
+    "required": ["peft_type", "target_modules"],
+    "additionalProperties": {"enum": [None, False, [], {}]},
+    "properties": {
+        "peft_type": {"const": "LORA"},
+        "bias": {"const": "none"},
+        "init_lora_weights": {"enum": [True, False, "gaussian"]},
+        "target_modules": _NAMES,
+        "r": {"type": "integer", "minimum": 1},
+        "lora_alpha": {"type": "number"},
+        "lora_dropout": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+        "use_rslora": {"type": "boolean"},
+        "rank_pattern": _NUMBERS | {"additionalProperties": {"type": "integer", "minimum": 1}},
+        "alpha_pattern": _NUMBERS,
+        "task_type": {"type": ["string", "null"]},
+        "base_model_name_or_path": {"type": ["string", "null"]},
+        **dict.fromkeys(_UNUSED, True),
+    },
+}
+
+
 def _read_config(path: Path) -> Config:
     """Read adapter_config.json, and refuse every field that would change what is computed."""
     try:
-        record = {"peft_type": None, "target_modules": None, **json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a JSON object ({error}): save the adapter again") from None
-    known = {entry.name for entry in fields(Config)}
-    for name, value in record.items():
-        allowed = LIMITED.get(name, NOTHING)
-        if name not in known | FREE and json.dumps(value) not in map(json.dumps, allowed):  # 0 is not False here
-            choice = " or ".join(map(json.dumps, allowed))
-            raise ValueError(f"{path}: {name} is {value!r}, expected {choice}; load this adapter with PEFT")
-    if not record["target_modules"]:
-        raise ValueError(f"{path}: target_modules is {record['target_modules']!r}, expected names of linear layers")
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=str)  # NaN is no number
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}): save the adapter again") from None
+    if error := best_match(Draft202012Validator(SCHEMA).iter_errors(record)):
+        where = ".".join(map(str, error.absolute_path)) or "it"
+        raise ValueError(f"{path}: {where}: {error.message}; load this adapter with PEFT, or save it again")
+    config = Config(**{entry.name: record[entry.name] for entry in fields(Config) if entry.name in record})
+    names = config.target_modules
     try:
-        return Config(**{name: value for name, value in record.items() if name in known})
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        for regex in (
+            *([names] if isinstance(names, str) else []),
+            *map(_ending, {**config.rank_pattern, **config.alpha_pattern}),
+        ):
+            re.compile(regex)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{path}: {regex!r} is no regular expression ({error}): correct it") from None
+    return config

@@ -284,14 +284,13 @@ def test_a_save_that_fails_leaves_the_earlier_adapter_whole(tmp_path, monkeypatc
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_pattern_that_is_a_regex_only_by_itself_is_refused():
-    with pytest.raises(ValueError, match="rank_pattern"):
-        lora.Config(["q_proj"], rank_pattern={"(?i)q_proj": 4})
+def test_a_pattern_that_is_a_regex_only_by_itself_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no regular expression"):
+        lora.load(llama(), saved(tmp_path, rank_pattern={"(?i)q_proj": 4}))
 
 
-SUPPORTED = {entry.name for entry in dataclasses.fields(lora.Config)}
 PEFT_FIELDS = [
-    e.name for e in dataclasses.fields(LoraConfig) if e.name not in SUPPORTED | lora.FREE | {"runtime_config"}
+    e.name for e in dataclasses.fields(LoraConfig) if e.name not in {*lora.SCHEMA["properties"], "runtime_config"}
 ]
 
 
@@ -309,7 +308,7 @@ PEFT_FIELDS = [
     ],
 )
 def test_a_field_that_cannot_be_represented_is_refused_by_name(tmp_path, name, value):
-    with pytest.raises(ValueError, match=f"adapter_config.json: {name} is .*, expected "):
+    with pytest.raises(ValueError, match=f"adapter_config.json: {name}: .*load this adapter with PEFT"):
         lora.load(llama(), saved(tmp_path, **{name: value}))
 
 
@@ -321,7 +320,7 @@ def test_initialisations_that_leave_the_base_alone_are_loaded(tmp_path, value):
 def test_another_kind_of_adapter_is_refused(tmp_path):
     config = IA3Config(target_modules=["k_proj"], feedforward_modules=[], task_type="CAUSAL_LM")
     get_peft_model(llama(), config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"\w+ is "):
+    with pytest.raises(ValueError, match=r"load this adapter with PEFT"):
         lora.load(llama(), tmp_path)
 
 
@@ -331,8 +330,8 @@ def test_another_kind_of_adapter_is_refused(tmp_path):
         (lambda folder: (folder / lora.CONFIG).unlink(), OSError, "adapter_config.json"),
         (lambda folder: (folder / lora.WEIGHTS).unlink(), OSError, "adapter_model.safetensors"),
         (lambda folder: (folder / lora.WEIGHTS).write_bytes(b"\x08\0\0"), OSError, "is damaged"),
-        (lambda folder: (folder / lora.CONFIG).write_text("{"), ValueError, "is not a JSON object"),
-        (lambda folder: (folder / lora.CONFIG).write_text("[1]"), ValueError, "is not a JSON object"),
+        (lambda folder: (folder / lora.CONFIG).write_text("{"), ValueError, "is not JSON"),
+        (lambda folder: (folder / lora.CONFIG).write_text("[1]"), ValueError, "is not of type 'object'"),
         (lambda folder: saved(folder, r=4), ValueError, r"q_proj.lora_A.weight has shape \(8, 16\) .* \(4, 16\)"),
         (lambda folder: saved(folder, target_modules=["q_proj", "v_proj"]), ValueError, "v_proj.* has shape None"),
         (lambda folder: drop_a_tensor(folder), ValueError, r"has shape None in the file, expected \(8, 16\) \(1 such"),

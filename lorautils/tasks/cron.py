@@ -1,5 +1,5 @@
 """The course's task, English -> cron: random schedules, their descriptions, honest splits, and scoring.
-Notebook 00, and all from 08 on, train and test on it; tasks/grammar says which schedules there are, and how people say them.
+Notebooks 00 and 08 to 13 train and test on it; grammar/ says which schedules there are, and how people say them.
 Format: "minute hour day-of-month month day-of-week", e.g. "At 09:30 AM, Monday through Friday" -> "30 9 * * 1-5"."""
 
 import hashlib
