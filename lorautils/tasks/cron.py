@@ -25,6 +25,7 @@ from lorautils.tasks.grammar.schedules import CLOCK_FAMILIES, FAMILIES, HELD_OUT
 
 FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
 ADAPTER = ROOT / "adapters" / "cron"
+NOT_CRON = "none"  # what a phrase is answered with that five fields cannot say
 BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))  # of each
 MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _ENGLISH = Options(locale_code="en_US", use_24hour_time_format=False)
@@ -261,7 +262,8 @@ def _data(name: str) -> list[str]:
 def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Example]:
     """Make n training examples with distinct texts: `human_share` of them in people's phrasing, the rest the library's.
 
-    The same arguments give the same examples. None has a time of Test-A, a composition of Test-B or a text of Test-C.
+    The same arguments give the same examples. None has a time of Test-A, a composition of Test-B, or a text of Test-C,
+    of Test-D or of the validation split.
     A small budget is spent on clock times: the rest is rare at first and has its full share from 5,000 on.
 
     Example:
@@ -340,9 +342,25 @@ def test_d() -> list[Example]:
     return _hand_written("test_d.jsonl")
 
 
-def _hand_written(name: str) -> list[Example]:
+def validation(kind: str | None = None) -> list[Example]:
+    """Load the validation split, by which to choose a learning rate, a recipe or a threshold: no test is for that.
+
+    Of one kind: people's phrasings by "hand", the "library"'s of random schedules, or "none", which five fields cannot
+    say and NOT_CRON answers. ValueError for another kind; OSError if the file is missing.
+
+    Example:
+        >>> len(validation()), validation("none")[0].cron
+        (360, 'none')
+    """
+    if kind not in (None, "hand", "library", "none"):
+        raise ValueError(f'expected the kind "hand", "library" or "none", or None for all, got {reprlib.repr(kind)}')
+    return _hand_written("validation.jsonl", kind)
+
+
+def _hand_written(name: str, kind: str | None = None) -> list[Example]:
     rows = [json.loads(line) for line in _data(name)]
-    return [Example(row["text"], row["cron"], row["family"]) for row in rows]
+    rows = [row for row in rows if kind in (None, row.get("kind"))]
+    return [Example(row["text"], row["cron"] or NOT_CRON, row["family"]) for row in rows]
 
 
 # Functions called test_* in a module that tests import: pytest shall not collect them.
