@@ -40,9 +40,7 @@ def test_every_kind_is_loaded_in_the_order_of_the_file():
     assert cron.validation() == everything and len(everything) == len(ROWS)
     assert {example.cron for example in cron.validation("none")} == {NOT_CRON}
     assert not is_valid(NOT_CRON)
-    with pytest.raises(
-        ValueError, match='expected the kind "hand", "library" or "none", or None for all, got \'test\''
-    ):
+    with pytest.raises(ValueError, match=r"expected the kind .* or None for all, got 'test'"):
         cron.validation("test")
 
 

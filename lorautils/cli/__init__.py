@@ -4,35 +4,33 @@ Notebooks 00, 08 and 12 point to it. Answers go to stdout, notices to stderr; ex
 answer that is not cron, 2: an error, in one line on stderr.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    options = _parser().parse_args(argv)
+    from lorautils.cli import ask, doctor, fetch, train
+    from lorautils.cli.options import Parser
+
+    commands = {"doctor": doctor, "fetch": fetch, "ask": ask, "train": train}
+    parser = Parser(prog="lorautils", description="The command line of the LoRA course.")
+    subcommands = parser.add_subcommands(required=True, metavar="COMMAND")
+    for name, command in commands.items():
+        subcommands.add_subcommand(name, command.parser(), help=command.SUMMARY)
+    options = parser.parse_args(argv)
     try:
-        return options.run(options)
+        return commands[options.subcommand].run(options[options.subcommand])
+    except FileNotFoundError as error:
+        return fail(
+            f"{error.filename} is not there: check its name and the current folder" if error.filename else error
+        )
     except (OSError, ValueError) as error:
         return fail(error)
     except ImportError as error:
         return fail(f"{error}; `lorautils doctor` says what to do")
     except KeyboardInterrupt:
         return 130  # as the shell has it for Ctrl-C
-
-
-def _parser() -> argparse.ArgumentParser:
-    from lorautils.cli import ask, doctor, fetch, train
-
-    parser = argparse.ArgumentParser(prog="lorautils", description="The command line of the LoRA course.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (doctor, fetch, ask, train):
-        name = command.__name__.rpartition(".")[2]
-        subparser = commands.add_parser(name, help=command.SUMMARY, description=command.SUMMARY)
-        command.add_options(subparser)
-        subparser.set_defaults(run=command.run)
-    return parser
 
 
 def notice(text: str) -> None:

@@ -1,28 +1,34 @@
 """`lorautils ask`: a schedule in English, answered with a cron expression by the adapter of notebook 00."""
 
-import argparse
 import contextlib
 import sys
 from datetime import datetime
 from pathlib import Path
 
+from lorautils import ROOT
 from lorautils.cli import notice
+from lorautils.cli.options import Parser
 
 SUMMARY = "Answer a schedule in English with a cron expression."
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the phrase or its file, and what to say beside the answer."""
-    what = parser.add_mutually_exclusive_group(required=True)
+def parser() -> Parser:
+    """Return the parser of a phrase or its file, and of what to say beside the answer."""
+    options = Parser()
+    what = options.add_mutually_exclusive_group(required=True)
     what.add_argument("phrase", nargs="?", help='such as "every weekday at half past nine"')
-    what.add_argument("--file", type=Path, metavar="FILE", help="answer every line of a file, one a line")
-    parser.add_argument("--explain", action="store_true", help="add the meaning and the next three times")
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="default: adapters/cron of the course")
+    what.add_argument("--file", type=str, metavar="FILE", help="answer every line of a file, one a line")
+    options.add_argument("--explain", action="store_true", help="add the meaning and the next three times")
+    options.add_argument("--adapter", type=str, metavar="DIR", help="default: adapters/cron of the course")
+    return options
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options) -> int:
     """Print a cron expression for each phrase; an answer that is not one goes to stderr."""
-    phrases = [options.phrase] if options.file is None else _lines(options.file)
+    phrases = [options.phrase] if options.file is None else _lines(Path(options.file))
+    adapter = Path(options.adapter or ROOT / "adapters" / "cron")
+    if not (adapter / "adapter_config.json").is_file():
+        raise FileNotFoundError(f"{adapter} holds no adapter: name the folder of a saved one with --adapter")
     asked = [phrase for phrase in phrases if phrase.strip()]
     if not asked:
         raise ValueError("there is no phrase to answer: give one such as 'every weekday at half past nine'")
@@ -31,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers
         setup()
-        model, tokenizer = evaluation.load_adapter(options.adapter or cron.ADAPTER)
+        model, tokenizer = evaluation.load_adapter(adapter)
         answers = iter(evaluation.evaluate(model, tokenizer, [cron.cron_prompt(phrase) for phrase in asked]))
     failures = 0
     for phrase in phrases:

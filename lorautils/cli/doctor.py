@@ -4,7 +4,6 @@ Notebook 00 sends its reader here when something breaks. A check yields findings
 so that it runs in a broken environment. A line is: ok, note or PROBLEM, the subject, the finding; below it the remedy.
 """
 
-import argparse
 import importlib
 import os
 import platform
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lorautils
+from lorautils.cli.options import Parser
 
 SUMMARY = "Check everything that the course stands on, with remedies."
 INSTALL = 'run `make setup`, or `python -m pip install -c constraints.txt -e ".[lab]"` in the clone of the course'
@@ -257,11 +257,12 @@ def examine(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield problem(f"cannot be checked: {_first_line(error)}", INSTALL)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """It has none."""
+def parser() -> Parser:
+    """Return the parser of a command without options."""
+    return Parser()
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options) -> int:
     """Print the report; 1 if there is a problem."""
     return 1 if report() else 0
 

@@ -1,17 +1,17 @@
 """`lorautils fetch`: download and convert the base model. `make setup` calls it."""
 
-import argparse
-
 from lorautils.cli import notice
+from lorautils.cli.options import Parser
 
 SUMMARY = "Download and convert the base model, and print its folder."
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """It has none."""
+def parser() -> Parser:
+    """Return the parser of a command without options."""
+    return Parser()
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options) -> int:
     """Print the folder of the base model."""
     from lorautils import basemodel
 

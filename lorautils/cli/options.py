@@ -1,80 +1,68 @@
-"""The settings of a training run, as a file that every process of the run can read: `lorautils train --config FILE`.
+"""The options of the commands as plain values, and the parser that reads them from the command line or from YAML.
 
-Notebook 12 teaches it. YAML (or JSON, which is YAML): any of the fields of `Settings`, one a line, such as `epochs: 3`.
+`lorautils train --config FILE` takes any of the fields of `Train`, one a line, such as `epochs: 3`; an option that is
+given beside the file wins. Notebook 12 uses it.
 """
 
-import contextlib
 import math
-import reprlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
 
-import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse.typing import PositiveInt, restricted_number_type
+
+Positive = restricted_number_type("Positive", float, [(">", 0), ("<", math.inf)])
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What `lorautils train` does, and with what; the fields from `epochs` on are arguments of `training.train`."""
+@dataclass
+class Train:
+    """What `lorautils train` does, and with what.
 
-    output: str = "my-adapter"  # a new folder: checkpoints, and the adapter at the end
-    data: str | None = None  # JSONL, {"prompt": ..., "completion": ...} a line; without it, cron examples are made
-    examples: int = 400  # how many
-    model: str | None = None  # a folder or a hub name; default: the model of the course
-    epochs: float = 3
-    batch_size: int = 8  # of all processes together
-    learning_rate: float = 2e-3
+    Args:
+        output: a new folder, for checkpoints, and for the adapter at the end
+        data: JSONL, {"prompt": ..., "completion": ...} a line; without it, cron examples are made
+        examples: how many cron examples to make, where there are no data
+        model: a folder or a hub name; without it, the model of the course
+        epochs: how often each example is seen
+        batch_size: examples in a batch, of all processes together
+        learning_rate: the highest, after the warm-up
+        seed: of the examples, their order, the adapter's start and the dropout
+        bf16: bf16 autocast, and the frozen weights in bf16 too
+        gradient_checkpointing: less memory, more time
+        fused: the LoRA layers of lorautils.scaling.fused, the same training, faster
+    """
+
+    output: str = "my-adapter"
+    data: str | None = None
+    examples: PositiveInt = 400
+    model: str | None = None
+    epochs: Positive = 3
+    batch_size: PositiveInt = 8
+    learning_rate: Positive = 2e-3
     seed: int = 0
-    bf16: bool = False  # the frozen weights too
+    bf16: bool = False
     gradient_checkpointing: bool = False
     fused: bool = False
 
 
-KINDS = {field.name: field.type for field in fields(Settings)}
+class Parser(ArgumentParser):
+    """A parser that takes whole names only, and whose errors are one line, with the exit code 2."""
+
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong and where the options are listed, and end."""
+        said = " ".join(message.removeprefix("Parser key ").split())
+        print(f"lorautils: {said}; `{self.prog.replace(' [options]', '')} --help` lists the options", file=sys.stderr)
+        raise SystemExit(2)
 
 
-def read_settings(path: str | Path) -> dict[str, object]:
-    """Return the settings in a file, checked, as keyword arguments of `Settings`.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not YAML, or a field is unknown or has a value of another kind; the message names the field.
-    """
-    written = Path(path).read_bytes()
-    try:
-        given = yaml.safe_load(written.decode("utf-8"))
-    except Exception as error:  # YAMLError, or what PyYAML runs into where a scalar is none: !!bool x, 2001-99-99
-        raise ValueError(f"{path} is not YAML ({error}): write one field a line, such as epochs: 3") from None
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{path} holds no fields: write one a line, such as epochs: 3")
-    if unknown := [name for name in given if name not in KINDS]:
-        raise ValueError(f"{path}: unknown field {_shown(unknown[0])}; the fields are {', '.join(KINDS)}")
-    if given.get("data") is not None and "examples" in given:
-        raise ValueError(f"{path}: data and examples exclude one another: the examples are made, the data are yours")
-    return {name: _checked(f"{path}: {name}", name, value) for name, value in given.items()}
-
-
-def _checked(where: str, name: str, value: object) -> object:
-    """Return the value of a field, or raise a ValueError that says what it must be."""
-    kind, expected = KINDS[name], "a path or a name"
-    if kind is float:
-        expected = "a positive number"
-        if isinstance(value, str):  # YAML takes 2e-3, which has no dot, for text
-            with contextlib.suppress(ValueError):
-                value = float(value)
-    if kind is int:
-        expected = "a whole number" if name == "seed" else "a positive whole number"
-    if kind is bool:
-        expected = "true or false"
-    plain = {float: int | float, int: int, bool: bool, str: str}.get(kind, str | None)
-    good = isinstance(value, plain) and (kind is bool or not isinstance(value, bool))
-    if good and kind in (int, float) and name != "seed":
-        good = 0 < value < math.inf
-    if not good or (isinstance(value, str) and not value.strip()):
-        raise ValueError(f"{where} must be {expected}, got {_shown(value)}")
-    return value
-
-
-def _shown(value: object) -> str:
-    """Return a value in few words: a few lines of YAML can describe a list of billions."""
-    return reprlib.repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+def train_parser() -> Parser:
+    """Return the parser of `lorautils train`."""
+    parser = Parser()
+    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, as configs/run.yaml")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
+    parser.add_class_arguments(Train, None)
+    return parser

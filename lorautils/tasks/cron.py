@@ -343,10 +343,10 @@ def test_d() -> list[Example]:
 
 
 def validation(kind: str | None = None) -> list[Example]:
-    """Load the validation split, by which to choose a learning rate, a recipe or a threshold: no test is for that.
+    """Load the validation split: learning rates, recipes and thresholds are chosen by it alone, and by no test.
 
-    Of one kind: people's phrasings by "hand", the "library"'s of random schedules, or "none", which five fields cannot
-    say and NOT_CRON answers. ValueError for another kind; OSError if the file is missing.
+    Its kinds: "hand" is what people say, "library" the library's phrasing of random schedules, and "none" what five
+    fields cannot say, answered with NOT_CRON. ValueError for another kind; OSError if the file is missing.
 
     Example:
         >>> len(validation()), validation("none")[0].cron
