@@ -133,22 +133,28 @@ def test_an_answer_in_two_lines_is_still_one_line(model, capsys):
 
 
 def test_the_adapter_is_passed_on(model):
-    assert main(["ask", "noon", "--adapter", "mine"]) == 0
-    assert model.adapter == Path("mine")
+    assert main(["ask", "noon", "--adapter", str(cron.ADAPTER.parent / "orders")]) == 0
+    assert model.adapter == cron.ADAPTER.parent / "orders"
 
 
 def test_a_phrase_or_a_file_but_not_both_nor_neither(model, capsys):
-    for arguments in ([], ["noon", "--file", "phrases.txt"]):
-        with pytest.raises(SystemExit, match="2"):
-            main(["ask", *arguments])
-    assert "usage: lorautils ask" in capsys.readouterr().err
+    assert "required" in error(capsys, "ask")
+    assert "not allowed with" in error(capsys, "ask", "noon", "--file", "phrases.txt")
 
 
 # --- errors are one line --------------------------------------------------------------------------------------------
 
 
+def code(*arguments):
+    """The exit code: of a command that ran, or of a command line that was refused."""
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return end.code
+
+
 def error(capsys, *arguments):
-    assert main(arguments) == 2
+    assert code(*arguments) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("lorautils: ") and err.count("\n") == 1
     return err
@@ -179,11 +185,10 @@ def test_errors_of_train(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])
-@pytest.mark.parametrize("name", ["--epochs", "--examples", "--learning-rate"])
+@pytest.mark.parametrize("name", ["epochs", "examples", "learning_rate"])
 def test_numbers_must_be_positive(capsys, name, value):
-    with pytest.raises(SystemExit, match="2"):
-        main(["train", f"{name}={value}"])
-    assert f"number is needed, got '{value}'" in capsys.readouterr().err
+    said = error(capsys, "train", f"--{name}={value}")
+    assert f'"{name}": ' in said and "lorautils train --help" in said
 
 
 def test_an_error_of_the_base_model_is_one_line(monkeypatch, capsys):
@@ -263,7 +268,7 @@ def test_train_on_own_pairs_saves_an_adapter_that_loads(tiny_model, capsys, tmp_
 
     pairs = lines(tmp_path / "pairs.jsonl", *['{"prompt": "ping ", "completion": "pong"}'] * 16)
     output = tmp_path / "deep" / "adapter"
-    arguments = ["train", "--data", pairs, "--output", str(output), "--epochs", "20", "--learning-rate", "0.02"]
+    arguments = ["train", "--data", pairs, "--output", str(output), "--epochs", "20", "--learning_rate", "0.02"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("40 steps, last loss ") and out.endswith(f", adapter in {output}\n")
@@ -291,4 +296,27 @@ def test_ask_the_shipped_adapter(tmp_path):
 
 def test_the_installed_command():
     done = subprocess.run([Path(sys.executable).parent / "lorautils", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and re.findall(r"^    (\w+)", done.stdout, re.M) == ["doctor", "fetch", "ask", "train"]
+    assert done.returncode == 0 and re.findall(r"^    (doctor|fetch|ask|train) ", done.stdout, re.M) == [
+        "doctor",
+        "fetch",
+        "ask",
+        "train",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--epochs", "0"], ["ask"], ["sing"]])
+def test_help_and_a_wrong_flag_load_no_torch(arguments):
+    code = f"import sys; from lorautils.cli import main\ntry: main({arguments})\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.endswith("False\n")
+    assert len(done.stderr.splitlines()) == (0 if "--help" in arguments else 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ask", "--file", "nowhere.txt"], ["ask", "noon", "--adapter", "."], ["train", "--data", "nowhere.jsonl"]],
+)
+def test_a_path_that_is_not_there_is_reported_before_torch_is_loaded(arguments):
+    code = f"import sys; from lorautils.cli import main\nprint(main({arguments}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "docs")
+    assert done.stdout == "2 False\n" and done.stderr.count("\n") == 1

@@ -18,13 +18,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     subcommands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, command in commands.items():
         subcommands.add_subcommand(name, command.parser(), help=command.SUMMARY)
-    options = parser.parse_args(argv)
     try:
+        options = parser.parse_args(argv)
         return commands[options.subcommand].run(options[options.subcommand])
     except FileNotFoundError as error:
-        return fail(
-            f"{error.filename} is not there: check its name and the current folder" if error.filename else error
-        )
+        missing = f"{error.filename} is not there: check its name and the current folder"
+        return fail(missing if error.filename else error)
     except (OSError, ValueError) as error:
         return fail(error)
     except ImportError as error:

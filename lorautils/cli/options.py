@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loader
 from jsonargparse.typing import PositiveInt, restricted_number_type
 
 Positive = restricted_number_type("Positive", float, [(">", 0), ("<", math.inf)])
@@ -46,11 +46,23 @@ class Train:
     fused: bool = False
 
 
+def _plain(text: str) -> object:
+    """Read YAML that holds plain values only, one a field: nothing nested, of which a few lines can hold billions."""
+    value = get_loader("yaml")(text)
+    parts = value.values() if isinstance(value, dict) else [value]
+    if any(isinstance(part, dict | list | set) for part in parts):
+        raise ValueError("only plain values are read, one a line, such as epochs: 3")
+    return value
+
+
+set_loader("plain", _plain, exceptions=(Exception,))  # PyYAML raises many kinds where a scalar is none
+
+
 class Parser(ArgumentParser):
     """A parser that takes whole names only, and whose errors are one line, with the exit code 2."""
 
     def __init__(self, **options):
-        super().__init__(allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, parser_mode="plain", **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong and where the options are listed, and end."""

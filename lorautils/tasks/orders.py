@@ -230,7 +230,7 @@ def problem(answer: str) -> str | None:
 
     Example:
         >>> problem('{"items": []}')
-        'valid JSON, but the answer has no customer'
+        "valid JSON, but the order: 'customer' is a required property"
     """
     try:
         value = json.loads(answer)
