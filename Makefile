@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 LAB_OPTIONS ?=
 BIN := .venv/bin
 WORKERS := -n 2 --dist loadfile
-NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200
+NBVAL := @tools/nbval.args
 REPORTS := build/tests.xml build/notebooks.xml
 
 # Idle OpenMP threads must sleep, or two open notebooks slow each other thirtyfold. Read when torch is imported.

@@ -36,17 +36,29 @@ def slider(draw: Callable[[object], Figure], options: Sequence, *, value, label:
 
     A saved page has no kernel to redraw it: show `draw(value)` in a cell of its own as well.
     """
+    return sliders(lambda **given: draw(given[label]), {label: options}, start={label: value})
 
-    def png(option) -> bytes:
-        figure, buffer = draw(option), io.BytesIO()
+
+def sliders(draw: Callable[..., Figure], options: Mapping[str, Sequence], *, start: Mapping) -> VBox:
+    """Return one slider for each name in `options`, over the figure of `draw(name=choice, ...)`.
+
+    As with `slider`, show `draw(**start)` in a cell of its own as well, for a page without a kernel.
+    """
+
+    def png() -> bytes:
+        figure, buffer = draw(**{name: control.value for name, control in controls.items()}), io.BytesIO()
         figure.savefig(buffer, format="png")
         plt.close(figure)
         return buffer.getvalue()
 
-    control = SelectionSlider(options=options, value=value, description=label, continuous_update=False)
-    picture = Image(value=png(value), format="png")
-    control.observe(lambda change: setattr(picture, "value", png(change["new"])), names="value")
-    return VBox([control, picture])
+    controls = {
+        name: SelectionSlider(options=choices, value=start[name], description=name, continuous_update=False)
+        for name, choices in options.items()
+    }
+    picture = Image(value=png(), format="png")
+    for control in controls.values():
+        control.observe(lambda change: setattr(picture, "value", png()), names="value")
+    return VBox([*controls.values(), picture])
 
 
 def spectra(shares: Mapping[str, Sequence[float]], *, mark: int | None = None, title: str = "") -> Axes:
@@ -169,28 +181,6 @@ def error_lines(
     axes.minorticks_off()
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return axes
-
-
-def sliders(draw: Callable[..., Figure], options: Mapping[str, Sequence], *, start: Mapping) -> VBox:
-    """Return one slider for each name in `options`, over the figure of `draw(name=choice, ...)`.
-
-    As with `slider`, show `draw(**start)` in a cell of its own as well, for a page without a kernel.
-    """
-
-    def png() -> bytes:
-        figure, buffer = draw(**{name: control.value for name, control in controls.items()}), io.BytesIO()
-        figure.savefig(buffer, format="png")
-        plt.close(figure)
-        return buffer.getvalue()
-
-    controls = {
-        name: SelectionSlider(options=choices, value=start[name], description=name, continuous_update=False)
-        for name, choices in options.items()
-    }
-    picture = Image(value=png(), format="png")
-    for control in controls.values():
-        control.observe(lambda change: setattr(picture, "value", png()), names="value")
-    return VBox([*controls.values(), picture])
 
 
 def stacked(bars: Mapping[str, Mapping[str, float]], *, marks: Mapping[str, float], xlabel: str) -> Figure:

@@ -20,7 +20,7 @@ from notebook_rules import code_cells, texts
 from conftest import DECIMAL_OR_INTEGER, RTOL, TolerantText, value
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NBVAL = re.search(r"^NBVAL := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+NBVAL = re.search(r"^NBVAL := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]  # of what `make test` runs
 
 
 def printed(text: str) -> nbformat.NotebookNode:

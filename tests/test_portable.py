@@ -22,7 +22,7 @@ folder = Path(__file__).parent
 tool.ROOT = tool.NOTEBOOKS = folder
 tool.RESULTS, tool.TABLE = folder / "portable.jsonl", folder / "portable.md"
 tool.__file__ = __file__
-tool.TIMEOUT = 10
+tool.OPTIONS.append("--nbval-cell-timeout=10")
 sys.exit(tool.main())
 """
 SHOW = "import os\nprint(os.environ['OMP_NUM_THREADS'], os.environ['PYTHONHASHSEED'])"

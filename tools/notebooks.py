@@ -25,7 +25,8 @@ NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "experiments" / "results" / "notebooks.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- notebooks:begin -->", "<!-- notebooks:end -->"
-CELL_TIMEOUT = 600  # seconds, as in `make test`
+NBVAL = (Path(__file__).parent / "nbval.args").read_text(encoding="utf-8")
+CELL_TIMEOUT = int(re.search(r"cell-timeout=(\d+)", NBVAL)[1])  # seconds, as in `make test`
 
 # What a notebook may say about itself; everything else changes from machine to machine or from run to run.
 NOTEBOOK_METADATA = {

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "experiments" / "results" / "portable.jsonl"
 TABLE = RESULTS.with_suffix(".md")
-TIMEOUT = 1200  # seconds for a cell, and until a kernel that died is given up
+OPTIONS = [f"@{ROOT / 'tools' / 'nbval.args'}"]  # those of `make test`
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WORKER = re.compile(r"^\[gw\d+\] .*\n")  # names the interpreter's path
 
@@ -169,7 +169,7 @@ def is_done(line: dict | None, notebook: str) -> bool:
 def compare(name: str, notebooks: list[str]) -> None:
     """Run the notebooks' comparison in this process's environment, and record each notebook when it is done."""
     workers = min(CONFIGURATIONS[name].workers, len(notebooks))
-    options = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={TIMEOUT}", "--dist=loadfile", f"-n{workers}"]
+    options = [*OPTIONS, "--dist=loadfile", f"-n{workers}"]
     paths = [str(NOTEBOOKS / f"{notebook}.ipynb") for notebook in notebooks]
     where = ["--rootdir", str(ROOT), "-q", "--tb=no", "-p", "no:cacheprovider"]
     pytest.main([*options, *where, *paths], plugins=[Recorder(name, notebooks, workers)])

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,6 @@ SUMMARY = "Check everything that the course stands on, with remedies."
 INSTALL = 'run `make setup`, or `python -m pip install -c constraints.txt -e ".[lab]"` in the clone of the course'
 OTHER_CACHE = "set LORAUTILS_CACHE to a folder that you can write to, on a disk with room"
 GB = 10**9
-CGROUP = Path("/sys/fs/cgroup")  # of a container on Linux
 MEMORY, DISK = 4 * GB, 1 * GB  # what notebook 08 and the conversion of the base model need
 
 
@@ -34,19 +34,7 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-def ok(text: str) -> Finding:
-    """Return the finding that all is well."""
-    return Finding("ok", text)
-
-
-def note(text: str, remedy: str) -> Finding:
-    """Return the finding that something works, but not as it should."""
-    return Finding("note", text, remedy)
-
-
-def problem(text: str, remedy: str) -> Finding:
-    """Return the finding that something does not work."""
-    return Finding("PROBLEM", text, remedy)
+ok, note, problem = (partial(Finding, level) for level in ("ok", "note", "PROBLEM"))
 
 
 def check_python() -> Iterator[Finding]:
@@ -109,16 +97,10 @@ def check_imports() -> Iterator[Finding]:
 
 
 def check_memory() -> Iterator[Finding]:
-    """Memory in all, within a container's limit, and free."""
+    """Memory in all, and free."""
     import psutil
 
     total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
-    limit = CGROUP / "memory.max"  # a number, or "max"
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        used = int((CGROUP / "memory.current").read_text())
-        counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-        used -= int(counts["inactive_file"])  # files that were read, and can be dropped
-        total, free = min(total, int(text)), min(free, int(text) - used)
     found = f"{free / GB:.1f} of {total / GB:.1f} GB free"
     if total < 0.9 * MEMORY:
         yield problem(f"{found}; notebook 08 needs {MEMORY / GB:.0f} GB", "use a machine or a container with more")
