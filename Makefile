@@ -32,6 +32,7 @@ test: .venv/.test ## set up, then everything that CI checks
 	@rm -f $(REPORTS)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m codespell_lib
 	$(BIN)/python -m pytest -rs $(WORKERS) --junitxml $(word 1,$(REPORTS)) tests
 	$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(NBVAL) $(WORKERS) --junitxml $(word 2,$(REPORTS)) notebooks
 
@@ -41,8 +42,8 @@ test-browser: .venv/.test ## every notebook run to its end in a browser, about 4
 test-faults: .venv/.test ## a kill and a full disk at every write of conversion, training, saving and merging, 15 minutes
 	LORAUTILS_TEST_FAULTS=1 $(BIN)/python -m pytest -rs tests/test_faults.py
 
-test-portable: .venv/.test ## the notebooks' outputs under other instruction sets, threads and seeds (NAMES=, CONFIGURATIONS=), 2 hours
-	$(BIN)/python tools/offline.py $(BIN)/python tools/portable.py --configurations "$(CONFIGURATIONS)" $(NAMES)
+test-portable: .venv/.test ## the notebooks' outputs under other instruction sets, threads and seeds (NAMES=), 2 hours; resumable
+	$(BIN)/nox -s portable -- $(NAMES)
 
 test-repeat: .venv/.test ## `make test` five times in a row, beside two processes that keep two cores busy, about three hours
 	@busy=; trap 'kill $$busy' EXIT; \

@@ -1,4 +1,4 @@
-"""Train: the loss on the answer's tokens, batches of similar length, and `train()`, one road for all.
+"""Train: the loss on the answer's tokens, batches of similar length, and `train()`.
 
 Notebook 08 teaches it; notebooks, experiments and the command line call it. The loss of a batch is the mean of
 -log p(token | everything before it) over its *answer* tokens.
@@ -114,10 +114,11 @@ class LengthSortedSampler(Sampler[int]):
 class AnswerTrainer(Trainer):
     """The Trainer of transformers with batches of similar length, and the output head on answer tokens only."""
 
-    loss_is_scaled_for_ga = True
+    loss_is_scaled_for_ga = True  # compute_loss divides by the answer tokens; the Trainer shall not divide again
     summed_loss = staticmethod(answer_loss)
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int]:
+        # the row that fills the last batch of several processes is the one without loss
         lengths = [len(f["input_ids"]) for f in self.train_dataset if f["labels"][-1] != IGNORED]
         whole_batch = self.args.train_batch_size * self.args.world_size
         return LengthSortedSampler(lengths, whole_batch, self.args.seed, fill=self.args.world_size > 1)
@@ -143,7 +144,9 @@ class AnswerTrainer(Trainer):
 class History:
     """What a training run did: one loss (nats per answer token) and one learning rate a step.
 
-    `held_out` holds (step, loss in nats per answer token) for each look at the pairs that were not trained on.
+    Of a run that was resumed, losses, rates and seconds are those since then; steps and tokens count from its start.
+    `trained_tokens` counts prompts and answers. `held_out` holds (step, loss in nats per answer token) for each look at
+    the pairs that were not trained on.
     `wrapper` is the class that the model was trained in: DistributedDataParallel, or FSDP's, if `processes` shared it.
     """
 
@@ -186,16 +189,18 @@ def train(
     """Train the parameters of `model` that require a gradient, on the completions of `pairs`.
 
     AdamW without weight decay, gradient clipping at 1.0, a tenth of the steps as warm-up and then a cosine to zero.
-    It runs where the model is: on the CPU, or on the GPU that you have moved it to.
+    It runs where the model is: on the CPU, or on the GPU that you have moved it to. `seed` seeds all that is random.
 
     Args:
-        loss: a context manager, entered once with the model, that yields loss(model, batch): a sum over the batch's
-            answer tokens, which the step divides by their number. `scaling.fused.loss` is a faster one.
+        loss: a function with @contextmanager, entered once with the model. It yields summed(model, batch): the sum of
+            the losses of a batch's answer tokens, which the step divides by their number. The model that it is called
+            with may be wrapped, so use that one; the batch holds input_ids, attention_mask and labels (batch, tokens),
+            where position t - 1 predicts labels[:, t]. `plain_loss` is the shortest, `scaling.fused.loss` a faster one.
         optimizer: takes AdamW's place, as LoRA+'s does, and brings its own learning rates.
-        held_out: pairs whose loss is measured once an epoch, or every `held_out_steps`, into the history.
+        held_out: pairs whose `answer_loss` is measured once an epoch, or every `held_out_steps`, into the history.
             `keep_best` gives the model, at the end, the state in which that loss was lowest.
         output_dir: where a checkpoint, an adapter for PEFT with the optimiser's state, is written once an epoch, and
-            after Ctrl-C, which ends the run after the current step; `resume` goes on from the last one.
+            after Ctrl-C, which ends the run after the current step; the last two stay. `resume` goes on from the last.
         bf16: bf16 autocast, a gain on GPUs, many times slower on CPUs without such instructions.
         gradient_checkpointing: keep the input of each layer only and compute the layer again: less memory, more time.
 
@@ -203,21 +208,30 @@ def train(
     one process, apart from dropout's masks. A model that `fully_shard` has sharded is trained without checkpoints.
 
     Raises:
-        ValueError: nothing to train, no pairs, `resume` without `output_dir`, `keep_best` without `held_out`, or
-            processes that cannot share a batch.
+        ValueError: nothing to train, no pairs, no epochs, `resume` without `output_dir`, `keep_best` or
+            `held_out_steps` without `held_out`, `output_dir` with a sharded model, or processes that cannot share a
+            batch.
         OSError: `resume` and no complete checkpoint, or one in `output_dir` and no `resume`.
     """
-    _check_trainable(model)
+    _check(model, epochs, output_dir)
     checkpoint = _starting_point(output_dir, resume)
     features = encode(tokenizer, pairs)  # input_ids and labels, which are -100 where no loss is
     tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
-    chosen = {"num_train_epochs": epochs, "learning_rate": learning_rate, "seed": seed, "bf16": bf16}
-    arguments = _arguments(model, output_dir, batch_size, activation_checkpointing=gradient_checkpointing, **chosen)
+    arguments = _arguments(
+        model,
+        output_dir,
+        batch_size,
+        num_train_epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        bf16=bf16,
+        activation_checkpointing=gradient_checkpointing,
+    )
     history = History(processes=arguments.world_size)
     if history.processes > 1:
         features.append({"input_ids": [tokenizer.pad_token_id], "labels": [IGNORED]})  # fills the last batch
     if isinstance(model, FSDPModule):
-        model.is_distributed_loading_by_transformers = True  # the Trainer wraps it no more
+        model.is_distributed_loading_by_transformers = True  # so that the Trainer does not wrap it again
     bar = _Progress(history, show=progress and arguments.process_index == 0)
     watch = _HeldOut(history, batches_of(tokenizer, held_out), held_out_steps, keep_best, output_dir)
     trainer = AnswerTrainer(
@@ -230,7 +244,8 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     start = time.perf_counter()
-    with closing(bar), bar.catch_interrupt(), loss(model) as trainer.summed_loss:
+    with closing(bar), bar.catch_interrupt(), loss(model) as summed:
+        trainer.summed_loss = summed
         trainer.train(resume_from_checkpoint=checkpoint)
     watch.restore(model)
     history.seconds = time.perf_counter() - start
@@ -239,11 +254,17 @@ def train(
     del trainer
     release_memory()
     if history.interrupted:
-        print(_interrupt_message(history, output_dir))
+        print(_interrupt_message(history, output_dir, keep_best))
     return history
 
 
-def _check_trainable(model: nn.Module) -> None:
+def _check(model: nn.Module, epochs: float, output_dir: str | Path | None) -> None:
+    if epochs <= 0:
+        raise ValueError(
+            f"epochs was {epochs}, expected how often each pair is seen, such as 3, or 0.5 for every second"
+        )
+    if output_dir and isinstance(model, FSDPModule):
+        raise ValueError("a model that fully_shard has sharded is trained without checkpoints: leave output_dir out")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
             "no parameter of the model requires a gradient, so there is nothing to train: wrap it with "
@@ -271,6 +292,7 @@ def _arguments(model: nn.Module, output_dir: str | Path | None, batch_size: int,
         warmup_steps=0.1,  # a share of all steps
         lr_scheduler_type="cosine",
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would show a loss that is no number as 0.0
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
@@ -357,8 +379,10 @@ class _HeldOut(TrainerCallback):
     """
 
     def __init__(self, history: History, batches: Sequence[dict], steps: int | None, keep: bool, output_dir):
-        if keep and not batches:
-            raise ValueError("keep_best=True needs pairs to tell the best by: give held_out=, pairs not in training")
+        if (keep or steps) and not batches:
+            raise ValueError(
+                "keep_best and held_out_steps need pairs to look at: give held_out=, pairs not in training"
+            )
         self.history, self.batches, self.steps, self.keep = history, batches, steps, keep
         self.file = Path(output_dir) / "best.safetensors" if output_dir and keep else None
         self.lowest, self.state = math.inf, {}
@@ -371,13 +395,13 @@ class _HeldOut(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if self.steps and (state.global_step % self.steps == 0 or state.global_step == state.max_steps):
-            self.look(model, state.global_step, args.should_save)
+            self.look(model, state.global_step, writes=args.should_save)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        if not self.steps:
-            self.look(model, state.global_step, args.should_save)
+        if not (self.steps or self.history.interrupted):
+            self.look(model, state.global_step, writes=args.should_save)
 
-    def look(self, model: nn.Module, step: int, first: bool) -> None:
+    def look(self, model: nn.Module, step: int, writes: bool) -> None:
         """Measure, and keep the parameters that train if the loss was never lower."""
         if not self.batches:
             return
@@ -387,7 +411,7 @@ class _HeldOut(TrainerCallback):
             return
         trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
         self.lowest, self.state = loss, {name: torch.clone(p).contiguous() for name, p in trained.items()}
-        if self.file and first and not isinstance(model, FSDPModule):
+        if self.file and writes:
             part = self.file.with_suffix(".part")  # a run that is killed while it writes leaves the file whole
             save_file(self.state, part, metadata={"loss": repr(loss), "step": str(step)})
             part.replace(self.file)
@@ -450,23 +474,24 @@ def _is_whole(state: Path) -> bool:
         return False
 
 
-def _interrupt_message(history: History, output_dir: str | Path | None) -> str:
-    message = (
-        f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it has learned so far."
-    )
+def _interrupt_message(history: History, output_dir: str | Path | None, best: bool) -> str:
+    state = "has its best state so far" if best else "keeps what it has learned so far"
+    message = f"Stopped after step {history.steps} of {history.total_steps}. The model {state}."
     if output_dir is None:
         return message + " It is in memory only, since no output_dir was given."
     return message + f" To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
 
 
 def save_adapter(model: PeftModel, folder: str | Path) -> bool:
-    """Write the adapter as plain files for PEFT, from the first process alone, and return whether this one is it.
+    """Write the adapter as plain files for PEFT. Only the first process writes; the result says whether this is it.
 
-    A sharded adapter is put together first, so all processes must call this; the frozen base stays where it is.
+    All processes must call this: a sharded adapter is put together first, while the frozen base stays in its shards.
     """
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    shards = {name: value for name, value in model.state_dict().items() if name in trained}
-    whole = {name: v.full_tensor() if isinstance(v, DTensor) else v for name, v in shards.items()}
+    whole = None  # what PEFT saves anyway
+    if isinstance(model, FSDPModule):
+        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        shards = {name: value for name, value in model.state_dict().items() if name in trained}
+        whole = {name: v.full_tensor() if isinstance(v, DTensor) else v for name, v in shards.items()}
     first = int(os.environ.get("RANK", 0)) == 0
     if first:
         model.save_pretrained(folder, state_dict=whole)

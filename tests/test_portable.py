@@ -20,10 +20,9 @@ from tools import portable as tool
 
 folder = Path(__file__).parent
 tool.ROOT = tool.NOTEBOOKS = folder
-tool.RESULTS, tool.TABLE = folder / "portable.jsonl", folder / "portable.md"
-tool.__file__ = __file__
+tool.RESULTS = folder / "portable.jsonl"
 tool.OPTIONS.append("--nbval-cell-timeout=10")
-sys.exit(tool.main())
+sys.exit(tool.main(sys.argv[1:]))
 """
 SHOW = "import os\nprint(os.environ['OMP_NUM_THREADS'], os.environ['PYTHONHASHSEED'])"
 
@@ -46,9 +45,12 @@ def write(folder, name, *cells):
     nbformat.write(nb, folder / f"{name}.ipynb")
 
 
-def run(folder, *arguments):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "7"}
-    command = [sys.executable, folder / "run.py", *arguments]
+def run(folder, name, *notebooks):
+    """Run a configuration as nox does: with its variables, and no other value of those that are varied."""
+    caller = os.environ | {"PYTHONPATH": str(ROOT), "ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "7"}
+    varied = caller | (tool.variables(name) if name in tool.CONFIGURATIONS else {})
+    environment = {variable: value for variable, value in varied.items() if value is not None}
+    command = [sys.executable, folder / "run.py", name, *notebooks]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -57,46 +59,41 @@ def lines(folder):
 
 
 def test_each_notebook_is_a_line_and_is_not_run_twice(course):
-    done = run(course, "--configurations", "threads-2")
+    done = run(course, "threads-2")
     assert done.returncode == 0, done.stdout + done.stderr
     good, other = sorted(lines(course), key=lambda line: line["notebook"])
     assert (good["notebook"], good["passed"], good["failed"]) == ("01_good", 2, [])
     assert (other["passed"], other["workers"], other["configuration"]) == (1, 2, "threads-2")
     assert good["machine"]["torch"] and good["environment"]["PYTHONHASHSEED"] == "0"
-    assert "| 01_good | 2/2 |" in (course / "portable.md").read_text()
     write(course, "01_good", (SHOW, "2 0\n"), ("1 + 1", None), ("1 + 1", None))  # was changed: run again, alone
-    assert run(course, "--configurations", "threads-2").returncode == 0
+    assert run(course, "threads-2").returncode == 0
     assert [line["notebook"] for line in lines(course)[2:]] == ["01_good"]
 
 
 def test_a_difference_is_told_with_its_cell_and_no_variable_of_the_caller_leaks_in(course):
-    """`run` sets ATEN_CPU_CAPABILITY for the script itself: a cell of 02_other shows where it comes through."""
-    done = run(course, "--configurations", "threads-4")
+    """The caller has ATEN_CPU_CAPABILITY: a cell of 02_other shows where it comes through."""
+    done = run(course, "threads-4")
     assert done.returncode == 1
     bad, other = sorted(lines(course), key=lambda line: line["notebook"])
     (failure,) = bad["failed"]
     assert (bad["passed"], failure["id"], other["failed"]) == (1, "cell-1", [])
     assert "2 0" in failure["difference"] and "4 0" in failure["difference"] and "\x1b" not in failure["difference"]
     assert sys.executable not in failure["difference"]
-    page = (course / "portable.md").read_text()
-    assert "| 01_good | **1/2** |" in page and "01_good, cell `cell-1`, threads-4" in page
-    assert "threads-4: 01_good differs" in done.stdout
+    assert "threads-4: 01_good differs in cell cell-1" in done.stdout
 
 
-def test_what_another_processor_compared_is_a_table_of_its_own_and_compared_here_again(course):
-    assert run(course, "--configurations", "threads-2", "01_good").returncode == 0
+def test_what_another_processor_compared_is_compared_here_again(course):
+    assert run(course, "threads-2", "01_good").returncode == 0
     (line,) = lines(course)
     line["machine"]["cpu"] = "Another"
     (course / "portable.jsonl").write_text(json.dumps(line) + "\n")
-    assert run(course, "--configurations", "threads-2", "01_good").returncode == 0
+    assert run(course, "threads-2", "01_good").returncode == 0
     assert [line["machine"]["cpu"] == "Another" for line in lines(course)] == [True, False]
-    page = (course / "portable.md").read_text()
-    assert "## Another\n" in page and page.count("| 01_good | 2/2 |") == 2
 
 
 def test_a_notebook_that_kills_its_kernel_is_no_success(course):
     write(course, "03_dies", ("import os\nos._exit(3)", ""), ("1 + 1", None))
-    assert run(course, "--configurations", "threads-2", "03_dies").returncode == 1
+    assert run(course, "threads-2", "03_dies").returncode == 1
 
 
 def test_every_value_of_every_factor_is_in_the_plan():
@@ -108,7 +105,15 @@ def test_every_value_of_every_factor_is_in_the_plan():
     assert {configuration.workers for configuration in tool.CONFIGURATIONS.values()} == {1, 2}
 
 
-@pytest.mark.parametrize("arguments", [["--configurations", "avx1024"], ["99_none"]])
+@pytest.mark.parametrize("arguments", [["avx1024"], ["threads-2", "99_none"]])
 def test_an_unknown_name_is_refused(course, arguments):
     done = run(course, *arguments)
     assert done.returncode == 2 and arguments[-1] in done.stderr
+
+
+def test_nox_offers_every_configuration_and_both_bounds():
+    listed = subprocess.run(
+        [sys.executable, "-m", "nox", "-l"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    sessions = {f"portable({name})" for name in tool.CONFIGURATIONS} | {"bounds(lowest)", "bounds(newest)"}
+    assert all(session in listed for session in sessions)

@@ -1,6 +1,7 @@
 """train(), evaluate(), the loss on answer tokens, interrupts, resuming and the user's own data."""
 
 import json
+import math
 import shutil
 import signal
 import threading
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from lorautils import evaluation, setup, training
@@ -180,9 +182,32 @@ def test_a_resumed_run_knows_the_best_state_of_its_first_half(tokenizer, looks, 
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_the_best_of_nothing_is_refused(tokenizer):
+@pytest.mark.parametrize("asked", [{"keep_best": True}, {"held_out_steps": 2}])
+def test_a_look_at_nothing_is_refused(tokenizer, asked):
     with pytest.raises(ValueError, match="held_out="):
-        train(tiny_lora(), tokenizer, PAIRS, keep_best=True, progress=False)
+        train(tiny_lora(), tokenizer, PAIRS, **asked, progress=False)
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_no_epochs_are_refused(tokenizer, epochs):
+    with pytest.raises(ValueError, match=f"epochs was {epochs}, expected"):
+        train(tiny_lora(), tokenizer, PAIRS, epochs=epochs, progress=False)
+
+
+def test_a_loss_that_is_no_number_is_shown_as_such(tokenizer):
+    @contextmanager
+    def broken(model):
+        yield lambda model, batch: answer_loss(model, batch) * float("nan")
+
+    history = train(tiny_lora(), tokenizer, PAIRS, epochs=1, loss=broken, progress=False)
+    assert len(history.loss) == 2 and all(math.isnan(loss) for loss in history.loss)
+
+
+def test_a_frozen_adapter_is_saved_whole(tmp_path):
+    model = tiny_lora().requires_grad_(False)
+    assert training.save_adapter(model, tmp_path)
+    saved = load_file(tmp_path / "adapter_model.safetensors")
+    assert len(saved) == sum("lora_" in name for name, _ in model.named_parameters())
 
 
 def test_another_loss_is_one_argument(tokenizer):

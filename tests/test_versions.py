@@ -1,8 +1,6 @@
 """The weekly run at both ends of the admitted versions: its matrix, its script and what it leaves out exist."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from tools import bounds
+import noxfile
 
 ROOT = Path(__file__).parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "versions.yml"
@@ -22,7 +20,7 @@ def jobs():
 
 
 def test_the_matrix_asks_for_what_the_script_makes(jobs):
-    assert {job["versions"] for job in jobs} == {*bounds.RESOLUTIONS, "pinned"}
+    assert {job["versions"] for job in jobs} == {*noxfile.RESOLUTIONS, "pinned"}
     admitted = SpecifierSet(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
     pythons = {job["python"] for job in jobs}
     assert {"3.11", "3.13"} <= pythons and all(python in admitted for python in pythons)
@@ -33,9 +31,3 @@ def test_a_test_that_is_left_out_exists():
     assert left_out
     for file, name in left_out:
         assert f"def {name}(" in (ROOT / file).read_text()
-
-
-@pytest.mark.parametrize("arguments", [[], ["oldest"], ["lowest", "newest"]])
-def test_a_wrong_call_says_how(arguments):
-    done = subprocess.run([sys.executable, ROOT / "tools" / "bounds.py", *arguments], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "") and "lowest|newest" in done.stderr

@@ -1,13 +1,11 @@
-"""Do the stored outputs hold elsewhere? python tools/portable.py [--configurations A,B] [NAME ...]
+"""Do the stored outputs hold elsewhere? python -m tools.portable NAME [NOTEBOOK ...] is one part of `nox -s portable`.
 
-`make test-portable` calls it. The notebooks are compared as `make test` compares them, under other instruction sets,
-thread counts, hash seeds and numbers of workers. A notebook that is done under a configuration is one line of
-experiments/results/portable.jsonl, written at once: a run that was cut off goes on where it stopped, and a notebook
-that was changed since is run again, and so is one that another processor compared. The tables, one for each
-processor, go to experiments/results/portable.md.
+The notebooks are compared as `make test` compares them, under other instruction sets, thread counts, hash seeds and
+numbers of workers. A notebook that is done under a configuration is one line of experiments/results/portable.jsonl,
+written at once: a run that was cut off goes on where it stopped, and a notebook that was changed since is run again,
+and so is one that another processor compared.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -27,7 +25,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "experiments" / "results" / "portable.jsonl"
-TABLE = RESULTS.with_suffix(".md")
 OPTIONS = [f"@{ROOT / 'tools' / 'nbval.args'}"]  # those of `make test`
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WORKER = re.compile(r"^\[gw\d+\] .*\n")  # names the interpreter's path
@@ -65,14 +62,13 @@ def runs_here(name: str) -> bool:
     if name != "avx512":
         return True
     code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
-    said = subprocess.run([sys.executable, "-c", code], env=environment(USUAL), capture_output=True, text=True)
-    return said.stdout.strip() == "AVX512"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "AVX512"
 
 
-def environment(variables: dict[str, str]) -> dict[str, str]:
-    """Return this process's environment with these variables and no other value of those that are varied."""
+def variables(name: str) -> dict[str, str | None]:
+    """Return the variables of a configuration, and None for all others that are varied: they are to be unset."""
     varied = {name for configuration in CONFIGURATIONS.values() for name in configuration.variables}
-    return {name: value for name, value in os.environ.items() if name not in varied} | variables
+    return dict.fromkeys(varied) | CONFIGURATIONS[name].variables
 
 
 def fingerprint(notebook: str) -> str:
@@ -141,24 +137,17 @@ def code_cells(notebook: str) -> list[str]:
 
 
 def record(line: dict) -> None:
-    """Add a line to the results, and write the table anew."""
+    """Add a line to the results."""
     with RESULTS.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(line) + "\n")
-    TABLE.write_text(table(recorded()), encoding="utf-8")
 
 
-def recorded() -> dict[str, dict[tuple[str, str], dict]]:
-    """Return, for each processor, the newest line of every notebook and configuration."""
-    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-    found = {}
-    for line in map(json.loads, text.splitlines()):
-        found.setdefault(line["machine"]["cpu"], {})[line["notebook"], line["configuration"]] = line
-    return found
-
-
-def recorded_here() -> dict[tuple[str, str], dict]:
-    """Return what is recorded of this processor."""
-    return recorded().get(machine()["cpu"], {})
+def recorded(name: str) -> dict[str, dict]:
+    """Return, of this processor and a configuration, the newest line of every notebook."""
+    lines = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.exists() else ())
+    cpu = machine()["cpu"]
+    here = (line for line in lines if (line["machine"]["cpu"], line["configuration"]) == (cpu, name))
+    return {line["notebook"]: line for line in here}
 
 
 def is_done(line: dict | None, notebook: str) -> bool:
@@ -175,89 +164,27 @@ def compare(name: str, notebooks: list[str]) -> None:
     pytest.main([*options, *where, *paths], plugins=[Recorder(name, notebooks, workers)])
 
 
-def table(places: dict[str, dict[tuple[str, str], dict]]) -> str:
-    """Return the results as Markdown: for each processor a table, then what the words mean."""
-    head = "Cells whose output equals the stored one, of all; written by `make test-portable`. `-`: not run;"
-    head += " `*`: the notebook was changed since."
-    parts = ["# Stored outputs under other settings", head]
-    for name, lines in places.items():
-        parts += [f"## {name}", *table_of_processor(lines)]
-    meanings = [f"- `{name}`: {configuration.meaning}" for name, configuration in CONFIGURATIONS.items()]
-    return "\n\n".join([*parts, "## What was varied", "\n".join(meanings)]) + "\n"
-
-
-def table_of_processor(lines: dict[tuple[str, str], dict]) -> list[str]:
-    """Return a processor's versions, its table with a row a notebook and a column a configuration, every difference."""
-    names = [name for name in CONFIGURATIONS if any(of == name for _, of in lines)]
-    rows = [f"| notebook | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for notebook in sorted({notebook for notebook, _ in lines}):
-        cells = [cell(lines.get((notebook, name)), notebook) for name in names]
-        rows.append(f"| {notebook} | {' | '.join(cells)} |")
-    about = next(iter(lines.values()))["machine"]
-    versions = ", ".join(f"{library} {about[library]}" for library in ("python", "torch", "transformers", "peft"))
-    return [f"With {versions}.", "\n".join(rows), *differences(lines)]
-
-
-def cell(line: dict | None, notebook: str) -> str:
-    """Return a cell of the table."""
-    if line is None:
-        return "-"
-    whole = line["passed"] + len(line["failed"])
-    share = f"{line['passed']}/{whole}" if not line["failed"] else f"**{line['passed']}/{whole}**"
-    gone = not (NOTEBOOKS / f"{notebook}.ipynb").exists()
-    return share if not gone and is_done(line, notebook) else f"{share}*"
-
-
-def differences(lines: dict[tuple[str, str], dict]) -> list[str]:
-    """Return a paragraph for every cell that differed."""
-    found = []
-    for (notebook, name), line in sorted(lines.items()):
-        for failure in line["failed"]:
-            found.append(f"{notebook}, cell `{failure['id']}`, {name}:\n\n```\n{failure['difference']}\n```")
-    return ["Differences:", *found] if found else []
-
-
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--configurations", default="", metavar="A,B", help=f"of {', '.join(CONFIGURATIONS)}")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # the environment is set already
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a notebook; all where none is named")
-    given = parser.parse_args()
-    given.names = [Path(name).stem for name in given.names] or sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-    given.configurations = given.configurations.split(",") if given.configurations else list(CONFIGURATIONS)
-    if unknown := [name for name in given.configurations if name not in CONFIGURATIONS]:
-        parser.error(f"unknown configuration {unknown[0]!r}; there are {', '.join(CONFIGURATIONS)}")
-    if missing := [name for name in given.names if not (NOTEBOOKS / f"{name}.ipynb").exists()]:
-        parser.error(f"no such notebook in notebooks/: {missing[0]}")
-    return given
-
-
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run what is not recorded yet; return 1 if an output differs or a notebook did not come to its end."""
-    given = arguments()
-    if given.inside:
-        compare(given.configurations[0], given.names)
-        return 0
+    known = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    name, *notebooks = arguments or [""]
+    notebooks = [Path(notebook).stem for notebook in notebooks] or known
+    if name not in CONFIGURATIONS or (unknown := sorted(set(notebooks) - set(known))):
+        wrong = repr(name) if name not in CONFIGURATIONS else unknown[0]
+        print(f"no such configuration or notebook: {wrong}; there are {', '.join(CONFIGURATIONS)}", file=sys.stderr)
+        return 2
+    print(f"{name}: {CONFIGURATIONS[name].meaning}", flush=True)
+    if waiting := [notebook for notebook in notebooks if not is_done(recorded(name).get(notebook), notebook)]:
+        compare(name, waiting)
     bad = 0
-    for name in given.configurations:
-        if not runs_here(name):
-            print(f"{name}: not run here, this processor has no AVX-512", flush=True)
-            continue
-        waiting = [notebook for notebook in given.names if not is_done(recorded_here().get((notebook, name)), notebook)]
-        if waiting:
-            print(f"{name}: {CONFIGURATIONS[name].meaning}", flush=True)
-            command = [sys.executable, __file__, "--inside", "--configurations", name, *waiting]
-            subprocess.run(command, cwd=ROOT, env=environment(CONFIGURATIONS[name].variables))
-        for notebook in given.names:
-            line = recorded_here().get((notebook, name))
-            if not is_done(line, notebook) or line["failed"]:
-                bad += 1
-                print(f"{name}: {notebook} {'differs' if is_done(line, notebook) else 'was not run to its end'}")
-    if places := recorded():
-        print(table(places))
+    for notebook, line in ((notebook, recorded(name).get(notebook)) for notebook in notebooks):
+        if not is_done(line, notebook):
+            print(f"{name}: {notebook} was not run to its end")
+        for failure in line["failed"] if line else ():
+            print(f"{name}: {notebook} differs in cell {failure['id']}\n{failure['difference']}")
+        bad += not is_done(line, notebook) or bool(line["failed"])
     return int(bad > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

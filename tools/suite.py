@@ -1,12 +1,11 @@
 """Record how `make test` went: python -m tools.suite CONDITION
 
 `make test` leaves two reports in build/, one of the tests and one of the notebooks. They become one line of
-experiments/results/suite.jsonl, with the versions of the libraries and the machine, and a row of suite.md beside it.
+experiments/results/suite.jsonl, with the versions of the libraries and the machine.
 CONDITION says what was special, such as "idle" or "lowest versions".
 """
 
 import json
-import re
 import sys
 from datetime import date
 from importlib.metadata import version
@@ -43,35 +42,12 @@ def line(condition: str) -> dict:
     return {"condition": condition, "date": date.today().isoformat(), **parts, "machine": machine() | versions}
 
 
-def cell(part: dict) -> str:
-    """Return the words of the table for one part of the suite."""
+def said(part: dict) -> str:
+    """Return the counts of one part of the suite in words."""
     if not part:
         return "not run"
-    words = [f"{part['passed']} passed", f"**{len(part['failed'])} failed**", f"{part['skipped']} skipped"]
-    return ", ".join(word for word in words if not re.match(r"\**0 ", word))
-
-
-def row(of: dict) -> str:
-    """Return a run's row in the table."""
-    about = of["machine"]
-    minutes = sum(of[part].get("seconds", 0) for part in REPORTS) / 60
-    versions = [about[library] for library in ("python", "torch", "transformers", "peft", "trl")]
-    columns = [of["date"], of["condition"], *versions, cell(of["tests"]), cell(of["notebooks"]), f"{minutes:.0f}"]
-    return f"| {' | '.join(columns)} | {about['cpu']}, {about['cores']} cores |"
-
-
-def table(lines: list[dict]) -> str:
-    """Return the runs as Markdown, in the order in which they were made, and what failed."""
-    head = "| date | condition | Python | torch | transformers | peft | trl | tests | cells of the notebooks"
-    head += " | minutes | machine |"
-    rows = [head, "|---" * (head.count("|") - 1) + "|", *map(row, lines)]
-    failed = [
-        f"- {of['date']}, {of['condition']}: `{name}`"
-        for of in lines
-        for p in REPORTS
-        for name in of[p].get("failed", [])
-    ]
-    return "\n".join(["# Runs of the whole suite", "", *rows, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
+    words = [f"{part['passed']} passed", f"{len(part['failed'])} failed", f"{part['skipped']} skipped"]
+    return ", ".join([word for word in words if not word.startswith("0 ")] + part["failed"])
 
 
 def main(arguments: list[str]) -> int:
@@ -82,9 +58,8 @@ def main(arguments: list[str]) -> int:
     new = line(arguments[0])
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(new) + "\n")
-    lines = [json.loads(text) for text in RESULTS.read_text(encoding="utf-8").splitlines()]
-    RESULTS.with_suffix(".md").write_text(table(lines), encoding="utf-8")
-    print(row(new))
+    minutes = sum(new[part].get("seconds", 0) for part in REPORTS) / 60
+    print(*(f"{part}: {said(new[part])}" for part in REPORTS), f"{minutes:.0f} minutes", sep="; ")
     return int(any(not new[part] or new[part]["failed"] for part in REPORTS))
 
 
