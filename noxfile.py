@@ -27,7 +27,7 @@ def bounds(session: nox.Session, end: str) -> None:
 @nox.session
 @nox.parametrize("configuration", list(portability.CONFIGURATIONS), ids=list(portability.CONFIGURATIONS))
 def portable(session: nox.Session, configuration: str) -> None:
-    """Compare the notebooks' outputs under another instruction set, number of threads or hash seed (-- NOTEBOOK ...)."""
+    """Compare the notebooks' outputs under other instructions, threads or hash seeds (-- NOTEBOOK ...)."""
     if not portability.runs_here(configuration):
         session.skip("this processor has no AVX-512")
     command = [sys.executable, "-m", "tools.portable", configuration, *session.posargs]
