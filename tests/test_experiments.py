@@ -118,7 +118,7 @@ def test_the_readme_tells_the_mean_of_twenty_seeds():
     assert len(recorded) == 20 and told in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_notebook_11_tells_what_recomputation_costs_by_the_clock():
+def test_notebook_12_tells_what_recomputation_costs_by_the_clock():
     speeds = {}  # with the same rows on one card
     for line in results.read("scale.jsonl"):
         run = {name: value for name, value in line["run"].items() if name != "checkpointing"}
