@@ -13,6 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from lorautils import setup
 from lorautils.basemodel import load_tokenizer
 from lorautils.data import Pair
+from lorautils.scaling import fused
 from lorautils.training import save_adapter, train
 
 # Nineteen pairs of unequal lengths: no batch of eight holds as many answer tokens for one process as for the other.
@@ -43,7 +44,7 @@ def held(model) -> int:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     seen = {}
-    ways = {"copied": {}, "fused": {"fused": True}, "sharded": {"prepare": shard, "fused": True}}
+    ways = {"copied": {}, "fused": {"loss": fused.loss}, "sharded": {"prepare": shard, "loss": fused.loss}}
     for how, options in ways.items():
         model, history = run(**options)
         seen[how] = history.as_dict() | {"held": held(model), "first": save_adapter(model, Path(sys.argv[1], how))}

@@ -245,7 +245,7 @@ def test_another_model_is_noted(tmp_path, monkeypatch):
 
 @pytest.fixture
 def adapter(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(doctor.lorautils, "ROOT", tmp_path)
     folder = tmp_path / "adapters" / "cron"
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text("{}")

@@ -124,7 +124,10 @@ def test_a_cache_from_another_time_is_kept(cache, no_pip, year):
 
 @pytest.mark.parametrize(
     ("said", "remedy"),
-    [("certificate is not yet valid", "set the clock"), ("certificate has expired", "set the clock")],
+    [
+        ("certificate is not yet valid", "set this machine's clock"),
+        ("certificate has expired", "check this machine's clock"),
+    ],
 )
 def test_a_certificate_that_the_clock_refuses(cache, monkeypatch, said, remedy):
     answer = f"ERROR: Could not fetch URL: connection error: [SSL: CERTIFICATE_VERIFY_FAILED] {said} (_ssl.c:992)"

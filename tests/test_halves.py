@@ -176,6 +176,16 @@ def test_evaluation_in_between_is_followed_by_both():
 
 def test_a_model_that_computes_layers_again_is_not_halved():
     model = adapted(tiny(), PROJECTIONS)
-    assert halves.can_be_halved(model)
+    assert halves.can_be_halved(model) and not halves.computes_otherwise(model)
     model.gradient_checkpointing_enable()
-    assert not halves.can_be_halved(model)
+    assert halves.computes_otherwise(model)
+
+
+def test_bf16_autocast_around_a_model_is_seen_after_the_loss_was_entered():
+    from accelerate import Accelerator
+
+    model = adapted(tiny(), PROJECTIONS)
+    with fused_loss(model) as loss:
+        prepared = Accelerator(mixed_precision="bf16", cpu=True).prepare_model(model, evaluation_mode=True)
+        assert prepared is model and halves.computes_otherwise(model)
+        assert loss(model, batch(rows=4)).isfinite()

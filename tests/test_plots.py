@@ -10,6 +10,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from lorautils import plots
+from lorautils.figures import nb03, nb04, nb08, nb10
 
 COLOURS = ("BLUE", "ORANGE", "GREEN", "RED", "PURPLE", "SKY", "GREY")
 
@@ -32,7 +33,7 @@ def test_every_colour_stands_out_from_white(name):
 
 
 def test_a_curve_is_told_in_words():
-    axes = plots.loss_curve([4.0, 3.0, 2.0, 1.0], window=2, title="training")
+    axes = nb08.loss_curve([4.0, 3.0, 2.0, 1.0], window=2, title="training")
     assert plots.alt_text(axes.figure) == (
         "training. loss (nats per answer token) against optimiser step. "
         "each step: 4 points from 4 to 1, lowest 1, highest 4. "
@@ -71,11 +72,11 @@ def test_what_is_empty_or_has_dates_is_told_too():
 
 def test_panels_images_points_and_labels_are_told():
     maps = {"head 1": np.eye(2), "head 2": np.ones((2, 2))}
-    told = plots.alt_text(plots.attention_maps(maps, ["a", "b"]))
+    told = plots.alt_text(nb04.attention_maps(maps, ["a", "b"]))
     assert told.startswith("Panel 1: head 1. image of 2 by 2 values from 0 to 1. Panel 2: head 2.")
     assert "Panel 3" not in told  # the colour bar
     words = {"days": ["Monday", "Friday"], "months": ["May"]}
-    told = plots.alt_text(plots.word_map(np.array([[0, 0], [1, 1], [0, 1]]), words).figure)
+    told = plots.alt_text(nb03.word_map(np.array([[0, 0], [1, 1], [0, 1]]), words).figure)
     assert "points days: 2" in told
     assert "labels: Monday, Friday, May" in told
 
@@ -83,7 +84,7 @@ def test_panels_images_points_and_labels_are_told():
 def test_words_that_lie_close_have_their_names_in_an_enlarged_view():
     points = np.array([[0, 0], [10, 10], [10.1, 10.1], [10.2, 10]])
     words = {"verbs": ["go"], "nouns": ["map", "way", "path"]}
-    axes = plots.word_map(points, words, closer=(9.9, 10.3, 9.9, 10.2))
+    axes = nb03.word_map(points, words, closer=(9.9, 10.3, 9.9, 10.2))
     view = next(inner for inner in axes.figure.axes if inner is not axes)
     assert {text.get_text() for text in axes.texts} == {"go"}
     assert {text.get_text() for text in view.texts} == {"map", "way", "path"}
@@ -96,7 +97,7 @@ def test_the_labels_of_equal_methods_can_be_read():
     others = {"IA3": (69.3, 64.8, 73.8), "one seed": (2.0, np.nan, np.nan)}
     scores = {name: (92.3, 87.8, 96.8) for name in numbers} | others
     sizes = {name: 1.0 for name in numbers} | {"DoRA": 2.3}
-    axes = plots.method_map(numbers, scores, sizes, xlabel="numbers", ylabel="%", size_label="time")
+    axes = nb10.method_map(numbers, scores, sizes, xlabel="numbers", ylabel="%", size_label="time")
     axes.figure.canvas.draw()
     boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}  # without the line to the dot
     assert list(boxes) == list(scores)
@@ -116,7 +117,7 @@ def test_methods_that_lie_close_have_their_names_in_an_enlarged_view():
     numbers = {"LoRA": 2_442_240, "DoRA": 2_597_760, "LoHa": 4_884_480, "IA3": 57_600, "PiSSA": 2_442_240}
     scores = {name: (92.3, 87.8, 96.8) for name in numbers} | {"PiSSA": (59.0, 46.1, 71.9)}
     words = {"xlabel": "numbers", "ylabel": "%", "size_label": "time"}
-    axes = plots.method_map(numbers, scores, dict.fromkeys(numbers, 1.0), **words, closer=(1e6, 6e6, 78, 101))
+    axes = nb10.method_map(numbers, scores, dict.fromkeys(numbers, 1.0), **words, closer=(1e6, 6e6, 78, 101))
     view = next(inner for inner in axes.figure.axes if inner is not axes)
     assert {text.get_text() for text in axes.texts} == {"IA3", "PiSSA"}
     assert {text.get_text() for text in view.texts} == {"LoRA", "DoRA", "LoHa"}

