@@ -13,8 +13,8 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbval.plugin import metadata_tags
 
-from conftest import DECIMAL_OR_INTEGER, value
 from lorautils.exercises import registry
+from tools.compare_outputs import DECIMAL_OR_INTEGER, value
 from tools.notebooks import clean
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"

@@ -63,7 +63,9 @@ def test_contributing_names_every_room():
 def test_where_do_i_leads_to_files_that_exist():
     table = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where do I")[2]
     rows = re.findall(r"^\| ([^|]+) \| (.+) \|$", table.partition("\n## ")[0], re.MULTILINE)[1:]
-    paths = [path for _, where in rows for path in re.findall(r"`((?:lorautils|tests|experiments)/[\w/.]*)`", where)]
+    paths = [
+        path for _, where in rows for path in re.findall(r"`((?:lorautils|tests|experiments|tools)/[\w/.]*)`", where)
+    ]
     assert len(rows) >= 12 and len(paths) >= len(rows) - 1
     assert not [path for path in paths if not (PACKAGE.parent / path).exists()]
 

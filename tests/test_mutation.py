@@ -17,7 +17,7 @@ from course_copy import ROOT, copy_course
 from nbformat import v4
 from notebook_rules import code_cells, texts
 
-from conftest import DECIMAL_OR_INTEGER, RTOL, TolerantText, value
+from tools.compare_outputs import DECIMAL_OR_INTEGER, RTOL, TolerantText, value
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NBVAL = re.search(r"^NBVAL := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]  # of what `make test` runs

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import TolerantText
+from tools.compare_outputs import TolerantText
 
 SAME = [
     ("0.1234", "0.1235"),
