@@ -206,7 +206,12 @@ def stacked(bars: Mapping[str, Mapping[str, float]], *, marks: Mapping[str, floa
 
 
 def alt_text(figure: Figure) -> str:
-    """Return what a figure shows in words, from the data that it draws, for readers who cannot see it."""
+    """Return what a figure shows in words, from the data that it draws, for readers who cannot see it.
+
+    A figure that brings its own words, as the drawings do, keeps them.
+    """
+    if words := getattr(figure, "words", ""):
+        return words
     panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
     texts = [". ".join(_in_words(axes)) for axes in panels]
     if len(texts) > 1:

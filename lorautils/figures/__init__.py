@@ -1,1 +1,1 @@
-"""Figures that one notebook draws: one module a notebook, on the colours and rules of lorautils.plots."""
+"""Figures that one notebook draws, one module a notebook, on the rules of lorautils.plots; and a kit of schematics."""
