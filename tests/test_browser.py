@@ -28,7 +28,8 @@ from playwright.sync_api import Page, expect
 from lorautils import linalg
 
 # A small model, since the test is of what one sees, and one sees it at any size.
-TRAINING = """from lorautils import basemodel, cron, setup, training
+TRAINING = """from lorautils import basemodel, setup, training
+from lorautils.tasks import cron
 from peft import get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -36,7 +37,7 @@ setup()
 tokenizer = basemodel.load_tokenizer()
 size = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
 model = get_peft_model(LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size)), training.lora_config())
-pairs = training.cron_pairs(cron.train_examples(80))"""
+pairs = cron.cron_pairs(cron.train_examples(80))"""
 
 
 OPEN = "path => { jupyterapp.commands.execute('docmanager:open', {path}); }"

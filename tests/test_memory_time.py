@@ -19,10 +19,10 @@ TWICE = """
 import os, psutil, torch
 from peft import get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
-from lorautils import basemodel, release_memory, training
+from lorautils import basemodel, data, release_memory, training
 
 tokenizer = basemodel.load_tokenizer()
-pairs = [training.Pair(f"Cron: minute {m}\\n", f"{m} * * * *") for m in range(32)]
+pairs = [data.Pair(f"Cron: minute {m}\\n", f"{m} * * * *") for m in range(32)]
 config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=256, intermediate_size=512, num_hidden_layers=8,
                      num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True)
 for _ in range(4):
