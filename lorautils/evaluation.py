@@ -6,6 +6,7 @@ The loss of a text is the mean of -log p(token | everything before it), in nats 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
@@ -15,32 +16,62 @@ from torch import nn
 from lorautils.basemodel import load_base_model, load_tokenizer
 
 
-@torch.inference_mode()
+class Answer(NamedTuple):
+    """What a model answers, and with what probability: the product over the answer's tokens and its end-of-text."""
+
+    text: str
+    probability: float
+
+
 def evaluate(
     model: nn.Module, tokenizer, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 32
 ) -> list[str]:
     """Return the model's greedy answer to each prompt, in order, without special tokens or outer spaces."""
+    answers = answers_with_probability(model, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    return [answer.text for answer in answers]
+
+
+@torch.inference_mode()
+def answers_with_probability(
+    model: nn.Module, tokenizer, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 32
+) -> list[Answer]:
+    """Return the greedy answer to each prompt, in order, with its probability, between 0 and 1.
+
+    An answer that is cut off after `max_new_tokens` has the product over those.
+    """
     was_training = model.training
     model.eval()
-    answers = [""] * len(prompts)
+    answers = [Answer("", 0.0)] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))  # equal lengths waste no padding
     for start in range(0, len(order), batch_size):
         chunk = order[start : start + batch_size]
-        batch = tokenizer(
-            [prompts[index] for index in chunk],
-            add_special_tokens=False,
-            padding=True,
-            padding_side="left",  # generation continues at the right end
-            return_tensors="pt",
-        ).to(model.device)
-        generated = model.generate(
-            **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
-        )
-        texts = tokenizer.batch_decode(generated[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        for index, text in zip(chunk, texts, strict=True):
-            answers[index] = text.strip()
+        texts = [prompts[index] for index in chunk]
+        batch = tokenizer(texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
+        batch = batch.to(model.device)  # padded on the left: generation continues at the right end
+        generated, probabilities = _generate(model, batch, max_new_tokens, tokenizer.pad_token_id)
+        texts = tokenizer.batch_decode(generated, skip_special_tokens=True)
+        for index, text, probability in zip(chunk, texts, probabilities.tolist(), strict=True):
+            answers[index] = Answer(text.strip(), probability)
     model.train(was_training)
     return answers
+
+
+def _generate(model: nn.Module, batch, max_new_tokens: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the new tokens (rows, steps), padded after the end-of-text, and the probability of each row (rows,)."""
+    log_p = []  # of the likeliest token, (rows,) for each step; all the logits would be 200 kB a row and step
+
+    def record(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        log_p.append(logits.log_softmax(-1).amax(-1))
+        return logits
+
+    tokens = model.generate(
+        **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad, logits_processor=[record]
+    )[:, batch["input_ids"].shape[1] :]
+    ends = model.generation_config.eos_token_id  # an id, several, or None
+    ended = torch.isin(tokens, tokens.new_tensor([] if ends is None else ends))
+    padding = ended.cumsum(1) > ended.long()  # what stands after the first end-of-text
+    steps = torch.stack(log_p[: tokens.shape[1]], dim=1)  # on Apple's GPU one step more is made, and undone
+    return tokens, steps.masked_fill(padding, 0).sum(1).exp()
 
 
 @torch.inference_mode()
@@ -84,6 +115,5 @@ def _check_fit(model: PeftModel, tensors: dict[str, torch.Tensor]) -> None:
     names = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
     if differences := sorted(names ^ tensors.keys()):
         raise ValueError(f"{len(differences)} tensors are missing or not known to the model, such as {differences[0]}")
-    for name, tensor in tensors.items():
-        if not (tensor.is_floating_point() and tensor.isfinite().all()):
-            raise ValueError(f"{name} holds {tensor.dtype}, not all finite decimals")
+    if unfit := [name for name, of in tensors.items() if not (of.is_floating_point() and of.isfinite().all())]:
+        raise ValueError(f"{len(unfit)} tensors do not hold finite decimals, such as {unfit[0]}")

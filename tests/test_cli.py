@@ -1,5 +1,6 @@
 """The command line, with stand-ins for the model where only the road to it is tested, and a tiny model for training."""
 
+import io
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from lorautils import basemodel, evaluation
 from lorautils.cli import main
-from lorautils.cli.ask import _explanation
+from lorautils.cli.ask import THRESHOLD, _explanation, _reason
 from lorautils.tasks import cron
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +27,11 @@ ANSWERS = {
     "tell me a joke": "why did the",
     "say nothing": "",
     "in two lines": "0 9 * *\n1-5",
+    "noon and midnight": "0 12,13 * * *",
+    "every 30 seconds": cron.NOT_CRON,
+    "perhaps every morning": cron.NOT_CRON,
 }
+UNSURE = {"noon and midnight": 0.17, "perhaps every morning": 0.17}  # the others: as unsure as goes without a warning
 
 
 @pytest.fixture
@@ -39,14 +44,17 @@ def model(monkeypatch):
         model.adapter = adapter
         return "model", "tokenizer"
 
-    def evaluate(model, tokenizer, prompts):
+    def answer(prompt):
+        text = prompt.removeprefix("<|im_start|>user\nCron: ").partition("<|im_end|>")[0]
+        return evaluation.Answer(ANSWERS.get(text, "0 0 * * *"), UNSURE.get(text, THRESHOLD))
+
+    def answers(model, tokenizer, prompts):
         print("another notice")
         batches.append(list(prompts))
-        known = {cron.cron_prompt(text): answer for text, answer in ANSWERS.items()}
-        return [known.get(prompt, "0 0 * * *") for prompt in prompts]
+        return [answer(prompt) for prompt in prompts]
 
     monkeypatch.setattr(evaluation, "load_adapter", load)
-    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "answers_with_probability", answers)
     model = type("Model", (), {"batches": batches, "adapter": None})
     return model
 
@@ -63,7 +71,22 @@ def test_ask_prints_the_expression_alone(model, capsys):
     assert main(["ask", "every weekday at half past nine"]) == 0
     out, err = capsys.readouterr()
     assert out == "30 9 * * 1-5\n"
-    assert "a notice of a library" in err and "another notice" in err
+    assert err == "a notice of a library\nanother notice\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "phrase"),
+    [
+        (["every", "weekday", "at nine"], "every weekday at nine"),
+        (["--explain", "every", "day"], "every day"),
+        (["every", "day", "--explain"], "every day"),
+        (["--", "--explain", "itself"], "--explain itself"),
+        (["--explain", "--", "-", "nightly"], "- nightly"),
+    ],
+)
+def test_a_phrase_needs_no_quotes_and_options_stand_before_or_after_it(model, words, phrase):
+    assert main(["ask", *words]) == 0
+    assert model.batches == [[cron.cron_prompt(phrase)]]
 
 
 @pytest.mark.parametrize("phrase", ["tell me a joke", "say nothing"])
@@ -71,7 +94,72 @@ def test_an_answer_that_is_not_cron_goes_to_stderr(model, capsys, phrase):
     assert main(["ask", phrase]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"not a cron expression: {ANSWERS[phrase]!r}, the answer to {phrase!r}" in err
+    assert f"{phrase!r}: the answer is not a cron expression: {ANSWERS[phrase]!r}; try other words\n" in err
+
+
+@pytest.mark.parametrize(("phrase", "sure"), [("every 30 seconds", True), ("perhaps every morning", False)])
+def test_what_cron_cannot_say_is_not_answered_but_explained(model, capsys, phrase, sure):
+    assert main(["ask", phrase]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"lorautils: {phrase!r}: cron cannot say this. {_reason(phrase)}" in err
+    assert ("probability 0.17" in err) == (not sure), "a refusal can be wrong as well"
+
+
+def test_an_answer_below_the_threshold_is_given_with_a_warning(model, capsys):
+    assert main(["ask", "noon and midnight"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "0 12,13 * * *\n"
+    assert "'noon and midnight': 0 12,13 * * *, but" in err and "probability 0.17" in err and "--explain" in err
+
+
+SECONDS, STEPS, NTH, LAST = "shortest step", "divide", "Mondays of a month", "end of a month"
+WEEKS, ONCE, SPAN, SEVERAL, EVENTS, NONE = "weeks", "single dates", "span", "several", "events", "No schedule"
+
+
+@pytest.mark.parametrize(
+    ("phrase", "reason"),
+    [
+        ("every 30 seconds", SECONDS),
+        ("poll it each 15s", SECONDS),
+        ("every second", SECONDS),
+        ("every 90 minutes", STEPS),
+        ("Every 45 min", STEPS),
+        ("every 5 hours", STEPS),
+        ("second Tuesday of the month", NTH),
+        ("every second Tuesday of the month", NTH),
+        ("every second Tuesday", WEEKS),
+        ("every other week on Mon", WEEKS),
+        ("every 3 weeks", WEEKS),
+        ("the last Friday of each month at noon", LAST),
+        ("end of the month", LAST),
+        ("tomorrow at nine", ONCE),
+        ("in 20 minutes", ONCE),
+        ("on March 3, 2031", ONCE),
+        ("every ten minutes from 8:30 to 17:15", SPAN),
+        ("9:15 and 17:40 every day", SEVERAL),
+        ("8am on weekdays, 10am at the weekend", SEVERAL),
+        ("at sunset", EVENTS),
+        ("hello", NONE),
+        ("daily at 2030, from 9 to 5", NONE),
+        ("jeden Tag um neun", NONE),
+    ],
+)
+def test_the_reason_names_what_stands_in_the_way(phrase, reason):
+    assert reason in _reason(phrase)
+
+
+def test_no_phrase_of_the_validation_split_is_given_a_reason_that_is_not_its_own():
+    reasons = {
+        "seconds": {SECONDS},
+        "nth weekday": {NTH, LAST},
+        "last day": {LAST},
+        "every other week": {WEEKS},
+        "two schedules": {SEVERAL, SPAN, NONE},
+        "other": {STEPS, ONCE, EVENTS, NONE},
+    }
+    for example in cron.validation("none"):
+        assert any(reason in _reason(example.text) for reason in reasons.get(example.family, {NONE})), example
 
 
 def test_a_file_is_answered_line_by_line_in_one_batch(model, capsys, tmp_path):
@@ -79,7 +167,7 @@ def test_a_file_is_answered_line_by_line_in_one_batch(model, capsys, tmp_path):
     assert main(["ask", "--file", lines(tmp_path / "phrases.txt", *phrases)]) == 1
     out, err = capsys.readouterr()
     assert out == "*/15 * * * *\n\n\n\n30 9 * * 1-5\n"
-    assert err.count("not a cron expression") == 1
+    assert err.count("not a cron expression") == err.count("line 3, 'tell me a joke'") == 1
     assert [len(batch) for batch in model.batches] == [3]
 
 
@@ -97,7 +185,8 @@ def test_one_line_out_for_each_line_in(tmp_path_factory, texts):
     with pytest.MonkeyPatch.context() as patch:
         printed = []
         patch.setattr(evaluation, "load_adapter", lambda adapter: (None, None))
-        patch.setattr(evaluation, "evaluate", lambda model, tokenizer, prompts: ["0 0 * * *"] * len(prompts))
+        answer = evaluation.Answer("0 0 * * *", 1.0)
+        patch.setattr(evaluation, "answers_with_probability", lambda model, tokenizer, prompts: [answer] * len(prompts))
         patch.setattr("builtins.print", lambda *texts, **options: printed.extend(texts or [""]))
         code = main(["ask", "--file", lines(file, *texts)])
     if any(text.strip() for text in texts):
@@ -109,12 +198,44 @@ def test_one_line_out_for_each_line_in(tmp_path_factory, texts):
 
 def test_explain_adds_the_meaning_and_the_next_three_times(model, capsys):
     assert main(["ask", "--explain", "every weekday at half past nine"]) == 0
-    expression, meaning, following = capsys.readouterr().out.splitlines()
+    expression, meaning, following, sure = capsys.readouterr().out.splitlines()
     assert expression == "30 9 * * 1-5"
     assert meaning.startswith("  At 09:30") and "Friday" in meaning
     times = [datetime.fromisoformat(text) for text in re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d", following)]
     assert len(times) == 3 and datetime.now() < times[0] < times[1] < times[2]
     assert all(croniter.match(expression, time) for time in times)
+    assert sure == f"  sure: {THRESHOLD:.2f}"
+
+
+def test_explain_says_what_is_low_and_needs_no_warning_beside_it(model, capsys):
+    assert main(["ask", "--explain", "noon and midnight"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith("  sure: 0.17, which is low") and "lorautils: " not in err
+
+
+def test_explained_lines_of_a_file_repeat_their_phrases_with_numbers(model, capsys, tmp_path):
+    file = lines(tmp_path / "phrases.txt", "every quarter of an hour", "", "every 30 seconds", "noon and midnight")
+    assert main(["ask", "--explain", "--file", file]) == 1
+    out, err = capsys.readouterr()
+    flush = [line for line in out.splitlines() if not line.startswith("  ")]
+    assert flush == [
+        "1  every quarter of an hour",
+        "*/15 * * * *",
+        "",
+        "3  every 30 seconds",
+        "",
+        "4  noon and midnight",
+        "0 12,13 * * *",
+    ]
+    assert err.count("lorautils: line 3, 'every 30 seconds': cron cannot say this") == err.count("lorautils: ") == 1
+
+
+def test_a_file_may_come_from_standard_input(model, capsys, monkeypatch):
+    given = io.TextIOWrapper(io.BytesIO("\ufeffnoon and midnight\r\n\r\nmidnight".encode()))
+    monkeypatch.setattr("sys.stdin", given)
+    assert main(["ask", "--file", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "0 12,13 * * *\n\n0 0 * * *\n" and "line 1, 'noon and midnight'" in err
 
 
 def test_explain_a_range_of_one_hour():
@@ -124,7 +245,7 @@ def test_explain_a_range_of_one_hour():
 
 def test_explain_a_date_that_never_comes(model, capsys):
     assert main(["ask", "--explain", "on 30 February"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "  next: never"
+    assert "  next: never" in capsys.readouterr().out.splitlines()
 
 
 def test_an_answer_in_two_lines_is_still_one_line(model, capsys):
@@ -138,8 +259,8 @@ def test_the_adapter_is_passed_on(model):
 
 
 def test_a_phrase_or_a_file_but_not_both_nor_neither(model, capsys):
-    assert "required" in error(capsys, "ask")
-    assert "not allowed with" in error(capsys, "ask", "noon", "--file", "phrases.txt")
+    assert "there is no phrase" in error(capsys, "ask")
+    assert "'at noon' and --file: give one of them" in error(capsys, "ask", "at", "noon", "--file", "phrases.txt")
 
 
 # --- errors are one line --------------------------------------------------------------------------------------------
@@ -161,10 +282,12 @@ def error(capsys, *arguments):
 
 
 def test_errors_of_ask(capsys, tmp_path):
-    assert "give one such as" in error(capsys, "ask", "  ")
+    assert "there is no phrase to answer: give one" in error(capsys, "ask", "  ")
     assert "nowhere.txt" in error(capsys, "ask", "--file", str(tmp_path / "nowhere.txt"))
-    (tmp_path / "latin.txt").write_bytes("tous les jours à midi".encode("latin-1"))
-    assert "not UTF-8" in error(capsys, "ask", "--file", str(tmp_path / "latin.txt"))
+    assert f"{tmp_path} cannot be read" in error(capsys, "ask", "--file", str(tmp_path))
+    for raw in ("tous les jours à midi".encode("latin-1"), "noon".encode("utf-16"), "noon".encode("utf-16-le"), b"\0"):
+        (tmp_path / "other").write_bytes(raw)
+        assert "other is not UTF-8 text" in error(capsys, "ask", "--file", str(tmp_path / "other"))
     assert "holds no adapter" in error(capsys, "ask", "noon", "--adapter", str(tmp_path))
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from experiments import full_update, fused_run, second_task, sweeps
+from experiments import full_update, fused_run, how_sure, second_task, sweeps
 from lorautils import results
+from lorautils.cli.ask import THRESHOLD
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_pairs
 
@@ -116,6 +117,30 @@ def test_the_readme_tells_the_mean_of_twenty_seeds():
     mean, low, high = results.over_seeds([100 * line["exact"] / line["n"] for line in recorded])
     told = f"{mean:.0f} % on unseen times\n(the mean of twenty seeds; {low:.0f} to {high:.0f})"
     assert len(recorded) == 20 and told in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def case(probability: float, right: bool = True, kind: str = "hand", valid: bool = True) -> dict:
+    return {"kind": kind, "probability": probability, "right": right, "cron": valid}
+
+
+def test_the_threshold_flags_at_most_one_in_ten_right_answers_to_what_people_say():
+    right = [case(0.3), case(0.75), *[case(0.99)] * 18]
+    others = [case(0.9, right=False), case(0.1, kind="library"), case(0.2, right=False, valid=False)]
+    assert how_sure.choose(right + others) == 0.99, "two of twenty are below it, and the others are not counted"
+    assert how_sure.choose([*right, case(0.74)]) == 0.75
+    assert how_sure.flagged(right + others, 0.99, "hand", right=False) == (1, 1)
+
+
+RECORD = results.RESULTS / "how_sure.json"
+
+
+@pytest.mark.skipif(not RECORD.exists(), reason="how_sure.json is not there: python -m experiments.how_sure writes it")
+def test_ask_warns_below_the_threshold_that_the_record_gives():
+    record = results.read(RECORD.name)
+    assert record["threshold"] == how_sure.choose(record["cases"]) == THRESHOLD
+    assert [case["text"] for case in record["cases"]] == [
+        example.text for kind in how_sure.KINDS for example in cron.validation(kind)
+    ]
 
 
 def test_notebook_12_tells_what_recomputation_costs_by_the_clock():

@@ -1,6 +1,8 @@
 """`lorautils ask`: a schedule in English, answered with a cron expression by the adapter of notebook 00."""
 
 import contextlib
+import io
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -10,57 +12,117 @@ from lorautils.cli import notice
 from lorautils.cli.options import Parser
 
 SUMMARY = "Answer a schedule in English with a cron expression."
+EXAMPLE = "every weekday at half past nine"
+# An answer less probable than this comes with a warning. `python -m experiments.how_sure` chose it on the validation
+# split: the highest that flags at most one in ten right answers to what people say.
+THRESHOLD = 0.89
+
+LIMITS = "Five fields cannot say: seconds, every 90 minutes, the second Tuesday or last day of a "
+LIMITS += "month, every other week, a single date, 9:15 and 17:40."
+DAY = r"((mon|tues?|wed(nes)?|thu(rs)?|fri|sat(ur)?|sun)(day)?s?\b)"
+TIME = r"(\d:\d\d|\d ?[ap]m|noon|midnight)\b"
+REASONS = {  # why five fields cannot say a phrase, and what the phrase then holds: the first that fits is told
+    "It cannot skip weeks.": rf"fortnight|biweekly|(odd|even) .*weeks|every \w+ weeks"
+    rf"|(other|alternate) (week|{DAY})|every second (week|{DAY}(?!.*month))",
+    "It cannot count from the end of a month.": r"(last|final|penultimate) .*day|month-end|end of \w+ month",
+    "It cannot count the Mondays of a month.": rf"(1st|2nd|3rd|[45]th|first|second|third|fourth) {DAY}",
+    "Its shortest step is a minute.": r"\d:\d\d:\d\d|seconds|\d ?s(ecs?)?\b|every second\b|a minute\b",
+    "It has no years and no single dates: what it starts comes again.": r"\b(today|tonight|tomorrow|next)\b|years\b"
+    r"|\b20\d\d-\d|(uary|march|april|may|june|july|august|ber),? (\d+, )?20\d\d|\bin (?!the)\w+ (minute|hour|day)",
+    "Its steps must divide an hour or a day, as 30 minutes or 8 hours do.": r"hour and a half"
+    r"|every (?!([1-6]|10|12|15|20|30) ?m|([1-468]|12) ?h)\d+ ?(m|h)",
+    "It can begin and end such a span on the hour only.": r"(from|between) .*\d:(?!00)\d\d",
+    "These seem to be several schedules: ask for each alone.": rf"{TIME}.*(,| and ).*{TIME}",
+    "It knows the clock and the calendar, but no other events.": r"sunrise|sunset|easter|\bafter the ",
+    f"No schedule of five fields was found in it: ask in English, such as {EXAMPLE!r}.": "",
+}
 
 
 def parser() -> Parser:
     """Return the parser of a phrase or its file, and of what to say beside the answer."""
-    options = Parser()
-    what = options.add_mutually_exclusive_group(required=True)
-    what.add_argument("phrase", nargs="?", help='such as "every weekday at half past nine"')
-    what.add_argument("--file", type=str, metavar="FILE", help="answer every line of a file, one a line")
-    options.add_argument("--explain", action="store_true", help="add the meaning and the next three times")
+    options = Parser(epilog=LIMITS)
+    options.add_argument("phrase", nargs="*", help=f"such as: {EXAMPLE}; after -- where it begins with a dash")
+    options.add_argument("--file", type=str, metavar="FILE", help="instead: every line of a file, or of - (stdin)")
+    options.add_argument("--explain", action="store_true", help="add the meaning, the next times, and how sure it is")
     options.add_argument("--adapter", type=str, metavar="DIR", help="default: adapters/cron of the course")
     return options
 
 
 def run(options) -> int:
-    """Print a cron expression for each phrase; an answer that is not one goes to stderr."""
-    phrases = [options.phrase] if options.file is None else _lines(Path(options.file))
+    """Print a cron expression for each phrase; why there is none, and doubts, go to stderr."""
+    phrases = _phrases(options)
     adapter = Path(options.adapter or ROOT / "adapters" / "cron")
     if not (adapter / "adapter_config.json").is_file():
         raise FileNotFoundError(f"{adapter} holds no adapter: name the folder of a saved one with --adapter")
-    asked = [phrase for phrase in phrases if phrase.strip()]
-    if not asked:
-        raise ValueError("there is no phrase to answer: give one such as 'every weekday at half past nine'")
     from lorautils import evaluation, setup
     from lorautils.tasks import cron
 
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers
         setup()
         model, tokenizer = evaluation.load_adapter(adapter)
-        answers = iter(evaluation.evaluate(model, tokenizer, [cron.cron_prompt(phrase) for phrase in asked]))
+        prompts = [cron.cron_prompt(phrase) for phrase in phrases if phrase.strip()]
+        answers = iter(evaluation.answers_with_probability(model, tokenizer, prompts))
     failures = 0
-    for phrase in phrases:
-        answer = " ".join(next(answers).split()) if phrase.strip() else ""
-        if answer and cron.is_valid(answer):
-            print(answer)
-            if options.explain:
-                print(_explanation(answer))
-            continue
-        if phrase.strip():
-            failures += 1
-            notice(f"lorautils: not a cron expression: {answer!r}, the answer to {phrase!r}")
-        if options.file is not None:
+    for number, phrase in enumerate(phrases, start=1):
+        if not phrase.strip():
             print()  # one line out for each line in
+            continue
+        if options.file and options.explain:
+            print(f"{number}  {phrase}")
+        name = f"line {number}, {phrase!r}" if options.file else repr(phrase)
+        if not _tell(name, phrase, next(answers), options.explain):
+            failures += 1
+            if options.file:
+                print()
     return 1 if failures else 0
 
 
-def _lines(file: Path) -> list[str]:
+def _phrases(options) -> list[str]:
+    """Return what is asked: the words of the command line, or the lines of a file, of which some may be empty."""
+    if options.file and options.phrase:
+        raise ValueError(f"got the phrase {' '.join(options.phrase)!r} and --file: give one of them")
+    phrases = _lines(options.file) if options.file else [" ".join(options.phrase)]
+    if not any(phrase.strip() for phrase in phrases):
+        raise ValueError(f"there is no phrase to answer: give one, such as lorautils ask {EXAMPLE}")
+    return phrases
+
+
+def _lines(file: str) -> list[str]:
+    name = "standard input" if file == "-" else file
     try:
-        with file.open(encoding="utf-8-sig") as lines:
-            return [line.rstrip("\n") for line in lines]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text ({error.reason}): save it again with UTF-8 encoding") from None
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise OSError(f"{name} cannot be read ({error.strerror}): name a text file with one phrase a line") from None
+    text = raw.decode("utf-8-sig", errors="replace")
+    if {"\ufffd", "\0"} & set(text):
+        raise ValueError(f"{name} is not UTF-8 text: give one phrase a line, saved with UTF-8 encoding")
+    return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+
+
+def _tell(name: str, phrase: str, answer, explain: bool) -> bool:
+    """Print an answer, and what there is to say to it; return False where it is no cron expression."""
+    from lorautils.tasks import cron
+
+    text, sure = " ".join(answer.text.split()), answer.probability >= THRESHOLD
+    doubt = f"the model is not sure of that (probability {answer.probability:.2f})"
+    if not cron.is_valid(text):
+        why = f"the answer is not a cron expression: {text!r}; try other words"
+        if text == cron.NOT_CRON:
+            why = f"cron cannot say this. {_reason(phrase)}" + ("" if sure else f" But {doubt}: try other words.")
+        notice(f"lorautils: {name}: {why}")
+        return False
+    print(text)
+    if explain:
+        print(_explanation(text))
+        print(f"  sure: {answer.probability:.2f}{'' if sure else ', which is low: does the meaning fit the phrase?'}")
+    elif not sure:
+        notice(f"lorautils: {name}: {text}, but {doubt}: read the meaning with --explain before you use it")
+    return True
+
+
+def _reason(phrase: str) -> str:
+    """Return why five fields cannot say a phrase, as far as the phrase shows it."""
+    return next(reason for reason, pattern in REASONS.items() if re.search(pattern, phrase.lower()))
 
 
 def _explanation(expression: str) -> str:
