@@ -101,6 +101,8 @@ def test_a_dark_page_shows_a_white_ground_with_nothing_around_it(figure):
     pixels = np.asarray(figure.canvas.buffer_rgba())
     assert pixels[0, 0, 3] == 0  # the round corner
     assert tuple(pixels[40, 5]) == (255, 255, 255, 255)
+    (axes,) = figure.axes
+    assert not [*axes.get_xticklabels(), *axes.get_yticklabels()]  # JupyterLab would lay white under dark ones
 
 
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)

@@ -63,7 +63,8 @@ def canvas(words: str, *, height: float = 562.5) -> Axes:
     """Return an empty ground, 1,000 units wide; `words` are its text alternative: all parts, shapes and arrows."""
     figure = plt.figure(figsize=(10, height / 100), dpi=128, facecolor="none")
     figure.words = words
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1000), ylim=(0, height))
+    # Without ticks: for dark ones on no ground, JupyterLab would lay white under the round corners on a dark page.
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1000), ylim=(0, height), xticks=[], yticks=[])
     axes.set_axis_off()
     ground = FancyBboxPatch((0, 0), 1000, height, "round,pad=0,rounding_size=24", facecolor="white", edgecolor="none")
     axes.add_patch(ground).set_gid("ground")
@@ -126,7 +127,7 @@ def arrow(axes: Axes, *points: tuple[float, float], shape: str = "", back: bool 
     *_, before, tip = np.array(points, dtype=float)
     neck = tip - 14 * (tip - before) / np.hypot(*(tip - before))
     line = Line([*points[:-1], neck])
-    style = {"linewidth": 1.5, "edgecolor": INK, "facecolor": "none", "capstyle": "butt", "joinstyle": "miter"}
+    style = {"linewidth": 1.2, "edgecolor": INK, "facecolor": "none", "capstyle": "butt", "joinstyle": "miter"}
     axes.add_patch(PathPatch(line, linestyle=(0, (4, 2)) if back else "-", **style))
     head = {"arrowstyle": "-|>", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0, "joinstyle": "miter"}
     axes.add_patch(FancyArrowPatch(neck, tip, color=INK, **head))
@@ -201,7 +202,7 @@ def lora_layer(shape: tuple[int, int] = (576, 576), *, r: int = 8) -> Figure:
     name(axes, b.x + 28, 244, "B", "(out, r)", colour=B)
     write(axes, s.x + 44, s.y, "s = α / r", ha="left")
     write(axes, 800, 114, "y = W x + s B A x", size=1.2 * TEXT)
-    write(axes, 20, 56, f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. Each column is a token.", ha="left")
+    write(axes, 20, 56, f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. Each column of x is a token.", ha="left")
     write(axes, 20, 22, f"W: {frozen}, frozen. A and B: {trained}, trained.", ha="left")
     return axes.figure
 
