@@ -1,6 +1,9 @@
 """Schematics that everybody can read: on a slide, on a phone, in greyscale, on a dark page, and in words."""
 
+import json
+import re
 from itertools import combinations
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,23 +11,30 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import PathPatch, Rectangle
 
-from lorautils import plots
-from lorautils.figures import drawing, nb00
+from lorautils import ROOT, plots
+from lorautils.figures import drawing, nb00, nb08
 
 DRAWINGS = {
     "lora_layer": drawing.lora_layer,
-    "r = 64": lambda: drawing.lora_layer(r=64, size=2048),
+    "k_proj": lambda: drawing.lora_layer((192, 576)),
+    "up_proj": lambda: drawing.lora_layer((1536, 576)),
+    "down_proj": lambda: drawing.lora_layer((576, 1536)),
+    "r = 64": lambda: drawing.lora_layer((2048, 2048), r=64),
     "six_cells": nb00.six_cells,
+    "attached": nb08.attached,
 }
 NAMED = {
     "lora_layer": (
-        "y = W x + s B A x", "hidden_states", "W (out, in)", "lora_A (r, in)", "lora_B (out, r)", "(tokens, in)",
-        "(tokens, r)", "(tokens, out)", "scaling", "alpha / r", "frozen", "trained", "plus", "to scale: r = 8 of 576",
+        "y = W x + s B A x", "x (tokens, in)", "W (out, in)", "lora_A (r, in)", "lora_B (out, r)", "(tokens, r)",
+        "(tokens, out)", "scaling", "alpha / r", "frozen", "trained", "plus", "in = 576, out = 576, r = 8",
+        "331,776", "9,216",
     ),
+    "k_proj": ("in = 576, out = 192, r = 8", "110,592", "6,144"),
     "six_cells": (
         "The capital of France is Paris", "504", "7042", "6 × 576", "30 layers", "residual stream", "49,152 bars",
         "loss", "gradient",
     ),
+    "attached": ("target_modules", "lora_dropout", "r = 8", "lora_alpha / r", "times 4", "frozen", "trained"),
 }  # fmt: skip
 COLOURS = {name: getattr(drawing, name) for name in ("W", "A", "B", "STREAM")}
 
@@ -46,9 +56,11 @@ def contrast(colour: str, other: str = "white") -> float:
     return max(light) / min(light)
 
 
-@pytest.mark.parametrize(("width", "least"), [(1280, 18), (390, 9)])
-def test_text_is_large_enough_on_a_slide_and_on_a_phone(figure, width, least):
-    sizes = {text.get_text(): text.get_fontsize() / 72 / figure.get_figwidth() * width for text in figure.axes[0].texts}
+@pytest.mark.parametrize(("width", "height", "least"), [(1220, 480, 23), (358, 800, 9)], ids=["slide", "phone"])
+def test_text_is_large_enough_on_a_slide_and_on_a_phone(figure, width, height, least):
+    """A figure has this room: on a slide of 1,280 x 720, and between the margins of a page of 390 pixels."""
+    scale = min(width / figure.get_figwidth(), height / figure.get_figheight()) / 72
+    sizes = {text.get_text(): text.get_fontsize() * scale for text in figure.axes[0].texts}
     assert not {text: size for text, size in sizes.items() if size < least}
 
 
@@ -59,6 +71,17 @@ def test_nothing_leaves_the_canvas(figure):
     box = figure.bbox.padded(-4)
     for artist in (*patches, *axes.collections, *axes.texts):
         assert box.contains(*(ends := artist.get_window_extent()).min) and box.contains(*ends.max), artist
+
+
+def test_no_text_lies_across_the_edge_of_a_box(figure):
+    """It stands beside the box, or inside: a letter in a disc."""
+    (axes,) = figure.axes
+    boxes = [patch.get_window_extent() for patch in axes.patches[1:] if not isinstance(patch, PathPatch)]
+    boxes += [cells.get_window_extent() for cells in axes.collections]
+    for text in axes.texts:
+        lies = text.get_window_extent()
+        met = [box for box in boxes if lies.overlaps(box)]
+        assert all(box.contains(*lies.min) and box.contains(*lies.max) for box in met), text.get_text()
 
 
 def test_no_text_covers_a_text_or_lies_on_an_arrow(figure):
@@ -78,6 +101,8 @@ def test_a_dark_page_shows_a_white_ground_with_nothing_around_it(figure):
     pixels = np.asarray(figure.canvas.buffer_rgba())
     assert pixels[0, 0, 3] == 0  # the round corner
     assert tuple(pixels[40, 5]) == (255, 255, 255, 255)
+    (axes,) = figure.axes
+    assert not [*axes.get_xticklabels(), *axes.get_yticklabels()]  # JupyterLab would lay white under dark ones
 
 
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
@@ -94,14 +119,14 @@ def test_text_is_dark_enough(figure):
     assert not [text for text in figure.axes[0].texts if contrast(text.get_color()) < 4.5]
 
 
-@pytest.mark.parametrize(("r", "size"), [(8, 576), (64, 2048)])
-def test_w_a_and_b_are_to_scale(r, size):
-    boxes = [patch for patch in drawing.lora_layer(r=r, size=size).axes[0].patches if isinstance(patch, Rectangle)]
+@pytest.mark.parametrize(("shape", "r"), [((576, 576), 8), ((192, 576), 8), ((1536, 576), 8), ((2048, 2048), 64)])
+def test_w_a_and_b_are_to_scale(shape, r):
+    boxes = [patch for patch in drawing.lora_layer(shape, r=r).axes[0].patches if isinstance(patch, Rectangle)]
     plt.close("all")
-    w, a, b = (box.get_width() * box.get_height() for box in boxes)
-    assert w == pytest.approx(a * size / r) and w == pytest.approx(b * size / r)
-    assert boxes[0].get_width() == pytest.approx(boxes[1].get_width())  # both take `in` numbers
-    assert boxes[0].get_height() == pytest.approx(boxes[2].get_height())  # both give `out` numbers
+    out, inputs = shape
+    unit = boxes[0].get_width() / inputs  # W, A and B share one
+    sides = [side for box in boxes for side in (box.get_height() / unit, box.get_width() / unit)]
+    assert sides == pytest.approx([out, inputs, r, inputs, out, r])
     assert [bool(box.get_hatch()) for box in boxes] == [True, False, False]
 
 
@@ -132,3 +157,45 @@ def test_an_arrow_ends_at_its_last_point():
     assert right == pytest.approx(400, abs=2)
     assert 100 < shape.get_position()[0] < 400 and shape.get_position()[1] > 300  # over the longest stretch
     plt.close("all")
+
+
+def test_the_six_cells_show_what_notebook_00_prints():
+    (path,) = (ROOT / "notebooks").glob("00_*.ipynb")
+    cells = {cell["id"]: cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
+    printed = {name: "".join(cells[name]["outputs"][0]["text"]) for name in ("six-1-ids", "six-5-loss")}
+    shown = [text.get_text() for text in nb00.six_cells().axes[0].texts]
+    plt.close("all")
+    (ids,) = re.findall(r"(?<=\[)\d[\d, ]+(?=\])", printed["six-1-ids"])
+    assert set(ids.split(", ")) <= set(shown)
+    (loss,) = re.findall(r"mean: (\d\.\d)", printed["six-5-loss"])
+    assert loss in shown
+
+
+def outlines(path) -> list[tuple[str, list[float]]]:
+    """The look and the coordinates of everything that an SVG draws, but the letters."""
+    drawn = [line for line in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}path") if line.get("style")]
+    looks = (re.sub(r"#\w{10,}", "", line.get("style")) for line in drawn)  # without the ids of patterns
+    return [
+        (look, [float(x) for x in re.findall(r"-?[\d.]+", line.get("d"))])
+        for look, line in zip(looks, drawn, strict=True)
+    ]
+
+
+def test_the_picture_of_the_readme_is_the_drawing(tmp_path):
+    """Or: python -m lorautils.figures.drawing."""
+    fresh = tmp_path / drawing.PICTURE.name
+    drawing.save(drawing.lora_layer(), fresh)
+    plt.close("all")
+    written = [re.findall(r"<!-- (.+) -->", path.read_text(encoding="utf-8")) for path in (drawing.PICTURE, fresh)]
+    assert written[0] == written[1] and len(written[0]) > 15
+    stored, drawn = outlines(drawing.PICTURE), outlines(fresh)
+    assert [look for look, _ in stored] == [look for look, _ in drawn]
+    for (_, here), (_, there) in zip(stored, drawn, strict=True):
+        assert here == pytest.approx(there, abs=0.5)
+    assert drawing.PICTURE.stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("page", ["README.md", "index.md"])
+def test_the_front_pages_show_the_drawing_and_say_it_in_words(page):
+    (words,) = re.findall(r"!\[([^\]]+)\]\(docs/lora\.svg\)", (ROOT / page).read_text(encoding="utf-8"))
+    assert not [part for part in ("frozen W", "trained A and B", "times s", "576", "r = 8") if part not in words]

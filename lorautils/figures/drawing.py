@@ -3,10 +3,13 @@
 A drawing lies on a white ground 1,000 units wide, and all lengths and sizes of text are in these units: it looks the
 same in a notebook, on a page and on a slide. What is frozen is grey, hatched and locked; what trains is one solid
 colour. The four colours differ in greyscale too. `canvas` takes what the drawing shows in words.
+
+`python -m lorautils.figures.drawing` writes docs/lora.svg, the picture of the README and of the front page.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -15,13 +18,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Circle, FancyArrowPatch, FancyBboxPatch, PathPatch, Rectangle
-from matplotlib.path import Path
-from matplotlib.patheffects import withStroke
+from matplotlib.path import Path as Line
+
+from lorautils import ROOT
 
 W, A, B, STREAM = "#949494", "#BC5600", "#003A70", "#006650"  # from light to dark: grey, orange, (stream) green, blue
 INK, PALE = "#1A1A1A", "#E8E8E8"
-TEXT, NAME = 27, 42  # sizes of text; TEXT is the smallest: 10 pixels on a page of 390, 34 on a slide of 1,280
+TEXT, NAME = 27, 42  # sizes of text; TEXT is the smallest: 10 pixels on a page of 390, 25 on a slide of 1,280
 POINTS = 0.72  # in a unit, of which an inch has 100
+PICTURE = ROOT / "docs" / "lora.svg"
 VALUES = LinearSegmentedColormap.from_list("values", ["#D3E9E2", STREAM])
 
 
@@ -58,18 +63,18 @@ def canvas(words: str, *, height: float = 562.5) -> Axes:
     """Return an empty ground, 1,000 units wide; `words` are its text alternative: all parts, shapes and arrows."""
     figure = plt.figure(figsize=(10, height / 100), dpi=128, facecolor="none")
     figure.words = words
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1000), ylim=(0, height))
+    # Without ticks: for dark ones on no ground, JupyterLab would lay white under the round corners on a dark page.
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1000), ylim=(0, height), xticks=[], yticks=[])
     axes.set_axis_off()
     ground = FancyBboxPatch((0, 0), 1000, height, "round,pad=0,rounding_size=24", facecolor="white", edgecolor="none")
     axes.add_patch(ground).set_gid("ground")
     return axes
 
 
-def write(axes: Axes, x: float, y: float, text: str, *, size: float = TEXT, on: str | None = None, **style) -> None:
-    """Write centred on (x, y); `on` is the colour under a hatch, and becomes a rim of the letters."""
+def write(axes: Axes, x: float, y: float, text: str, *, size: float = TEXT, **style) -> None:
+    """Write centred on (x, y), or as the style says."""
     style = {"ha": "center", "va": "center", "color": INK} | style
-    rim = [withStroke(linewidth=6, foreground=on)] if on else []
-    axes.text(x, y, text, fontsize=size * POINTS, path_effects=rim, **style)
+    axes.text(x, y, text, fontsize=size * POINTS, **style)
 
 
 def block(axes: Axes, box: Box, colour: str, *, frozen: bool = False) -> Box:
@@ -121,8 +126,8 @@ def arrow(axes: Axes, *points: tuple[float, float], shape: str = "", back: bool 
     """
     *_, before, tip = np.array(points, dtype=float)
     neck = tip - 14 * (tip - before) / np.hypot(*(tip - before))
-    line = Path([*points[:-1], neck])
-    style = {"linewidth": 1.5, "edgecolor": INK, "facecolor": "none", "capstyle": "butt", "joinstyle": "miter"}
+    line = Line([*points[:-1], neck])
+    style = {"linewidth": 1.2, "edgecolor": INK, "facecolor": "none", "capstyle": "butt", "joinstyle": "miter"}
     axes.add_patch(PathPatch(line, linestyle=(0, (4, 2)) if back else "-", **style))
     head = {"arrowstyle": "-|>", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0, "joinstyle": "miter"}
     axes.add_patch(FancyArrowPatch(neck, tip, color=INK, **head))
@@ -151,43 +156,62 @@ def disc(axes: Axes, x: float, y: float, text: str, *, radius: float = 30) -> Bo
 def name(axes: Axes, x: float, y: float, letter: str, shape: str, *, colour: str = INK) -> None:
     """Write the letter of a matrix, centred on (x, y), and its shape behind it."""
     write(axes, x, y, letter, size=NAME, color=colour, weight="bold")
-    write(axes, x + 0.6 * NAME, y - 2, shape, color=colour, ha="left")
+    write(axes, x + 0.75 * NAME, y - 2, shape, color=colour, ha="left")
 
 
-def lora_layer(*, r: int = 8, size: int = 576) -> Figure:
-    """Draw a LoRA layer over a square W (size, size): x to the frozen W, and x to A, to B, times s; plus. To scale."""
+def lora_layer(shape: tuple[int, int] = (576, 576), *, r: int = 8) -> Figure:
+    """Draw LoRA beside a W of shape (out, in), to scale: x to the frozen W; x to A, to B, times s; plus.
+
+    The longer side of W is 192 units long; A and B stay visible up to 200 times as long as r.
+    """
+    out, inputs = shape
+    unit = 192 / max(shape)
+    frozen, trained = f"{out * inputs:,} numbers", f"{r * (out + inputs):,} numbers"
     axes = canvas(
-        "A LoRA layer, y = W x + s B A x, from left to right. x, the hidden_states (tokens, in), goes two ways. "
-        "Above: to W (out, in), a large grey square, frozen, hatched and with a lock; out comes W x (tokens, out). "
-        "Below: to A, lora_A (r, in), a thin lying strip as wide as W, trained; then (tokens, r) to "
-        "B, lora_B (out, r), a thin standing strip as high as W, trained; then (tokens, out) times s, the scaling, "
+        "LoRA beside one weight W, y = W x + s B A x, from left to right. x (tokens, in), a column for each token, "
+        "goes two ways. Above: to W (out, in), a large grey box, frozen, hatched and with a lock; out comes W x "
+        "(tokens, out). Below: to A, lora_A (r, in), a thin lying strip as wide as W, trained; then (tokens, r) to B, "
+        "lora_B (out, r), a thin standing strip as high as W, trained; then (tokens, out) times s, the scaling, "
         "alpha / r. A plus adds the two ways: y (tokens, out). "
-        f"A and B to scale: r = {r} of {size}, so each has {r} / {size} of the area of W."
+        f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. W has {frozen}, A and B together {trained}.",
+        height=516,
     )
-    unit = 212 / size
-    x, y = tokens(axes, Box(126, 405, 62, 212)), tokens(axes, Box(932, 405, 62, 212), seed=1)
-    w = matrix(axes, (size, size), 440, 405, unit=unit, colour=W, frozen=True)
-    a = matrix(axes, (r, size), x.x, 214, unit=unit, colour=A)
-    b = matrix(axes, (size, r), 560, 120, unit=unit, colour=B)
-    plus, s = disc(axes, 770, y.y, "+"), disc(axes, 770, 222, "×s")
+    top, low = 368, 172  # the two ways
+    x, y = (
+        tokens(axes, Box(place, top, 52, side * unit), cells=max(3, round(14 * side / max(shape))), seed=seed)
+        for place, side, seed in ((184, inputs, 0), (940, out, 1))
+    )
+    w = matrix(axes, shape, 470, top, unit=unit, colour=W, frozen=True)
+    a = matrix(axes, (r, inputs), x.x, 222, unit=unit, colour=A)
+    b = matrix(axes, (out, r), 576, low, unit=unit, colour=B)
+    plus, s = disc(axes, 776, top, "+"), disc(axes, 776, 244, "×s")
     arrow(axes, x.right, w.left, shape="(tokens, in)")
     arrow(axes, w.right, plus.left, shape="(tokens, out)")
     arrow(axes, plus.right, y.left)
-    arrow(axes, x.bottom, a.top, shape="(tokens, in)")
-    arrow(axes, a.bottom, (a.x, b.y), b.left, shape="(tokens, r)")
-    arrow(axes, b.right, (s.x, b.y), s.bottom, shape="(tokens, out)")
+    arrow(axes, x.bottom, a.top)
+    arrow(axes, a.bottom, (a.x, low), b.left, shape="(tokens, r)")
+    arrow(axes, b.right, (s.x, low), s.bottom, shape="(tokens, out)")
     arrow(axes, s.top, plus.bottom)
+    lock(axes, *w[:2], size=min(64, 0.6 * w.width, 0.6 * w.height))
     write(axes, x.x, x.top[1] + 26, "x", size=NAME, weight="bold")
     write(axes, y.x, y.top[1] + 26, "y", size=NAME, weight="bold")
-    write(axes, 888, y.bottom[1] - 24, "(tokens, out)")
-    write(axes, w.x, w.y + 58, "W", size=1.5 * NAME, on=PALE, weight="bold")
-    write(axes, w.x, w.y + 2, "(out, in)", on=PALE)
-    lock(axes, w.x - 58, w.y - 56)
-    write(axes, w.x + 18, w.y - 58, "frozen", on=PALE)
-    name(axes, a.right[0] + 34, a.y, "A", "(r, in)", colour=A)
-    name(axes, b.x + 34, b.top[1] - 20, "B", "(out, r)", colour=B)
+    write(axes, y.x - 26, y.top[1] + 24, "(tokens, out)", ha="right")
+    write(axes, x.x - 16, (x.bottom[1] + a.y) / 2, "(tokens, in)", ha="right")
+    name(axes, w.x - 62, w.top[1] + 26, "W", "(out, in)")
+    name(axes, a.right[0] + 34, a.y + 10, "A", "(r, in)", colour=A)
+    name(axes, b.x + 28, 244, "B", "(out, r)", colour=B)
     write(axes, s.x + 44, s.y, "s = α / r", ha="left")
-    write(axes, 20, 70, "A and B are trained, and drawn", ha="left")
-    write(axes, 20, 36, f"to scale: r = {r} of {size}", ha="left")
-    write(axes, 786, 53, "y = W x + s B A x", size=1.2 * TEXT)
+    write(axes, 800, 114, "y = W x + s B A x", size=1.2 * TEXT)
+    write(axes, 20, 56, f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. Each column of x is a token.", ha="left")
+    write(axes, 20, 22, f"W: {frozen}, frozen. A and B: {trained}, trained.", ha="left")
     return axes.figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a drawing as SVG, its letters as outlines: it looks the same where no font is installed."""
+    with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": path.stem}):  # the same ids each time
+        figure.savefig(path, metadata={"Creator": None, "Date": None})
+
+
+if __name__ == "__main__":
+    save(lora_layer(), PICTURE)

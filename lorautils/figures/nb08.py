@@ -5,9 +5,44 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from lorautils.figures.drawing import NAME, A, B, W, arrow, canvas, disc, lock, matrix, write
 from lorautils.plots import BLUE, GREEN, GREY, HATCHES, ORANGE, PURPLE, SKY
+
+
+def attached() -> Figure:
+    """Draw LoRA once more, small, with the arguments of `LoraConfig` where they act: r = 8, alpha = 32, a square W."""
+    axes = canvas(
+        "LoRA beside one weight W, with the arguments of LoraConfig, from left to right. x goes two ways. Above: to W, "
+        "a grey box, frozen, with a lock; target_modules says which weights are such a W. Below: lora_dropout, then "
+        "A, a thin lying strip, and B, a thin standing strip, both trained, with r = 8 numbers a token between them; "
+        "then times 4, which is lora_alpha / r. A plus adds the two ways: y.",
+        height=340,
+    )
+    top, low, unit = 250, 84, 150 / 576
+    w = matrix(axes, (576, 576), 440, top, unit=unit, colour=W, frozen=True)
+    a = matrix(axes, (8, 576), 95, 146, unit=unit, colour=A)
+    b = matrix(axes, (576, 8), 560, low, unit=unit, colour=B)
+    plus, s = disc(axes, 720, top, "+"), disc(axes, 720, 154, "×4")
+    arrow(axes, (121, top), w.left)
+    arrow(axes, w.right, plus.left)
+    arrow(axes, plus.right, (892, top))
+    arrow(axes, (a.x, top - 30), a.top)
+    arrow(axes, a.bottom, (a.x, low), b.left, shape="r = 8")
+    arrow(axes, b.right, (s.x, low), s.bottom)
+    arrow(axes, s.top, plus.bottom)
+    lock(axes, w.x, w.y, size=60)
+    write(axes, 111, 184, "lora_dropout", ha="left")
+    write(axes, w.x, w.bottom[1] - 22, "target_modules")
+    write(axes, s.x + 44, s.y, "lora_alpha / r", ha="left")
+    letters = {"x": (a.x, top), "W": (w.right[0] + 34, top + 50), "y": (916, top)}
+    for letter, place in letters.items():
+        write(axes, *place, letter, size=NAME, weight="bold")
+    write(axes, a.right[0] + 34, a.y, "A", size=NAME, weight="bold", color=A)
+    write(axes, b.x + 34, low + 30, "B", size=NAME, weight="bold", color=B)
+    return axes.figure
 
 
 def loss_curve(losses: Sequence[float], *, window: int = 10, title: str = "") -> Axes:
