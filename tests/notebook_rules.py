@@ -13,7 +13,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbval.plugin import metadata_tags
 
-from lorautils.exercises import registry
+from lorautils.exercises import Build, registry
 from tools.compare_outputs import DECIMAL_OR_INTEGER, value
 from tools.notebooks import clean
 
@@ -109,10 +109,13 @@ def exercises(nb: NotebookNode, name: str) -> Iterator[str]:
     asked = registry().get(name, [])
     if not 3 <= len(asked) <= 5:
         yield f"{len(asked)} exercises in lorautils.exercises for '{name}', expected 3 to 5"
+    if sum(isinstance(exercise, Build) for exercise in asked) > 1:
+        yield f"more than one build in lorautils.exercises for '{name}'"
     code = "\n".join(cell.source for cell in code_cells(nb))
     for exercise in asked:
         if f"{exercise.name}.check(" not in code:
             yield f"exercise {exercise.name}: no cell calls its check()"
+    for exercise in (part for entry in asked for part in getattr(entry, "steps", [entry])):
         if not (exercise.hints and exercise.source.strip()):
             yield f"exercise {exercise.name}: no hint or no solution"
         if len({mistake.name for mistake in exercise.mistakes}) < 2:

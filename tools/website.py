@@ -254,8 +254,10 @@ def wrong_answers() -> str:
     lines = []
     for name, exercises in registry().items():
         lines += ["", f"## Notebook {name[:2]}"]
-        for exercise in exercises:
-            lines += ["", f"### `{exercise.name}`", "", f"{exercise.question} *({exercise.minutes} minutes)*", ""]
+        asked = [(entry.name, step) for entry in exercises for step in getattr(entry, "steps", [entry])]
+        for entry, exercise in asked:
+            title = entry if entry == exercise.name else f"{entry}.{exercise.name}"
+            lines += ["", f"### `{title}`", "", f"{exercise.question} *({exercise.minutes} minutes)*", ""]
             lines += ["| wrong answer | what the checker says |", "|---|---|"]
             for mistake in exercise.mistakes:
                 lines.append("| " + " | ".join(t.replace("|", r"\|") for t in (mistake.name, mistake.message)) + " |")
