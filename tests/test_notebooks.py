@@ -1,13 +1,19 @@
 """Every notebook keeps to the rules of notebook_rules.py, every rule finds what breaks it, and the README knows all."""
 
+import base64
+import io
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import notebook_rules as rules
 import pytest
+from IPython.core.pylabtools import print_figure
 from nbformat import v4
+from PIL import Image
 
+from lorautils.figures import drawing
 from tools import notebooks as tool
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +31,13 @@ def test_rule(path, rule):
     nb = nbformat.read(path, as_version=4)
     nbformat.validate(nb)
     problems = [f"{path.name} {problem}" for problem in rule(nb)]
+    assert not problems, "\n" + "\n".join(problems)
+
+
+@pytest.mark.parametrize("rule", rules.REWRITTEN_RULES, ids=lambda rule: rule.__name__)
+def test_rule_for_rewritten_notebooks(rule):
+    read = {name: nbformat.read(rules.NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in rules.REWRITTEN}
+    problems = [f"{name} {problem}" for name, nb in read.items() for problem in rule(nb)]
     assert not problems, "\n" + "\n".join(problems)
 
 
@@ -220,3 +233,84 @@ def test_a_prediction_is_more_than_a_text(nb):
 def test_a_prediction_may_have_a_unit(nb):
     nb.cells[2].metadata.predict = {"question": "How many of the next 40 will be right?", "unit": "answers"}
     assert list(rules.predictions(nb)) == []
+
+
+# A notebook that keeps to the rules for those that were rewritten; each case below breaks one.
+
+
+def picture(alpha: int) -> nbformat.NotebookNode:
+    """A figure, whose corner is clear as in a drawing of the kit where alpha is 0."""
+    Image.new("RGBA", (4, 4), (255, 255, 255, alpha)).save(data := io.BytesIO(), "PNG")
+    return v4.new_output("display_data", {"image/png": base64.b64encode(data.getvalue()).decode()})
+
+
+@pytest.fixture
+def rewritten(nb) -> nbformat.NotebookNode:
+    verdict = v4.new_output("stream", text="0.3 nats\nVerdict: yes. It hurts.\n")
+    same = v4.new_output("stream", text="same logits: True\n" * 9 + "found: True\n" * 5)
+    lab = "print(results.verdict('Does it hurt?', 3.9, control=3.3, yes='It hurts.'))"
+    nb.cells[3].outputs = [picture(255)]
+    nb.cells[1:1] = [
+        code_cell("lab-run", lab, 1, [verdict]),
+        markdown_cell("read", "`f(a, b)` is [here](06_a_b_c.ipynb) (eight words, or $a + b$ and `a b`, fit)."),
+        code_cell("figures", "figures.six_cells()", 1, [picture(255), picture(0)]),
+        code_cell("booleans", "print(a == b)", 1, [same]),
+    ]
+    return nb
+
+
+def to_core(nb, cells):
+    nb.cells[1:1] = cells
+
+
+NINE = "It is so (one two three four five six seven eight nine)."
+LITERAL = "print(f'Verdict: {word}.')\nprint(verdict('Is it?', 1, control=0, noise=0.1, yes='It is.', no='It is not.'))"
+REWRITTEN_BREAKS = {
+    "verdict beforehand": (rules.verdicts, lambda nb: set_source(nb, LITERAL)),
+    "verdict of no cell": (rules.verdicts, lambda nb: set_source(nb, "print(settled)")),
+    "six booleans": (
+        rules.booleans,
+        lambda nb: nb.cells[4].outputs.append(v4.new_output("stream", text="all: True\n")),
+    ),
+    "a threshold": (rules.booleans, lambda nb: nb.cells[4].outputs[0].update(text="at least 19 the same: True\n" * 6)),
+    "a comparison in brackets": (
+        rules.booleans,
+        lambda nb: nb.cells[4].outputs[0].update(text="a (in b: False).\n" * 6),
+    ),
+    "nine words": (rules.brackets, lambda nb: set_source(nb, NINE, 2)),
+    "nine words outside of inner ones": (rules.brackets, lambda nb: set_source(nb, NINE.replace("six", "(six)"), 2)),
+    "81 cells": (rules.lengths, lambda nb: to_core(nb, [nb.cells[1]] * 75)),
+    "3,501 words": (rules.lengths, lambda nb: to_core(nb, [markdown_cell("long", "word " * 3460)])),
+    "121 cells": (rules.lengths, lambda nb: nb.cells.extend([nb.cells[1]] * 110)),
+    "5,001 words": (rules.lengths, lambda nb: nb.cells.append(markdown_cell("long", "word " * 4960))),
+    "long appendix": (rules.lengths, lambda nb: nb.cells.append(markdown_cell("a", "## Appendix\n" + "word " * 699))),
+    "appendix of 21 cells": (
+        rules.lengths,
+        lambda nb: nb.cells.extend([markdown_cell("a", "## Appendix: more"), *[nb.cells[1]] * 20]),
+    ),
+    "appendix first": (rules.lengths, lambda nb: to_core(nb, [markdown_cell("a", "## Appendix")])),
+    "two figures": (rules.drawings, lambda nb: nb.cells[3].outputs.__delitem__(0)),
+    "no drawing": (rules.drawings, lambda nb: nb.cells[3].outputs.__setitem__(1, picture(255))),
+}
+
+
+def test_a_good_rewritten_notebook_breaks_no_rule(rewritten):
+    assert [problem for rule in rules.REWRITTEN_RULES for problem in rule(rewritten)] == []
+
+
+@pytest.mark.parametrize("case", REWRITTEN_BREAKS)
+def test_a_broken_rule_for_rewritten_notebooks_is_found(rewritten, case):
+    rule, break_it = REWRITTEN_BREAKS[case]
+    break_it(rewritten)
+    assert list(rule(rewritten)), f"{rule.__name__} did not see: {case}"
+
+
+def test_every_rule_for_rewritten_notebooks_has_a_case_that_breaks_it():
+    assert {rule for rule, _ in REWRITTEN_BREAKS.values()} == set(rules.REWRITTEN_RULES)
+
+
+@pytest.mark.parametrize(("figure", "drawn"), [(drawing.lora_layer, True), (lambda: plt.subplots()[0], False)])
+def test_a_drawing_of_the_kit_is_told_from_a_chart(figure, drawn):
+    data = {"image/png": print_figure(figure(), base64=True)}
+    plt.close("all")
+    assert rules.is_drawing(v4.new_output("display_data", data)) == drawn
