@@ -1,7 +1,7 @@
 """What every notebook of the course keeps to: one generator a rule, which yields what is wrong and in which cell.
 
 Applied to the notebooks, and to a notebook that breaks each rule, in test_notebooks.py. The notebooks that REWRITTEN
-names keep to more: verdicts that are computed, few booleans and long brackets, a core path of some length, drawings.
+names keep to more: computed verdicts, few booleans, short brackets and paths, drawings, no word before it was shown.
 """
 
 import ast
@@ -11,7 +11,8 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, takewhile
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -20,9 +21,11 @@ from PIL import Image
 
 from lorautils.exercises import Build, registry
 from tools.compare_outputs import DECIMAL_OR_INTEGER, value
+from tools.glossary import Entry
 from tools.notebooks import clean
 
 REWRITTEN: tuple[str, ...] = ()  # such as "00_start_here"
+SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 OPENING = ("You will do", "You will learn", "You need")
 CLOSING = ("What we settled", "Exercises", "Questions people ask", "Where this goes next", "Sources")
@@ -407,3 +410,64 @@ def drawings(nb: NotebookNode) -> Iterator[str]:
 
 
 REWRITTEN_RULES = (verdicts, booleans, brackets, lengths, drawings)
+
+
+# --- no word before it was shown: docs/glossary.md says where each is --------------------------------------------
+
+UNREAD = ("The course", "Where this goes next", "Sources")  # they speak of what comes later
+GLOSS = re.compile(r"[*_`]{0,3} \(([^()]+)\)|[*_]{1,3}(?:,|:| is| are| means?) ([^.,;:!?()]+)[.,;:!?()]")
+
+
+def read(cells: Iterable[NotebookNode]) -> Iterator[tuple[str, str]]:
+    """The ids of Markdown cells and their prose, without headings; a link of words counts as "words (notebook 05)"."""
+    heading = ""
+    for cell in (cell for cell in cells if cell.cell_type == "markdown"):
+        heading = (re.findall(r"^#+ +(?:\d+\. )?(.+?) *$", cell.source, re.MULTILINE) or [heading])[-1]
+        if heading not in UNREAD:
+            text = re.sub(r"\[([^\]]+)\]\((\d\d)_[^)\s]+\)", r"\1 (notebook \2)", cell.source)
+            text = re.sub(r"\[([^\]]+)\]\(#[^)\s]+\)", r"\1 (below)", text)
+            text = re.sub(
+                r"^ *```.*?^ *```|^#[^\n]*|\$\$.+?\$\$|\$[^$\n]+\$", " ", text, flags=re.DOTALL | re.MULTILINE
+            )
+            yield cell.id, " ".join(text.split())
+
+
+def is_told(entry: Entry, use: re.Match) -> bool:
+    """Whether a word is followed by "(notebook 05)", where it is shown, or by a gloss: "*word*, six words at most,"."""
+    if not (found := GLOSS.match(use.string, use.end())):
+        return False
+    gloss = found[1] or found[2]
+    return gloss == f"notebook {entry.notebook}" if gloss.startswith("notebook") else len(gloss.split()) <= 6
+
+
+def is_bold(entry: Entry, text: str) -> bool:
+    """Whether a term stands in bold somewhere in a text, as it does where a notebook explains it."""
+    return any(text[: use.start()].count("**") % 2 for use in entry.sense.finditer(text))
+
+
+def untold(cells: Iterable[NotebookNode], entry: Entry, *, bold: bool = False) -> Iterator[str]:
+    """The first use of a term in some cells, if neither gloss nor reference follows it, nor bold explains it."""
+    uses = ((cell_id, use) for cell_id, text in read(cells) if (use := entry.sense.search(text)))
+    for cell_id, use in islice(uses, 1):
+        if not is_told(entry, use) and not (bold and is_bold(entry, use.string)):
+            remedy = f"'*{use[0]}*, at most six words,' or '{use[0]} (notebook {entry.notebook})'"
+            yield f"{cell_id}: {use[0]!r} is shown in notebook {entry.notebook}, cell {entry.cell}: write {remedy}"
+
+
+def early_words(name: str, course: Mapping[str, NotebookNode], glossary: Iterable[Entry]) -> Iterator[str]:
+    """No notebook uses a term before the cell that shows it, unless its first use there is glossed or refers."""
+    for entry in glossary:
+        if entry.notebook >= name[:2]:  # another notebook has no such cell, and all is read
+            yield from untold(takewhile(lambda cell, end=entry.cell: cell.id != end, course[name].cells[1:]), entry)
+
+
+def skipped_words(name: str, course: Mapping[str, NotebookNode], glossary: Iterable[Entry]) -> Iterator[str]:
+    """On the short path, what the notebooks left out show is glossed, referred to or explained at its first use."""
+    before = [nb.cells[1:] for other, nb in course.items() if other[:2] in SHORT and other < name]
+    for entry in glossary:
+        known = any(entry.sense.search(text) for cells in before for _, text in read(cells))
+        if name[:2] in SHORT and entry.notebook not in SHORT and not known:
+            yield from untold(course[name].cells[1:], entry, bold=True)
+
+
+WORD_RULES = (early_words, skipped_words)

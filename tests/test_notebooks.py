@@ -15,6 +15,7 @@ from PIL import Image
 
 from lorautils.figures import drawing
 from tools import notebooks as tool
+from tools.glossary import GLOSSARY, entries
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -39,6 +40,24 @@ def test_rule_for_rewritten_notebooks(rule):
     read = {name: nbformat.read(rules.NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in rules.REWRITTEN}
     problems = [f"{name} {problem}" for name, nb in read.items() for problem in rule(nb)]
     assert not problems, "\n" + "\n".join(problems)
+
+
+@pytest.mark.parametrize("rule", rules.WORD_RULES, ids=lambda rule: rule.__name__)
+def test_no_word_before_it_is_shown(rule):
+    course = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
+    glossary = list(entries(GLOSSARY.read_text()))
+    problems = [f"{name} {problem}" for name in rules.REWRITTEN for problem in rule(name, course, glossary)]
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def test_the_glossary_names_cells_that_use_its_terms():
+    course = {path.stem[:2]: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
+    cells = {(number, cell.id): cell.source for number, nb in course.items() for cell in nb.cells}
+    glossary = list(entries(GLOSSARY.read_text()))
+    assert len(glossary) > 100
+    assert [e.term for e in glossary if not e.sense.search(cells.get((e.notebook, e.cell), ""))] == []
+    terms = [entry.term.lower() for entry in glossary]
+    assert terms == sorted(set(terms))
 
 
 @notebooks
@@ -314,3 +333,84 @@ def test_a_drawing_of_the_kit_is_told_from_a_chart(figure, drawn):
     data = {"image/png": print_figure(figure(), base64=True)}
     plt.close("all")
     assert rules.is_drawing(v4.new_output("display_data", data)) == drawn
+
+
+# A glossary of two words, and a course of four notebooks.
+
+TERMS = r"""# Glossary
+
+Words.
+
+**rank**: How many. <!-- shown: 01#rank-defined -->
+
+**virtual token**: A vector. <!-- shown: 10#part-prompt; as: \b[Vv]irtual tokens?\b -->
+"""
+
+
+def word_problems(name: str, **texts: str) -> list[str]:
+    """What is wrong in one of four notebooks, of one text each after an opening; 01 shows what a rank is."""
+    shown = {"01": [markdown_cell("rank-defined", "That is its **rank**."), markdown_cell("later", "A rank of 2.")]}
+    course = {}
+    for number in ("00", "01", "06", "10"):
+        cells = [markdown_cell("title", "# What a rank is"), markdown_cell("text", texts.get(f"n{number}", ""))]
+        course[f"{number}_a"] = v4.new_notebook(cells=cells + shown.get(number, []))
+    return [problem for rule in rules.WORD_RULES for problem in rule(name, course, list(entries(TERMS)))]
+
+
+TOLD = [
+    "The *rank*, independent columns counted, is low.",
+    "The *rank* is how many there are. More ranks follow.",
+    "The rank (how many there are) is low.",
+    "The rank (notebook 01) is low.",
+    "The [rank](01_matrix_rank.ipynb#rank-defined) is low.",
+    "## The rank\n\nHow low it is.",
+    "## Sources\n\n- E. Hu, *On rank*, 2021.",
+    "## 5. The course\n\n| 01 | rank |",
+    "```\nrank = 2\n```\n\n$\\mathrm{rank} = 2$",
+    "He cranks it.",
+]
+UNTOLD = [
+    "Its rank is low.",
+    "A *rank*.",
+    "The *rank*, which is how many independent columns there are, is low.",
+    "The rank, how many, is low.",
+    "The rank (notebook 02) is low.",
+    "The rank (how many independent columns there really are) is low.",
+    "Its rank. The rank (notebook 01) is low.",
+    "## 1. The course of a rank\n\nIts rank is low.",
+]
+
+
+@pytest.mark.parametrize("text", TOLD)
+def test_a_word_may_be_glossed_or_refer_before_it_is_shown(text):
+    assert word_problems("00_a", n00=text) == word_problems("01_a", n01=text) == []
+
+
+@pytest.mark.parametrize("text", UNTOLD)
+def test_a_word_before_it_is_shown_is_found(text):
+    assert len(word_problems("01_a", n01=text)) == 1
+    assert word_problems("00_a", n00=text)
+
+
+def test_a_word_that_was_shown_is_free():
+    assert word_problems("06_a", n00="Its rank (notebook 01).", n06="Its rank is low.") == []
+    assert word_problems("10_a", n10="Its rank is low.") == []
+
+
+def test_the_short_path_skips_the_cell_that_shows_a_word():
+    (problem,) = word_problems("06_a", n06="Its rank is low.")
+    assert problem.startswith("text: 'rank' is shown in notebook 01, cell rank-defined: write '*rank*, ")
+    assert word_problems("06_a", n06="The **rank** of a matrix counts columns that no others make.") == []
+    assert word_problems("06_a", n06="20 virtual tokens (notebook 10).") == []
+    assert word_problems("06_a", n06="20 virtual tokens.")
+    assert word_problems("10_a", n10="Ranks.") == []
+
+
+def test_a_line_that_is_no_entry_is_told():
+    for line in (
+        "**seed**: A number.",
+        "seed: A number. <!-- shown: 09#part-seeds -->",
+        "**seed**: A. <!-- shown: 9#x -->",
+    ):
+        with pytest.raises(ValueError, match="seed"):
+            list(entries(f"# Glossary\n\nWords.\n\n{line}\n"))
