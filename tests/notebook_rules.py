@@ -437,7 +437,8 @@ def is_told(entry: Entry, use: re.Match) -> bool:
     if not (found := GLOSS.match(use.string, use.end())):
         return False
     gloss = found[1] or found[2]
-    return gloss == f"notebook {entry.notebook}" if gloss.startswith("notebook") else len(gloss.split()) <= 6
+    numbers = re.findall(r"\d\d", gloss)
+    return entry.notebook in numbers if gloss.startswith("notebook") else len(gloss.split()) <= 6
 
 
 def is_bold(entry: Entry, text: str) -> bool:
@@ -457,8 +458,9 @@ def untold(cells: Iterable[NotebookNode], entry: Entry, *, bold: bool = False) -
 def early_words(name: str, course: Mapping[str, NotebookNode], glossary: Iterable[Entry]) -> Iterator[str]:
     """No notebook uses a term before the cell that shows it, unless its first use there is glossed or refers."""
     for entry in glossary:
-        if entry.notebook >= name[:2]:  # another notebook has no such cell, and all is read
-            yield from untold(takewhile(lambda cell, end=entry.cell: cell.id != end, course[name].cells[1:]), entry)
+        if entry.notebook >= name[:2]:
+            end = entry.cell if entry.notebook == name[:2] else ""
+            yield from untold(takewhile(lambda cell, end=end: cell.id != end, course[name].cells[1:]), entry)
 
 
 def skipped_words(name: str, course: Mapping[str, NotebookNode], glossary: Iterable[Entry]) -> Iterator[str]:

@@ -352,7 +352,8 @@ def word_problems(name: str, **texts: str) -> list[str]:
     shown = {"01": [markdown_cell("rank-defined", "That is its **rank**."), markdown_cell("later", "A rank of 2.")]}
     course = {}
     for number in ("00", "01", "06", "10"):
-        cells = [markdown_cell("title", "# What a rank is"), markdown_cell("text", texts.get(f"n{number}", ""))]
+        cell_id = "rank-defined" if number == "00" else "text"  # ids are those of one notebook
+        cells = [markdown_cell("title", "# What a rank is"), markdown_cell(cell_id, texts.get(f"n{number}", ""))]
         course[f"{number}_a"] = v4.new_notebook(cells=cells + shown.get(number, []))
     return [problem for rule in rules.WORD_RULES for problem in rule(name, course, list(entries(TERMS)))]
 
@@ -362,6 +363,7 @@ TOLD = [
     "The *rank* is how many there are. More ranks follow.",
     "The rank (how many there are) is low.",
     "The rank (notebook 01) is low.",
+    "The rank (notebooks 01 and 02) is low.",
     "The [rank](01_matrix_rank.ipynb#rank-defined) is low.",
     "## The rank\n\nHow low it is.",
     "## Sources\n\n- E. Hu, *On rank*, 2021.",
