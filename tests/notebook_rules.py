@@ -1,22 +1,31 @@
 """What every notebook of the course keeps to: one generator a rule, which yields what is wrong and in which cell.
 
-Applied to the notebooks, and to a notebook that breaks each rule, in test_notebooks.py.
+Applied to the notebooks, and to a notebook that breaks each rule, in test_notebooks.py. The notebooks that REWRITTEN
+names keep to more: computed verdicts, few booleans, short brackets and paths, drawings, no word before it was shown.
 """
 
+import ast
+import base64
 import copy
+import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, takewhile
 from pathlib import Path
 
 from nbformat import NotebookNode
 from nbval.plugin import metadata_tags
+from PIL import Image
 
-from lorautils.exercises import registry
+from lorautils.exercises import Build, registry
 from tools.compare_outputs import DECIMAL_OR_INTEGER, value
+from tools.glossary import Entry
 from tools.notebooks import clean
 
+REWRITTEN: tuple[str, ...] = ()  # such as "00_start_here"
+SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 OPENING = ("You will do", "You will learn", "You need")
 CLOSING = ("What we settled", "Exercises", "Questions people ask", "Where this goes next", "Sources")
@@ -109,10 +118,13 @@ def exercises(nb: NotebookNode, name: str) -> Iterator[str]:
     asked = registry().get(name, [])
     if not 3 <= len(asked) <= 5:
         yield f"{len(asked)} exercises in lorautils.exercises for '{name}', expected 3 to 5"
+    if sum(isinstance(exercise, Build) for exercise in asked) > 1:
+        yield f"more than one build in lorautils.exercises for '{name}'"
     code = "\n".join(cell.source for cell in code_cells(nb))
     for exercise in asked:
         if f"{exercise.name}.check(" not in code:
             yield f"exercise {exercise.name}: no cell calls its check()"
+    for exercise in (part for entry in asked for part in getattr(entry, "steps", [entry])):
         if not (exercise.hints and exercise.source.strip()):
             yield f"exercise {exercise.name}: no hint or no solution"
         if len({mistake.name for mistake in exercise.mistakes}) < 2:
@@ -297,3 +309,167 @@ RULES = (
     headings,
     links,
 )
+
+
+# --- what rewritten notebooks keep to as well ---------------------------------------------------------------------
+
+CORE, WHOLE, APPENDIX = (80, 3500), (120, 5000), (20, 700)  # cells, words of Markdown
+BOOLEAN = re.compile(r"(?:(?:^|[\s:])(?:True|False)|: (?:True|False)\))\.?\s*$")
+IDENTITY = re.compile(r"\b(same|equals?|identical(ly)?|unchanged|bit for bit|one tensor)\b", re.IGNORECASE)
+THRESHOLD = re.compile(r"\b(at least|at most|more than|less than|above|below|between|within)\b")
+
+
+def verdicts(nb: NotebookNode) -> Iterator[str]:
+    """A verdict is computed: what is printed as one comes from `results.verdict`, called in that cell."""
+    for cell in code_cells(nb):
+        nodes = list(ast.walk(ast.parse(cell.source)))
+        strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        called = {ast.unparse(node.func).rpartition(".")[2] for node in nodes if isinstance(node, ast.Call)}
+        printed = any(line.startswith("Verdict") for text in texts(cell) for line in text.splitlines())
+        if any(text.lstrip().startswith("Verdict") for text in strings):
+            yield f"{cell.id}: a verdict that was written beforehand: compute it with results.verdict"
+        elif printed and "verdict" not in called:
+            yield f"{cell.id}: prints a verdict and does not call results.verdict"
+
+
+def booleans(nb: NotebookNode) -> Iterator[str]:
+    """Numbers are printed, not what they are compared with; that two things are the same has no number."""
+    lines = [
+        f"{cell.id}: {line.strip()}"
+        for cell in code_cells(nb)
+        for text in texts(cell)
+        for line in text.splitlines()
+        if BOOLEAN.search(line) and (THRESHOLD.search(line) or not IDENTITY.search(line))
+    ]
+    if len(lines) > 5:
+        yield f"{len(lines)} lines end in True or False and claim no identity, at most 5; print the numbers: {lines}"
+
+
+def prose(cell: NotebookNode) -> str:
+    """A Markdown cell without listings and links' targets; code, formulas and pictures count as a word."""
+    text = re.sub(r"^ *```.*?^ *```|<!--.*?-->", "", cell.source, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`[^`]+`|\$\$.+?\$\$|\$[^$\n]+\$|!\[[^\]]*\]\([^)]*\)", "•x", text, flags=re.DOTALL)
+    return re.sub(r"\[([^\]]+)\]\([^)\s]+\)", r"\1", text)
+
+
+def bracketed(paragraph: str) -> Iterator[str]:
+    """What stands in round brackets, inner ones first."""
+    opened = []
+    for place, letter in enumerate(paragraph):
+        if letter == "(":
+            opened.append(place + 1)
+        elif letter == ")" and opened:
+            yield paragraph[opened.pop() : place]
+
+
+def brackets(nb: NotebookNode) -> Iterator[str]:
+    """No fact of more than eight words stands in round brackets."""
+    for cell in (cell for cell in nb.cells if cell.cell_type == "markdown"):
+        for paragraph in re.split(r"\n\s*\n", prose(cell)):
+            for inside in bracketed(paragraph):
+                words = [word for word in inside.split() if re.search(r"\w", word)]
+                if len(words) > 8:
+                    yield f"{cell.id}: {len(words)} words in brackets, at most 8: ({' '.join(words)})"
+
+
+def section(nb: NotebookNode, heading: str) -> int:
+    """The index of the cell with a heading, or the number of cells if there is none."""
+    found = (i for i, cell in enumerate(nb.cells) if re.search(rf"^#+ {heading}\b", cell.source, re.MULTILINE))
+    return next(found, len(nb.cells))
+
+
+def lengths(nb: NotebookNode) -> Iterator[str]:
+    """The core path, from the title to What we settled, the whole notebook and its appendix have an end."""
+    core = [cell for cell in nb.cells[: section(nb, "What we settled")] if not cell.id.startswith("exercise")]
+    appendix = nb.cells[section(nb, "Appendix") :]
+    for part, cells, (most, most_words) in (
+        ("the core path", core, CORE),
+        ("the notebook", nb.cells, WHOLE),
+        ("the appendix", appendix, APPENDIX),
+    ):
+        words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+        if len(cells) > most or words > most_words:
+            yield f"{part} has {len(cells)} cells and {words} words, at most {most} and {most_words}"
+    if appendix and section(nb, "Appendix") < section(nb, "Sources"):
+        yield "the appendix stands before the sources, expected after them"
+
+
+def is_drawing(output: NotebookNode) -> bool:
+    """Whether the kit of lorautils.figures.drawing drew a picture: its ground has round corners, so (0, 0) is clear."""
+    picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("RGBA")
+    return picture.getpixel((0, 0))[3] == 0
+
+
+def drawings(nb: NotebookNode) -> Iterator[str]:
+    """At least three figures, one of them a schematic."""
+    pictures = [output for cell in code_cells(nb) for output in cell.outputs if is_image(output)]
+    if len(pictures) < 3:
+        yield f"{len(pictures)} figures, at least 3"
+    if not any(map(is_drawing, pictures)):
+        yield "no figure is drawn with the kit of lorautils.figures.drawing"
+
+
+REWRITTEN_RULES = (verdicts, booleans, brackets, lengths, drawings)
+
+
+# --- no word before it was shown: docs/glossary.md says where each is --------------------------------------------
+
+UNREAD = ("The course", "Where this goes next", "Sources")  # they speak of what comes later
+GLOSS = re.compile(r"[*_`]{0,3} \(([^()]+)\)|[*_]{1,3}(?:,|:| is| are| means?) ([^.,;:!?()]+)[.,;:!?()]")
+
+
+def read(cells: Iterable[NotebookNode]) -> Iterator[tuple[str, str]]:
+    """The ids of Markdown cells and their prose, without headings; a link of words counts as "words (notebook 05)"."""
+    heading = ""
+    for cell in (cell for cell in cells if cell.cell_type == "markdown"):
+        heading = (re.findall(r"^#+ +(?:\d+\. )?(.+?) *$", cell.source, re.MULTILINE) or [heading])[-1]
+        if heading not in UNREAD:
+            text = re.sub(r"\[([^\]]+)\]\((\d\d)_[^)\s]+\)", r"\1 (notebook \2)", cell.source)
+            text = re.sub(r"\[([^\]]+)\]\(#[^)\s]+\)", r"\1 (below)", text)
+            text = re.sub(
+                r"^ *```.*?^ *```|^#[^\n]*|\$\$.+?\$\$|\$[^$\n]+\$", " ", text, flags=re.DOTALL | re.MULTILINE
+            )
+            yield cell.id, " ".join(text.split())
+
+
+def is_told(entry: Entry, use: re.Match) -> bool:
+    """Whether a word is followed by "(notebook 05)", where it is shown, or by a gloss: "*word*, six words at most,"."""
+    if not (found := GLOSS.match(use.string, use.end())):
+        return False
+    gloss = found[1] or found[2]
+    numbers = re.findall(r"\d\d", gloss)
+    return entry.notebook in numbers if gloss.startswith("notebook") else len(gloss.split()) <= 6
+
+
+def is_bold(entry: Entry, text: str) -> bool:
+    """Whether a term stands in bold somewhere in a text, as it does where a notebook explains it."""
+    return any(text[: use.start()].count("**") % 2 for use in entry.sense.finditer(text))
+
+
+def untold(cells: Iterable[NotebookNode], entry: Entry, *, bold: bool = False) -> Iterator[str]:
+    """The first use of a term in some cells, if neither gloss nor reference follows it, nor bold explains it."""
+    uses = ((cell_id, use) for cell_id, text in read(cells) if (use := entry.sense.search(text)))
+    for cell_id, use in islice(uses, 1):
+        if not is_told(entry, use) and not (bold and is_bold(entry, use.string)):
+            remedy = f"'*{use[0]}*, at most six words,' or '{use[0]} (notebook {entry.notebook})'"
+            yield f"{cell_id}: {use[0]!r} is shown in notebook {entry.notebook}, cell {entry.cell}: write {remedy}"
+
+
+def early_words(name: str, course: Mapping[str, NotebookNode], glossary: Iterable[Entry]) -> Iterator[str]:
+    """No notebook uses a term before the cell that shows it, unless its first use there is glossed or refers."""
+    for entry in glossary:
+        if entry.notebook >= name[:2]:
+            end = entry.cell if entry.notebook == name[:2] else ""
+            yield from untold(takewhile(lambda cell, end=end: cell.id != end, course[name].cells[1:]), entry)
+
+
+def skipped_words(name: str, course: Mapping[str, NotebookNode], glossary: Iterable[Entry]) -> Iterator[str]:
+    """On the short path, what the notebooks left out show is glossed, referred to or explained at its first use."""
+    before = [nb.cells[1:] for other, nb in course.items() if other[:2] in SHORT and other < name]
+    for entry in glossary:
+        known = any(entry.sense.search(text) for cells in before for _, text in read(cells))
+        if name[:2] in SHORT and entry.notebook not in SHORT and not known:
+            yield from untold(course[name].cells[1:], entry, bold=True)
+
+
+WORD_RULES = (early_words, skipped_words)

@@ -15,7 +15,7 @@ import lorautils.exercises as exercises
 from lorautils.exercises import Exercise, Mistake, ____, nb07, registry
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-EXERCISES = [exercise for entries in registry().values() for exercise in entries]
+EXERCISES = [entry for entries in registry().values() for entry in entries if isinstance(entry, Exercise)]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 

@@ -1,14 +1,21 @@
 """Every notebook keeps to the rules of notebook_rules.py, every rule finds what breaks it, and the README knows all."""
 
+import base64
+import io
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import notebook_rules as rules
 import pytest
+from IPython.core.pylabtools import print_figure
 from nbformat import v4
+from PIL import Image
 
+from lorautils.figures import drawing
 from tools import notebooks as tool
+from tools.glossary import GLOSSARY, entries
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -26,6 +33,31 @@ def test_rule(path, rule):
     nbformat.validate(nb)
     problems = [f"{path.name} {problem}" for problem in rule(nb)]
     assert not problems, "\n" + "\n".join(problems)
+
+
+@pytest.mark.parametrize("rule", rules.REWRITTEN_RULES, ids=lambda rule: rule.__name__)
+def test_rule_for_rewritten_notebooks(rule):
+    read = {name: nbformat.read(rules.NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in rules.REWRITTEN}
+    problems = [f"{name} {problem}" for name, nb in read.items() for problem in rule(nb)]
+    assert not problems, "\n" + "\n".join(problems)
+
+
+@pytest.mark.parametrize("rule", rules.WORD_RULES, ids=lambda rule: rule.__name__)
+def test_no_word_before_it_is_shown(rule):
+    course = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
+    glossary = list(entries(GLOSSARY.read_text()))
+    problems = [f"{name} {problem}" for name in rules.REWRITTEN for problem in rule(name, course, glossary)]
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def test_the_glossary_names_cells_that_use_its_terms():
+    course = {path.stem[:2]: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
+    cells = {(number, cell.id): cell.source for number, nb in course.items() for cell in nb.cells}
+    glossary = list(entries(GLOSSARY.read_text()))
+    assert len(glossary) > 100
+    assert [e.term for e in glossary if not e.sense.search(cells.get((e.notebook, e.cell), ""))] == []
+    terms = [entry.term.lower() for entry in glossary]
+    assert terms == sorted(set(terms))
 
 
 @notebooks
@@ -220,3 +252,167 @@ def test_a_prediction_is_more_than_a_text(nb):
 def test_a_prediction_may_have_a_unit(nb):
     nb.cells[2].metadata.predict = {"question": "How many of the next 40 will be right?", "unit": "answers"}
     assert list(rules.predictions(nb)) == []
+
+
+# A notebook that keeps to the rules for those that were rewritten; each case below breaks one.
+
+
+def picture(alpha: int) -> nbformat.NotebookNode:
+    """A figure, whose corner is clear as in a drawing of the kit where alpha is 0."""
+    Image.new("RGBA", (4, 4), (255, 255, 255, alpha)).save(data := io.BytesIO(), "PNG")
+    return v4.new_output("display_data", {"image/png": base64.b64encode(data.getvalue()).decode()})
+
+
+@pytest.fixture
+def rewritten(nb) -> nbformat.NotebookNode:
+    verdict = v4.new_output("stream", text="0.3 nats\nVerdict: yes. It hurts.\n")
+    same = v4.new_output("stream", text="same logits: True\n" * 9 + "found: True\n" * 5)
+    lab = "print(results.verdict('Does it hurt?', 3.9, control=3.3, yes='It hurts.'))"
+    nb.cells[3].outputs = [picture(255)]
+    nb.cells[1:1] = [
+        code_cell("lab-run", lab, 1, [verdict]),
+        markdown_cell("read", "`f(a, b)` is [here](06_a_b_c.ipynb) (eight words, or $a + b$ and `a b`, fit)."),
+        code_cell("figures", "figures.six_cells()", 1, [picture(255), picture(0)]),
+        code_cell("booleans", "print(a == b)", 1, [same]),
+    ]
+    return nb
+
+
+def to_core(nb, cells):
+    nb.cells[1:1] = cells
+
+
+NINE = "It is so (one two three four five six seven eight nine)."
+LITERAL = "print(f'Verdict: {word}.')\nprint(verdict('Is it?', 1, control=0, noise=0.1, yes='It is.', no='It is not.'))"
+REWRITTEN_BREAKS = {
+    "verdict beforehand": (rules.verdicts, lambda nb: set_source(nb, LITERAL)),
+    "verdict of no cell": (rules.verdicts, lambda nb: set_source(nb, "print(settled)")),
+    "six booleans": (
+        rules.booleans,
+        lambda nb: nb.cells[4].outputs.append(v4.new_output("stream", text="all: True\n")),
+    ),
+    "a threshold": (rules.booleans, lambda nb: nb.cells[4].outputs[0].update(text="at least 19 the same: True\n" * 6)),
+    "a comparison in brackets": (
+        rules.booleans,
+        lambda nb: nb.cells[4].outputs[0].update(text="a (in b: False).\n" * 6),
+    ),
+    "nine words": (rules.brackets, lambda nb: set_source(nb, NINE, 2)),
+    "nine words outside of inner ones": (rules.brackets, lambda nb: set_source(nb, NINE.replace("six", "(six)"), 2)),
+    "81 cells": (rules.lengths, lambda nb: to_core(nb, [nb.cells[1]] * 75)),
+    "3,501 words": (rules.lengths, lambda nb: to_core(nb, [markdown_cell("long", "word " * 3460)])),
+    "121 cells": (rules.lengths, lambda nb: nb.cells.extend([nb.cells[1]] * 110)),
+    "5,001 words": (rules.lengths, lambda nb: nb.cells.append(markdown_cell("long", "word " * 4960))),
+    "long appendix": (rules.lengths, lambda nb: nb.cells.append(markdown_cell("a", "## Appendix\n" + "word " * 699))),
+    "appendix of 21 cells": (
+        rules.lengths,
+        lambda nb: nb.cells.extend([markdown_cell("a", "## Appendix: more"), *[nb.cells[1]] * 20]),
+    ),
+    "appendix first": (rules.lengths, lambda nb: to_core(nb, [markdown_cell("a", "## Appendix")])),
+    "two figures": (rules.drawings, lambda nb: nb.cells[3].outputs.__delitem__(0)),
+    "no drawing": (rules.drawings, lambda nb: nb.cells[3].outputs.__setitem__(1, picture(255))),
+}
+
+
+def test_a_good_rewritten_notebook_breaks_no_rule(rewritten):
+    assert [problem for rule in rules.REWRITTEN_RULES for problem in rule(rewritten)] == []
+
+
+@pytest.mark.parametrize("case", REWRITTEN_BREAKS)
+def test_a_broken_rule_for_rewritten_notebooks_is_found(rewritten, case):
+    rule, break_it = REWRITTEN_BREAKS[case]
+    break_it(rewritten)
+    assert list(rule(rewritten)), f"{rule.__name__} did not see: {case}"
+
+
+def test_every_rule_for_rewritten_notebooks_has_a_case_that_breaks_it():
+    assert {rule for rule, _ in REWRITTEN_BREAKS.values()} == set(rules.REWRITTEN_RULES)
+
+
+@pytest.mark.parametrize(("figure", "drawn"), [(drawing.lora_layer, True), (lambda: plt.subplots()[0], False)])
+def test_a_drawing_of_the_kit_is_told_from_a_chart(figure, drawn):
+    data = {"image/png": print_figure(figure(), base64=True)}
+    plt.close("all")
+    assert rules.is_drawing(v4.new_output("display_data", data)) == drawn
+
+
+# A glossary of two words, and a course of four notebooks.
+
+TERMS = r"""# Glossary
+
+Words.
+
+**rank**: How many. <!-- shown: 01#rank-defined -->
+
+**virtual token**: A vector. <!-- shown: 10#part-prompt; as: \b[Vv]irtual tokens?\b -->
+"""
+
+
+def word_problems(name: str, **texts: str) -> list[str]:
+    """What is wrong in one of four notebooks, of one text each after an opening; 01 shows what a rank is."""
+    shown = {"01": [markdown_cell("rank-defined", "That is its **rank**."), markdown_cell("later", "A rank of 2.")]}
+    course = {}
+    for number in ("00", "01", "06", "10"):
+        cell_id = "rank-defined" if number == "00" else "text"  # ids are those of one notebook
+        cells = [markdown_cell("title", "# What a rank is"), markdown_cell(cell_id, texts.get(f"n{number}", ""))]
+        course[f"{number}_a"] = v4.new_notebook(cells=cells + shown.get(number, []))
+    return [problem for rule in rules.WORD_RULES for problem in rule(name, course, list(entries(TERMS)))]
+
+
+TOLD = [
+    "The *rank*, independent columns counted, is low.",
+    "The *rank* is how many there are. More ranks follow.",
+    "The rank (how many there are) is low.",
+    "The rank (notebook 01) is low.",
+    "The rank (notebooks 01 and 02) is low.",
+    "The [rank](01_matrix_rank.ipynb#rank-defined) is low.",
+    "## The rank\n\nHow low it is.",
+    "## Sources\n\n- E. Hu, *On rank*, 2021.",
+    "## 5. The course\n\n| 01 | rank |",
+    "```\nrank = 2\n```\n\n$\\mathrm{rank} = 2$",
+    "He cranks it.",
+]
+UNTOLD = [
+    "Its rank is low.",
+    "A *rank*.",
+    "The *rank*, which is how many independent columns there are, is low.",
+    "The rank, how many, is low.",
+    "The rank (notebook 02) is low.",
+    "The rank (how many independent columns there really are) is low.",
+    "Its rank. The rank (notebook 01) is low.",
+    "## 1. The course of a rank\n\nIts rank is low.",
+]
+
+
+@pytest.mark.parametrize("text", TOLD)
+def test_a_word_may_be_glossed_or_refer_before_it_is_shown(text):
+    assert word_problems("00_a", n00=text) == word_problems("01_a", n01=text) == []
+
+
+@pytest.mark.parametrize("text", UNTOLD)
+def test_a_word_before_it_is_shown_is_found(text):
+    assert len(word_problems("01_a", n01=text)) == 1
+    assert word_problems("00_a", n00=text)
+
+
+def test_a_word_that_was_shown_is_free():
+    assert word_problems("06_a", n00="Its rank (notebook 01).", n06="Its rank is low.") == []
+    assert word_problems("10_a", n10="Its rank is low.") == []
+
+
+def test_the_short_path_skips_the_cell_that_shows_a_word():
+    (problem,) = word_problems("06_a", n06="Its rank is low.")
+    assert problem.startswith("text: 'rank' is shown in notebook 01, cell rank-defined: write '*rank*, ")
+    assert word_problems("06_a", n06="The **rank** of a matrix counts columns that no others make.") == []
+    assert word_problems("06_a", n06="20 virtual tokens (notebook 10).") == []
+    assert word_problems("06_a", n06="20 virtual tokens.")
+    assert word_problems("10_a", n10="Ranks.") == []
+
+
+def test_a_line_that_is_no_entry_is_told():
+    for line in (
+        "**seed**: A number.",
+        "seed: A number. <!-- shown: 09#part-seeds -->",
+        "**seed**: A. <!-- shown: 9#x -->",
+    ):
+        with pytest.raises(ValueError, match="seed"):
+            list(entries(f"# Glossary\n\nWords.\n\n{line}\n"))

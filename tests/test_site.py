@@ -16,7 +16,7 @@ import pytest
 from chromium import browser, opened, serious, typeset  # noqa: F401  (a fixture)
 
 from tools.pages import Page, alt_text, faults, figures
-from tools.website import NOTEBOOKS, SITE, prepared, with_first_uses
+from tools.website import NOTEBOOKS, SITE, prepared, with_links
 
 ROOT = Path(__file__).parent.parent
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -97,10 +97,21 @@ def test_every_figure_has_its_own_words_on_one_line(site):
         assert [alt for _, alt in shown if alt in stored] == stored, name
 
 
-def test_a_term_leads_to_the_cell_that_introduces_it_and_an_unused_one_stops_the_build():
-    with pytest.raises(ValueError, match="floccinaucity"):
-        with_first_uses("**floccinaucity**: nothing.")
-    assert "(../notebooks/00_start_here.ipynb#part-after)" in with_first_uses("**adapter**: extra numbers.")
+def test_a_term_of_the_glossary_leads_to_the_cell_that_shows_it_and_shows_no_pattern(site):
+    page = site / "docs" / "glossary.html"
+    assert Page(page).links.count("../notebooks/00_start_here.html#part-after") >= 2  # adapter, LoRA
+    text = page.read_text(encoding="utf-8")
+    assert "shown:" not in text and r"\b" not in text
+
+
+def test_a_faulty_line_of_the_glossary_stops_the_build():
+    head = "# Glossary\n\nTerms.\n\n"
+    good = with_links(head + "**adapter**: Extra numbers. <!-- shown: 00#part-after -->")
+    assert good.endswith(
+        "**adapter**: Extra numbers. [First shown in notebook 00](../notebooks/00_start_here.ipynb#part-after)."
+    )
+    with pytest.raises(ValueError, match="adapter"):
+        with_links(head + "**adapter**: Extra numbers.")
 
 
 def test_a_browser_finds_no_fault_on_any_page(browser, site, address):  # noqa: F811

@@ -1,14 +1,13 @@
 """Build the rendered course into build/site and check its links: python -m tools.website
 
 `make site` calls it. The file is also the Sphinx extension that docs/conf.py names: it gives every cell of a notebook
-its id as an anchor, fills in what is generated (course map, API, results, first uses of terms), and describes figures.
+its id as an anchor, fills in what is generated (course map, API, results, the glossary's links), describes figures.
 """
 
 import pkgutil
 import re
 import sys
 from collections.abc import Iterator
-from itertools import takewhile
 from pathlib import Path
 
 import nbformat
@@ -17,6 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.cmd.build import build_main
 from sphinx.transforms import SphinxTransform
 
+from tools.glossary import ENTRY, entries
 from tools.pages import alt_text, faults, figures, is_slider
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +84,7 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
             r"<!-- (\w+)((?: [\w#-]+)*) -->", lambda mark: GENERATED[mark[1]](*mark[2].split()), source[0]
         )
         if docname == "docs/glossary":
-            source[0] = with_first_uses(source[0])
+            source[0] = with_links(source[0])
 
 
 def prepared(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -133,11 +133,6 @@ def opening(nb: nbformat.NotebookNode) -> dict[str, str]:
         "minutes": re.search(r"^\*(Run:.+)\*$", text, re.MULTILINE),
     }
     return {name: match[1] for name, match in found.items() if match}
-
-
-def body(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """Return the cells between the opening cell and the closing sections."""
-    return list(takewhile(lambda cell: not cell.source.startswith("## What we settled"), nb.cells[1:]))
 
 
 def course_map() -> str:
@@ -254,8 +249,10 @@ def wrong_answers() -> str:
     lines = []
     for name, exercises in registry().items():
         lines += ["", f"## Notebook {name[:2]}"]
-        for exercise in exercises:
-            lines += ["", f"### `{exercise.name}`", "", f"{exercise.question} *({exercise.minutes} minutes)*", ""]
+        asked = [(entry.name, step) for entry in exercises for step in getattr(entry, "steps", [entry])]
+        for entry, exercise in asked:
+            title = entry if entry == exercise.name else f"{entry}.{exercise.name}"
+            lines += ["", f"### `{title}`", "", f"{exercise.question} *({exercise.minutes} minutes)*", ""]
             lines += ["| wrong answer | what the checker says |", "|---|---|"]
             for mistake in exercise.mistakes:
                 lines.append("| " + " | ".join(t.replace("|", r"\|") for t in (mistake.name, mistake.message)) + " |")
@@ -278,25 +275,17 @@ GENERATED = {
 }
 
 
-def with_first_uses(glossary: str) -> str:
-    """Add to each term of the glossary, a line that starts with its bold name, a link to the cell that introduces it.
+def with_links(glossary: str) -> str:
+    """Put a link to the cell that first shows a term in the place of the comment that names it."""
+    list(entries(glossary))  # every line is one
+    names = {name[:2]: name for name, _ in notebooks()}
 
-    That is the first one with the term in bold, else the first one that uses it, in the body of a notebook and
-    outside of tables.
-    """
-    cells = [(name, cell) for name, nb in notebooks() for cell in body(nb) if cell.cell_type == "markdown"]
-    plain = [re.sub(r"^\|.*$", "", cell.source, flags=re.MULTILINE) for _, cell in cells]
-    bold = [" / ".join(re.findall(r"\*\*(.+?)\*\*", text)) for text in plain]
+    def linked(line: re.Match) -> str:
+        number, cell = line["notebook"], line["cell"]
+        link = f"../notebooks/{names[number]}.ipynb#{cell}"
+        return f"**{line['term']}**: {line['text']} [First shown in notebook {number}]({link})."
 
-    def first_use(line: re.Match) -> str:
-        term = re.compile(rf"\b{re.escape(line[1])}", re.IGNORECASE)
-        for texts in (bold, plain):
-            for (name, cell), text in zip(cells, texts, strict=True):
-                if term.search(text):
-                    return f"{line[0]} [First used in notebook {name[:2]}](../notebooks/{name}.ipynb#{cell.id})."
-        raise ValueError(f"docs/glossary.md explains {line[1]!r}, which no notebook uses")
-
-    return re.sub(r"^\*\*(.+?)\*\*: .+$", first_use, glossary, flags=re.MULTILINE)
+    return ENTRY.sub(linked, glossary)
 
 
 def main() -> int:

@@ -7,9 +7,9 @@ wrong answer: whoever gives the same value, or a function that behaves alike on 
 import copy
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -75,17 +75,17 @@ class Large:
 
 @dataclass(frozen=True)
 class Raised:
-    """What a call gave that raised: its error in words."""
+    """What a call gave that raised: its error in words, and the error itself, which says where."""
 
     text: str
+    error: BaseException = field(compare=False)
 
 
 @dataclass(eq=False, repr=False)
-class Exercise:
-    """A question with hints, solution, takeaway (said after a right answer) and known mistakes.
+class Question:
+    """What an exercise and a step of a build have: a question, hints, known mistakes, and what a right answer tells.
 
-    `source` is the solution as code that assigns `answer` or defines a function of the exercise's name. With
-    `cases`, tuples of arguments, the answer is a function that is tried on them; without, it is a value.
+    Tab offers what `__dir__` names and what the class has: no field has its default there, and nothing is a property.
     """
 
     name: str
@@ -93,30 +93,15 @@ class Exercise:
     difficulty: int  # 1 to 3
     minutes: int
     hints: Sequence[str]
-    source: str
     takeaway: str
     mistakes: Sequence[Mistake]
-    cases: Sequence[tuple] = ()
     _hints_given: int = field(default=0, init=False)
 
     def __repr__(self):
         return f"{self.name} (difficulty {self.difficulty} of 3, {self.minutes} minutes): {self.question}"
 
-    @cached_property
-    def reference(self) -> Any:
-        """The answer that the solution computes."""
-        namespace = {}
-        exec(self.source, namespace)
-        return namespace[self.name if self.cases else "answer"]
-
-    def check(self, *answers: Any, **named: Any) -> None:
-        """Print whether the answer is still to do, right or wrong, and which known mistake it is; never raise."""
-        answers = (*answers, *named.values())
-        try:
-            print(self._verdict(answers[0]) if len(answers) == 1 else self._miscounted(len(answers)))
-        except (Exception, SystemExit) as error:  # an answer's own methods can raise anything
-            found = f"{type(error).__name__}, type {type(answers[0]).__name__}"
-            print(f"Not yet: the answer cannot be read ({found}); expected was {self._wanted()}.")
+    def __dir__(self):
+        return ["check", "hint", "solution"]
 
     def hint(self) -> None:
         """Print the next hint."""
@@ -130,9 +115,39 @@ class Exercise:
         """Print the solution as code."""
         print(self.source)
 
+
+@dataclass(eq=False, repr=False)
+class Exercise(Question):
+    """A question in a cell, whose answer is a value or a function.
+
+    `source` is the solution as code that assigns `answer` or defines a function of the exercise's name. With
+    `cases`, tuples of arguments, the answer is a function that is tried on them; without, it is a value.
+    """
+
+    source: str
+    cases: Sequence[tuple] = field(default_factory=tuple)
+
+    def __getattr__(self, name):
+        """Compute `reference`, the answer that the solution gives, when it is first asked for."""
+        if name != "reference":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        namespace = {}
+        exec(self.source, namespace)
+        self.reference = namespace[self.name if self.cases else "answer"]
+        return self.reference
+
+    def check(self, *answers: Any, **named: Any) -> None:
+        """Print whether the answer is still to do, right or wrong, and which known mistake it is; never raise."""
+        answers = (*answers, *named.values())
+        try:
+            print(self._verdict(answers[0]) if len(answers) == 1 else self._miscounted(len(answers)))
+        except (Exception, SystemExit) as error:  # an answer's own methods can raise anything
+            found = f"{type(error).__name__}, type {type(answers[0]).__name__}"
+            print(f"Not yet: the answer cannot be read ({found}); expected was {self._wanted()}.")
+
     def _wanted(self):
         """What an answer is, without giving it away."""
-        return f"the function {self.name} itself" if self.cases else _kind(plain(self.reference))
+        return f"the function {self.name} itself" if self.cases else kind(plain(self.reference))
 
     def _miscounted(self, number):
         if number == 0:
@@ -141,12 +156,12 @@ class Exercise:
         return f"Not yet: {found}. " + ("Leave out the rest." if self.cases else "Several values go into one tuple.")
 
     def _verdict(self, answer):
-        if answer is ... or _has_blank(answer):
+        if answer is ... or has_blank(answer):
             return "Still to do: replace ____ with your answer and run the cell again. Stuck? Try hint()."
         if self.cases and not callable(answer):
-            return f"Not yet: pass the function itself, check({self.name}), not {_kind(plain(answer))}."
+            return f"Not yet: pass the function itself, check({self.name}), not {kind(plain(answer))}."
         got, expected = self._observe(answer), self._observe(self.reference)
-        if self.cases and (any(_has_blank(result) for result, _ in got) or all(result is None for result, _ in got)):
+        if self.cases and (any(has_blank(result) for result, _ in got) or all(result is None for result, _ in got)):
             return "Still to do: the function returns ____ or None. Replace ____ and end with a return."
         if same(got, expected):
             return f"\x1b[32mCorrect.\x1b[0m {self.takeaway}"  # in green
@@ -157,12 +172,12 @@ class Exercise:
             return f"Not yet: {_difference(got, expected)}. Stuck? Try hint()."
         trials = zip(self.cases, got, expected, strict=True)
         case, result, wanted = next(trial for trial in trials if not same(*trial[1:]))
-        call = f"{self.name}({', '.join(_show(plain(argument)) for argument in case)})"
-        return f"Not yet: {call}\n{_call_difference(result, wanted)}."
+        call = f"{self.name}({', '.join(show(plain(argument)) for argument in case)})"
+        return f"Not yet: {call}\n{call_difference(result, wanted)}."
 
     def _observe(self, answer):
         """The answer as plain data; of a function, case by case, what it returns and leaves in its arguments."""
-        return [_call(answer, case) for case in self.cases] if self.cases else plain(answer)
+        return [call(answer, case) for case in self.cases] if self.cases else plain(answer)
 
 
 def plain(value: Any) -> Any:
@@ -175,46 +190,61 @@ def plain(value: Any) -> Any:
     return value.tolist() if math.prod(shape) <= MOST_NUMBERS else Large(shape)
 
 
-def same(got: Any, expected: Any) -> bool:
-    """Equality of plain data: decimals to one part in a thousand, whole numbers but for rounding, the rest exactly."""
+def same(got: Any, expected: Any, absolute: float = 1e-6) -> bool:
+    """Equality of plain data: decimals to one part in a thousand or to `absolute`, the rest exactly.
+
+    Whole numbers count as equal where rounding alone tells them apart.
+    """
     if isinstance(expected, list):
-        return isinstance(got, list) and len(got) == len(expected) and all(map(same, got, expected))
+        alike = partial(same, absolute=absolute)
+        return isinstance(got, list) and len(got) == len(expected) and all(map(alike, got, expected))
     if not (_is_number(got) and _is_number(expected)):
         return type(got) is type(expected) and got == expected
+    if got != got or expected != expected:  # nan
+        return got != got and expected != expected
     if abs(got) > sys.float_info.max or not (isinstance(got, float) or isinstance(expected, float)):
         return got == expected
     whole = isinstance(expected, int)  # 0.1 * 3 * 630 is 189.00000000000003
-    return math.isclose(got, expected, rel_tol=1e-6 if whole else 1e-3, abs_tol=0.0 if whole else 1e-6)
+    return math.isclose(got, expected, rel_tol=1e-6 if whole else 1e-3, abs_tol=0.0 if whole else absolute)
 
 
-def _call(function, arguments):
+def call(function: Callable, arguments: tuple) -> list:
+    """Return [what the call gives or raises, its arguments afterwards] as plain data."""
     arguments = copy.deepcopy(arguments)
     try:
         return [plain(function(*arguments)), plain(arguments)]
     except (Exception, SystemExit) as error:
-        first_line = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
-        return [Raised(_cut(first_line, 150)), None]
+        return [Raised(in_words(error), error), None]
 
 
-def _has_blank(value):
+def in_words(error: BaseException) -> str:
+    """Return the first line of an error, without the place that a SyntaxError names."""
+    message = error.msg if isinstance(error, SyntaxError) else error
+    return _cut(f"{type(error).__name__}: {message}".splitlines()[0].rstrip(": "), 150)
+
+
+def has_blank(value: Any) -> bool:
+    """Return whether there is a blank in plain data."""
     if isinstance(value, dict):
         value = list(value.values())
-    return isinstance(value, Blank) or (isinstance(value, (list, tuple)) and any(map(_has_blank, value)))
+    return isinstance(value, Blank) or (isinstance(value, (list, tuple)) and any(map(has_blank, value)))
 
 
 def _is_number(value):
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _flat(value):
-    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]
+def flat(value: Any) -> list:
+    """Return the leaves of nested lists."""
+    return [leaf for item in value for leaf in flat(item)] if isinstance(value, list) else [value]
 
 
 def _shape(value):
     return (len(value), *_shape(value[0] if value else None)) if isinstance(value, list) else ()
 
 
-def _kind(value):
+def kind(value: Any) -> str:
+    """Return what plain data is, without its values."""
     if isinstance(value, (list, Large)):
         return f"values of shape {value.shape if isinstance(value, Large) else _shape(value)}"
     if _is_number(value):
@@ -228,26 +258,28 @@ def _difference(got, expected):
     """What is wrong with a value, without giving the answer away."""
     if _is_number(got) and got != got:
         return "nan is not a number; perhaps a ____ is left in the formula"
-    if same(_flat(got), _flat(expected)):
-        return f"the values are right, the shape is not: {_kind(expected)} was expected, got {_kind(got)}"
-    if _kind(got) != _kind(expected):
-        return f"{_kind(expected)} was expected, got {_kind(got)}"
-    return f"{_show(got)} is not it"
+    if same(flat(got), flat(expected)):
+        return f"the values are right, the shape is not: {kind(expected)} was expected, got {kind(got)}"
+    if kind(got) != kind(expected):
+        return f"{kind(expected)} was expected, got {kind(got)}"
+    return f"{show(got)} is not it"
 
 
-def _call_difference(result, wanted):
-    """What is wrong with a call: both sides are [returned value, arguments afterwards]."""
+def call_difference(result: list, wanted: list) -> str:
+    """Return what is wrong with a call: both sides are [returned value, arguments afterwards]."""
     if isinstance(result[0], Raised):
         return f"raises {result[0].text}"
     got, expected = result[0], wanted[0]
     if same(got, expected):
         return "returns the right value, but changes what it was given"
-    if same(_flat(got), _flat(expected)):
-        return f"gives the right values in the wrong shape: {_kind(expected)} was expected, got {_kind(got)}"
+    if same(flat(got), flat(expected)):
+        return f"gives the right values in the wrong shape: {kind(expected)} was expected, got {kind(got)}"
+    if kind(got) != kind(expected) and (len(_shape(expected)) > 1 or show(got) == show(expected)):
+        return f"should give {kind(expected)}, got {kind(got)}"
     place = ""
-    if _show(got) == _show(expected):  # the part that is shown is right
+    if show(got) == show(expected):  # the part that is shown is right
         place, got, expected = _first_difference(got, expected)
-    return f"should give {_show(expected)}{place}, got {_show(got)}"
+    return f"should give {show(expected)}{place}, got {show(got)}"
 
 
 def _first_difference(got, expected, place=" at "):
@@ -262,14 +294,14 @@ def _cut(text, most):
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def _show(value):
+def show(value: Any) -> str:
     """Plain data in at most 72 characters, the same on every machine."""
     if isinstance(value, list):
-        text = "[" + ", ".join(map(_show, value[:12])) + (", ..." if len(value) > 12 else "") + "]"
+        text = "[" + ", ".join(map(show, value[:12])) + (", ..." if len(value) > 12 else "") + "]"
     elif isinstance(value, float):
         text = f"{value:.4g}"
     elif isinstance(value, int) and abs(value) > sys.float_info.max:
         text = "a number of more than 300 digits"  # Python refuses to write out the longest ones
     else:
-        text = repr(value) if isinstance(value, (str, int, type(None))) else _kind(value)
+        text = repr(value) if isinstance(value, (str, int, type(None))) else kind(value)
     return _cut(text, 72)
