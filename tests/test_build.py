@@ -150,10 +150,27 @@ def test_the_skeleton_has_signatures_docstrings_and_what_is_given_and_is_not_sta
 
 def test_a_second_start_keeps_the_learners_file(my, capsys):
     BUILD.start()
-    (my / "toy.py").write_text("mine = 1\n")
+    written = (my / "toy.py").read_text().replace("raise NotImplementedError", "pass  # mine")
+    (my / "toy.py").write_text(written)
     BUILD.start()
-    assert (my / "toy.py").read_text() == "mine = 1\n"
+    assert (my / "toy.py").read_text() == written
     assert "stays as it is" in capsys.readouterr().out
+
+
+def test_a_second_build_of_a_file_adds_its_steps_at_the_end(my, capsys):
+    first, second = (
+        Build("toy", "Write it.", "import torch", [copy.copy(step) for step in BUILD.steps[:n]]) for n in (1, 2)
+    )
+    first.start()
+    written = (my / "toy.py").read_text().replace("raise NotImplementedError", "return x.softmax(dim=-1)")
+    (my / "toy.py").write_text(written)
+    capsys.readouterr()
+    second.start()
+    assert "my/toy.py has at its end what is to do now, Attention." in capsys.readouterr().out
+    text = (my / "toy.py").read_text()
+    assert text.startswith(written) and text.count("import torch") == text.count("class Attention") == 1
+    second.check()
+    assert capsys.readouterr().out == f"softmax: {STANDS} {BUILD.softmax.takeaway}\nattention: not started.\n"
 
 
 def test_the_solutions_stand(said):

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Collection, Sequence
@@ -61,6 +62,7 @@ class Step(Question):
 
     def __post_init__(self):
         self.source = inspect.getsource(self.reference).rstrip()
+        self.target = self.reference.__name__  # what the learner writes
 
     def check(self) -> None:
         """Print whether the step stands, fails and why, or is not started; never raise."""
@@ -115,7 +117,10 @@ class _Fresh(SourceFileLoader):
 
 @dataclass(eq=False, repr=False)
 class Build:
-    """An exercise in steps, each an attribute; the learner's code lies in my/NAME.py, which begins with `header`."""
+    """An exercise in steps, each an attribute; the learner's code lies in my/NAME.py, which begins with `header`.
+
+    Builds of several notebooks may share a name, and so a file: each adds its steps at the end.
+    """
 
     name: str
     question: str
@@ -134,14 +139,21 @@ class Build:
         return ["check", "start", *(step.name for step in self.steps)]
 
     def start(self) -> None:
-        """Write a skeleton to my/NAME.py where there is none, and say where it is."""
+        """Write what my/NAME.py has not yet, a skeleton of each step, at its end, and say where the file is."""
         path, state = self._path(), "is there already, and stays as it is"
-        if not path.exists():
+        written = path.read_text(encoding="utf-8") if path.exists() else ""
+        missing = [
+            step for step in self.steps if not re.search(rf"^(def|class) {step.target}\b", written, re.MULTILINE)
+        ]
+        if missing:
             path.parent.mkdir(parents=True, exist_ok=True)
-            parts = [self.header.strip(), *(step._skeleton() for step in self.steps)]
+            parts = [written.rstrip() or self.header.strip(), *(step._skeleton() for step in missing)]
             path.write_text("\n\n\n".join(parts) + "\n", encoding="utf-8")
-            state = "is written"
-        print(f"my/{self.name}.py {state}. Open it in JupyterLab's file browser: the folder my, then {self.name}.py.")
+            state = f"has at its end what is to do now, {' and '.join(step.target for step in missing)}"
+        print(
+            f"my/{self.name}.py {state if written else 'is written'}. "
+            f"Open it in JupyterLab's file browser: the folder my, then {self.name}.py."
+        )
 
     def check(self) -> None:
         """Print of each step whether it stands, fails and why, or is not started; never raise."""
@@ -168,7 +180,7 @@ class Build:
         lent = [need.reference for need in needed if not self._outcome(need, module, known).stands]
         for reference in lent:
             setattr(module, reference.__name__, reference)
-        name = step.reference.__name__
+        name = step.target
         if name not in vars(module):
             outcome = Outcome(False, f"not started: there is no {name} in my/{self.name}.py.")
         else:
