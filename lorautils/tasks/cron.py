@@ -197,7 +197,7 @@ class _Holes(dict):
         return str(HOLES[name](self.rng))
 
 
-def draw(parts: Sequence[str | list[str]], rng: Random) -> str:
+def draw_expression(parts: Sequence[str | list[str]], rng: Random) -> str:
     """Fill templates of times, days and months; draw again if the day never comes, such as 31 June."""
     while True:
         times, days, months = (part if isinstance(part, str) else rng.choice(part) for part in parts)
@@ -211,7 +211,7 @@ def random_schedule(rng: Random, variety: float = 1.0) -> tuple[str, str]:
     """Draw a canonical expression and its family; `variety` below 1 makes all but the clock families rarer."""
     weights = [row[0] * (1 if name in CLOCK_FAMILIES else variety) for name, row in FAMILIES.items()]
     family = rng.choices(list(FAMILIES), weights)[0]
-    return draw(FAMILIES[family][1:], rng), family
+    return draw_expression(FAMILIES[family][1:], rng), family
 
 
 # ------------------------------------------------------------------------------- splits
@@ -327,7 +327,7 @@ def test_b(n: int = 200) -> list[Example]:
 
     def draw(rng: Random) -> tuple[str, str] | None:
         kinds = rng.choice(list(HELD_OUT))
-        cron = draw(HELD_OUT[kinds], rng)
+        cron = draw_expression(HELD_OUT[kinds], rng)
         return (cron, " + ".join(kinds)) if composition(cron) == kinds else None
 
     return _test(n, 2, draw)

@@ -164,6 +164,7 @@ def _number(n: int, rng: Random) -> str:
 
 
 def ordinal(n: int) -> str:
+    """Write 1st, 2nd, 23rd."""
     return f"{n}th" if 10 < n < 14 else f"{n}" + {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
 
 
@@ -758,7 +759,7 @@ def day_phrases(dates: str | None, dom: Field, month: Field, dow: Field, lead: b
     return [monthdays(dom, "", False, lead, rng), months(month, rng)]
 
 
-def _told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] | None:
+def told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] | None:
     """Say the part of the day with the days, and the time without it: on Friday evenings, at half past six."""
     after = (hour + 1) % 24 if minute > 30 else hour
     parts = [part for part in parts_of_day(hour) if part in parts_of_day(after)]
@@ -807,7 +808,7 @@ def phrases(cron: str, rng: Random) -> list[str] | None:
     if None in fields or dow.kind == "step" or (dom.kind != "any" and dow.kind != "any"):
         return None
     one_time = minute.kind == hour.kind == "value"
-    parts = _told_by_part(hour.values[0], minute.values[0], dow, rng) if one_time and dom.kind == "any" else None
+    parts = told_by_part(hour.values[0], minute.values[0], dow, rng) if one_time and dom.kind == "any" else None
     if parts and rng.random() < 0.15:
         in_months = [months(month, rng)] if month.kind != "any" else []
         return [*(parts if rng.random() < 0.4 else parts[::-1]), *in_months]

@@ -32,7 +32,7 @@ def _drawn(times: str, days: str | list[str]) -> Callable[[Random], str]:
     """Return a function that draws an expression that is not held out: no time may be known from refusals alone."""
 
     def draw(rng: Random) -> str:
-        while cron.is_held_out(expression := cron.draw((times, days, "*"), rng)):
+        while cron.is_held_out(expression := cron.draw_expression((times, days, "*"), rng)):
             pass
         return expression
 
@@ -73,24 +73,13 @@ def _date(rng: Random) -> str:
 
 def _digits(rng: Random) -> str:
     """Write a number that no clock shows: 77, 2571, 100000."""
-    return rng.choice(
-        (f"{rng.randint(25, 99)}", f"{rng.randint(1, 98)}{rng.randint(60, 99)}", f"{rng.randrange(10**5, 10**9)}")
-    )
+    two, four, many = rng.randint(25, 99), rng.randint(1, 98) * 100 + rng.randint(60, 99), rng.randrange(10**5, 10**9)
+    return str(rng.choice((two, four, many)))
 
 
-WORDS = {
-    60: "sixty",
-    70: "seventy",
-    75: "seventy-five",
-    80: "eighty",
-    90: "ninety",
-    95: "ninety-five",
-    100: "a hundred",
-}
-WORDS |= {110: "a hundred and ten", 150: "one hundred fifty", 200: "two hundred", 500: "five hundred"}
-LONG = [
-    n for n in (*[90] * 12, 65, 70, 75, 75, 80, 95, 100, 100, 105, 110, 150, 150, *range(61, 215), 250, 500) if n % 60
-]
+WORDS = {60: "sixty", 70: "seventy", 75: "seventy-five", 80: "eighty", 90: "ninety", 95: "ninety-five"}
+WORDS |= {100: "a hundred", 110: "a hundred and ten", 150: "one hundred fifty", 200: "two hundred", 500: "five hundred"}
+LONG = [*[90] * 12, *[65, 70, 75, 80, 95, 100, 105, 110, 150] * 2, *(n for n in range(61, 215) if n % 60), 250, 500]
 PARTS: dict[str, Callable[[Random], str]] = {
     "clock": lambda rng: wider.any_clock(*_time(rng), rng)[1],
     "at": lambda rng: wider.at(*_time(rng), rng),
@@ -159,7 +148,7 @@ def _two_times(rng: Random) -> tuple[list[str], list[str]]:
 
 
 def _two_days(rng: Random) -> tuple[list[str], list[str]]:
-    """Say other times on other days: weekdays at 7:30, weekends at 9; every ten minutes on Mondays, hourly on Sundays."""
+    """Say times that differ with the days: weekdays at 7:30, weekends at 9; hourly on Mondays, else twice a day."""
     if rng.random() < 0.35:
         tails = rng.choice((("* * 1-5", "* * 0,6"), ("* * 1-5", "* * 6"), ("* * 0,6", "* * 1-5"), ("* * 1-4", "* * 5")))
     else:
@@ -168,7 +157,7 @@ def _two_days(rng: Random) -> tuple[list[str], list[str]]:
     often = _drawn(f"({INTERVAL}|0 *|{HOUR_INTERVAL}|{WINDOW})", DAILY) if rng.random() < 0.2 else _clock_time
     heads = [" ".join(often(rng).split()[:2]) for _ in range(2)]
     expressions = [f"{head} {tail}" for head, tail in zip(heads, tails, strict=True)]
-    if any(map(cron.is_held_out, expressions)):
+    if heads[0] == heads[1] or any(map(cron.is_held_out, expressions)):  # one time: on the 1st or on Mondays is a line
         return _two_days(rng)
     turn, parts = rng.choice((1, -1)), []
     for head, tail in zip(heads, tails, strict=True):

@@ -30,7 +30,7 @@ from lorautils.tasks.grammar.phrasings import (
     parts_of_day,
     read_field,
 )  # fmt: skip
-from lorautils.tasks.grammar.schedules import CLOCK, DAILY, MIDNIGHT, MONTHDAY, SOME_DAYS, WEEKDAYS
+from lorautils.tasks.grammar.schedules import CLOCK, DAILY, INTERVAL, MIDNIGHT, MONTHDAY, SOME_DAYS, WEEKDAYS
 
 RULES = load_rules("wider.txt") | load_rules("refusals.txt")
 FEASTS = HOLIDAYS | {  # (day, month): more days that have a name and a date in every year
@@ -90,7 +90,7 @@ def _number(n: int, rng: Random) -> str:
 
 
 def _nth(n: int, rng: Random) -> str:
-    return ORDINALS[n] if rng.random() < 0.4 else phrasings.ordinal(n)
+    return ORDINALS[n] if n < len(ORDINALS) and rng.random() < 0.4 else phrasings.ordinal(n)
 
 
 # ------------------------------------------------------------------------------- clock times
@@ -132,6 +132,16 @@ def _past_to(h: int, m: int, literal: bool, rng: Random) -> str | None:
     return f"{gap_text} {expand(rng, 'to the hour' if m > 30 else 'past the hour')} {name}"
 
 
+AROUND = {
+    **{(h, 0): (f"(an hour|one hour|1 hour) {link}", name) for h, link, name in (
+        (23, "before", "midnight"), (1, "(after|past)", "midnight"), (11, "before", "noon"), (13, "(after|past)", "noon"),
+    )},
+    **{(h, 30): (f"(half an hour|30 minutes|thirty minutes) {link}", name) for h, link, name in (
+        (23, "before", "midnight"), (0, "(after|past)", "midnight"), (11, "before", "noon"), (12, "(after|past)", "noon"),
+    )},
+}  # fmt: skip
+
+
 def clock(kind: str, h: int, m: int, rng: Random) -> str | None:
     """Say a time of day without "at": on 24 hours, "marked" by its half of the day, or as a "dial" of 12 has it.
 
@@ -149,6 +159,9 @@ def clock(kind: str, h: int, m: int, rng: Random) -> str | None:
             return text
     if kind == "marked" and m == 0 and h % 12 == 0 and rng.random() < 0.75:
         return expand(rng, "noon" if h else "midnight")
+    if kind == "marked" and (h, m) in AROUND and rng.random() < 0.06:
+        gap, name = AROUND[h, m]
+        return f"{choose(gap, rng)} {expand(rng, name)}"
     if kind == "dial" and m and rng.random() < 0.15 and h < 10:
         return f"{h}{m:02}"
     minute = in_words(m) if m > 9 else f"{rng.choice(('oh', 'oh', 'o'))} {in_words(m)}"
@@ -174,7 +187,7 @@ def any_clock(h: int, m: int, rng: Random) -> tuple[str, str]:
 def at(h: int, m: int, rng: Random) -> str:
     """Say one time of day: at half nine, 2130, @ 9am."""
     kind, text = any_clock(h, m, rng)
-    bare = kind != "dial" and rng.random() < 0.35
+    bare = kind != "dial" and not text.isdigit() and rng.random() < 0.35
     exact = rng.choice((" sharp", " on the dot", " exactly", " precisely")) if rng.random() < 0.03 else ""
     return ("" if bare else f"{expand(rng, 'at')} ") + text + exact
 
@@ -224,9 +237,8 @@ def _every(n: int, unit: str, rng: Random) -> str:
     if unit == "minute" and n in FRACTIONS and rng.random() < 0.45:
         return expand(rng, FRACTIONS[n])
     if n == 2 and rng.random() < 0.5:
-        return expand(
-            rng, "even hours" if unit == "hour" and rng.random() < 0.15 else "every other", unit=unit, units=f"{unit}s"
-        )
+        rule = "even hours" if unit == "hour" and rng.random() < 0.15 else "every other"
+        return expand(rng, rule, unit=unit, units=f"{unit}s")
     whole, times = (60, "n times an hour") if unit == "minute" else (24, "n times a day")
     if whole % n == 0 and whole // n > 1 and rng.random() < (0.12 if n > 2 else 0):
         count = {2: "twice", 3: "thrice", 4: "four times"}.get(whole // n)
@@ -255,6 +267,14 @@ def _past(minute: int, rng: Random) -> str:
     return expand(rng, "minute past", n=_number(minute, rng), m=minute, mm=f"{minute:02}")
 
 
+def _minutes_past(minutes: Sequence[int], rng: Random) -> str:
+    """Say some minutes of every hour: twice an hour, at :15 and :45; at ten and forty past every hour."""
+    write = rng.choice(("{:02}".format, ":{:02}".format, ":{:02}".format, str, in_words))
+    rules = ["minutes past"] + ["2 minutes"] * (len(minutes) == 2) + ["3 minutes"] * (len(minutes) == 3)
+    rules += ["quarters"] * 2 * (tuple(minutes) == (15, 45))
+    return expand(rng, rng.choice(rules), l=join([write(minute) for minute in minutes], rng))
+
+
 def window(low: int, high: int, rng: Random) -> str:
     """Say the hours low to high, both included, as people do: 9 to 5, 8-6, from noon to six, 7am-7pm."""
     if (low, high) == (9, 17) and rng.random() < 0.4:
@@ -268,14 +288,14 @@ def window(low: int, high: int, rng: Random) -> str:
         if rng.random() < 0.15:
             ends[1] = f"{end}{expand(rng, 'pm')}"  # 9 to 5pm
     else:
-        kind, seed, ends = rng.choices(KINDS, (50, 40, 10))[0], rng.random(), [None]
-        while None in ends or (kind == "dial" and low > high):
-            ends = [clock(kind, h, 0, Random(seed)) for h in (low, high)]
-            kind = rng.choice(("marked", "24"))
-    while True:
-        text = expand(rng, "in hours", a=ends[0], b=ends[1])
-        if " " not in "".join(ends) or not re.search(r"\S[-–]\S", text):
-            return text
+        kinds, seed = ("marked", "24") if low > high else KINDS, rng.random()
+        kind = rng.choices(kinds, (50, 40, 10)[: len(kinds)])[0]
+        ends = [clock(kind, h, 0, Random(seed)) for h in (low, high)]
+        if None in ends:  # a dial has no 17
+            ends = [clock("24", h, 0, Random(seed)) for h in (low, high)]
+    form = choose(rng.choice(RULES["in hours"]), rng)
+    tight = " " not in "".join(ends)
+    return (form if tight else re.sub("}([-–]){", r"} \1 {", form)).format(a=ends[0], b=ends[1])
 
 
 def _time(minute: Field, hour: Field, rng: Random) -> str | None:
@@ -296,9 +316,8 @@ def _time(minute: Field, hour: Field, rng: Random) -> str | None:
     runs = phrasings.stretches(hour.values, 0, 23)
     if hour.kind not in ("range", "list") or len(runs) > 1 or runs[0][0] == runs[0][1]:
         return None
-    return rng.choice(("{} {}", "{} {}", "{}, {}")).format(
-        *rng.choice(((often, w := window(*runs[0], rng)), (w, often)))
-    )
+    parts = [often, window(*runs[0], rng)]
+    return rng.choice((" ", " ", ", ")).join(parts if rng.random() < 0.6 else parts[::-1])
 
 
 def _often(minute: Field, rng: Random) -> str | None:
@@ -307,6 +326,8 @@ def _often(minute: Field, rng: Random) -> str | None:
         return expand(rng, "every minute")
     if minute.kind == "value":
         return _past(minute.values[0], rng)
+    if minute.kind == "list" and len(minute.values) < 5:
+        return _minutes_past(minute.values, rng)
     if minute.kind == "step" and minute.values == (0, 59):
         return _every(minute.step, "minute", rng)
     return None
@@ -338,6 +359,8 @@ def _weekdays(dow: Field, rng: Random) -> str:
         return expand(rng, "weekday range", a=name[runs[0][0]], b=name[runs[0][1]])
     if days in INITIALS and rng.random() < 0.2:
         return rng.choice(("", "on ")) + rng.choice(INITIALS[days].split())
+    if len(days) in (2, 3) and rng.random() < 0.05:
+        return expand(rng, f"{len(days)} days", l=join([name[day] for day in days], rng))
     order = days if rng.random() < 0.5 else sorted(days, key=lambda day: (day - 1) % 7)
     rule = rng.choice(RULES["weekday list"])
     listed = [(name if re.match("every|each|days", rule) else names)[day] for day in order]
@@ -346,21 +369,19 @@ def _weekdays(dow: Field, rng: Random) -> str:
 
 
 def _monthdays(dom: Field, rng: Random) -> str | None:
+    low, high = dom.values[0], dom.values[-1]
+    if dom.kind == "value" and low == 1 and rng.random() < 0.4:
+        return expand(rng, "the first")
     if dom.kind == "value":
-        day = dom.values[0]
-        return expand(rng, "the first") if day == 1 and rng.random() < 0.4 else expand(
-            rng, "monthday", d=day, nth=_nth(day, rng))  # fmt: skip
+        return expand(rng, "monthday", d=low, nth=_nth(low, rng))
     if dom.kind == "range" and len(dom.values) < 28:
-        low, high = dom.values[0], dom.values[-1]
         return expand(rng, "monthday range", a=_nth(low, rng), b=_nth(high, rng), lo=low, hi=high)
     if dom.kind == "list" and len(phrasings.stretches(dom.values, 0, 32)) == len(dom.values) < 6:
         write = rng.choice((phrasings.ordinal, ORDINALS.__getitem__))
         texts = [write(day) for day in dom.values]
-        return expand(
-            rng,
-            "monthday list",
-            l=join(texts, rng) if rng.random() < 0.7 else join(texts, rng).replace("and ", "and the "),
-        )
+        listed = join(texts, rng)
+        listed = listed.replace("and ", "and the ") if rng.random() < 0.3 else listed
+        return expand(rng, "monthday list", l=listed)
     return None
 
 
@@ -369,12 +390,10 @@ def _date(day: int, month: int, rng: Random) -> str:
     name = _month_names([month], rng)[0]
     if (day, month) in FEASTS and rng.random() < 0.5:
         return expand(rng, "holiday", x=choose(FEASTS[day, month], rng))
-    if (day, month) in MONTH_ENDS and rng.random() < 0.4:
-        return expand(rng, "last of year") if month == 12 and rng.random() < 0.4 else expand(
-            rng, "last of month name", m=name)  # fmt: skip
-    if day == 1 and rng.random() < 0.3:
-        return expand(rng, "first of year") if month == 1 and rng.random() < 0.4 else expand(
-            rng, "first of month name", m=name)  # fmt: skip
+    edge = "last of" if (day, month) in MONTH_ENDS else "first of" if day == 1 else ""
+    if edge and rng.random() < 0.4:
+        year = (day, month) in ((1, 1), (31, 12)) and rng.random() < 0.4
+        return expand(rng, f"{edge} year" if year else f"{edge} month name", m=name)
     if day > 12 and rng.random() < 0.08:
         return expand(rng, "date in figures", d=day, o=month)
     return expand(rng, "date", m=name, d=day, nth=_nth(day, rng))
@@ -461,8 +480,12 @@ def phrases(expression: str, rng: Random) -> list[str] | None:
     if parts is None:
         return phrasings.phrases(expression, rng)
     silent = texts[:2] == ["0", "0"] and texts[2:] != ["*"] * 3 and rng.random() < 0.55
-    told = "" if silent else time(expression, rng)
     once = minute.kind == hour.kind == "value"
+    if once and dom.kind == month.kind == "any" and rng.random() < 0.1:
+        by_part = phrasings.told_by_part(hour.values[0], minute.values[0], dow, rng)
+        if by_part:  # on Friday evenings, at half past six
+            return by_part if rng.random() < 0.5 else by_part[::-1]
+    told = "" if silent else time(expression, rng)
     if not parts[0] and rng.random() < (1 if silent else 0.75 if once else 0.12):
         parts[0] = expand(rng, "every day" if once else "every day to an interval")
     if any(EXCEPTION.match(text) for text in parts):
@@ -475,7 +498,7 @@ FRAMES = {"plain": 24, "asking": 8, "with task": 19, "with noun": 14, "ticket": 
 
 
 def frame(parts: Sequence[str], rng: Random) -> str:
-    """Put phrases into a sentence: a task, a ticket, a comment, chat; as they are, now and then as phrasings.py does."""
+    """Put phrases into a sentence: with a task, as a ticket, a comment, chat; some as phrasings.py does."""
     parts = [text for text in (part.strip() for part in parts) if text]
     if rng.random() < 0.18:
         return phrasings.frame(parts, rng)
@@ -583,21 +606,27 @@ DAY_AND_TIME = [DAILY, WEEKDAYS, WEEKDAYS, WEEKDAYS, MONTHDAY]
 MONTH_DATES = f"({'|'.join(f'{day} {month}' for day, month in MONTH_ENDS)}|1 {{o}}) *"
 OFTEN_MIDNIGHT = [MIDNIGHT, CLOCK]
 
+TWO_HOURS = "(9,17|8,16|8,17|7,12|8,12,16|9,13,17|10,14|10,14,18|9,12,15|8,13|7,18)"
+NAMED_HOURS = "(0,12|0,12|0,12,18|6,12|0,6,12,18|12,18|8,12,20|7,12|12,22)"
+WINTERS = "(1,11,12|1,2,11,12|1,2,12|1-3,11,12|1,10-12|1,2,10-12|1-3,10-12|1-4,9-12|1-3,12|1-5,11,12)"
+LONG_WEEKENDS = "* @ (0,1,5,6|0,1,5,6|0,5,6|0,5,6|0,1,6|0,4-6|0-2,6|0,1,4-6|0-2,5,6|0-3,6)"
+
 # Family: weight, times, days, months; as in schedules.FAMILIES.
 WIDER = {
     "nine to five": (6, f"{EACH_HOUR} {OPENING}", [DAILY, WEEKDAYS, WEEKDAYS, "* @ 1-5"], "*"),
-    "nine and five": (3, "(0|0|0|30|15) (9,17|8,16|8,17|7,12|8,12,16|9,13,17|10,14|10,14,18|9,12,15|8,13|7,18)", SOME_DAYS, "*"),
-    "noon and midnight": (1.5, "0 (0,12|0,12|0,12,18|6,12|0,6,12,18|12,18|8,12,20|7,12|12,22)", SOME_DAYS, "*"),
+    "nine and five": (3, f"(0|0|0|30|15) {TWO_HOURS}", SOME_DAYS, "*"),
+    "noon and midnight": (1.5, f"0 {NAMED_HOURS}", SOME_DAYS, "*"),
     "half hours": (3, "30 {h}", DAY_AND_TIME, "*"),
     "quarters and fives": (4, "(15|45|5|10|20|25|35|40|50|55) {h}", DAY_AND_TIME, "*"),
     "full hours": (4, "0 {h}", DAY_AND_TIME, "*"),
     "any minute": (3, CLOCK, DAY_AND_TIME, "*"),
     "near midnight and noon": (1, "(5|10|15|30|45|50|55|20|1|59) (0|23|11|12)", DAY_AND_TIME, "*"),
-    "minute interval": (4, "*/{step} *", [DAILY, DAILY, WEEKDAYS], "*"),
+    "minute interval": (4, INTERVAL, [DAILY, DAILY, WEEKDAYS], "*"),
     "hour interval": (3, "0 (*/(2|3|4|6|8|12)|*/2|1-23/2)", [DAILY, DAILY, WEEKDAYS], "*"),
     "hourly": (3, "(0|*|{m}|{m}|15|30|45) *", [DAILY, WEEKDAYS], "*"),
-    "over the year's end": (2, OFTEN_MIDNIGHT, [DAILY, WEEKDAYS], "(1,11,12|1,2,11,12|1,2,12|1-3,11,12|1,10-12|1,2,10-12|1-3,10-12|1-4,9-12|1-3,12|1-5,11,12)"),
-    "over the week's end": (2.5, [CLOCK, CLOCK, MIDNIGHT, "*/{step} *", "0 *"], "* @ (0,1,5,6|0,1,5,6|0,5,6|0,5,6|0,1,6|0,4-6|0-2,6|0,1,4-6|0-2,5,6|0-3,6)", "*"),
+    "minutes past": (2, "(15,45|0,30|10,40|{m2}|{m2}|{m3}) (*|*|9-17|8-18)", [DAILY, DAILY, WEEKDAYS], "*"),
+    "over the year's end": (2, OFTEN_MIDNIGHT, [DAILY, WEEKDAYS], WINTERS),
+    "over the week's end": (2.5, [CLOCK, CLOCK, MIDNIGHT, INTERVAL, "0 *"], LONG_WEEKENDS, "*"),
     "weekday list": (2.5, OFTEN_MIDNIGHT, "* @ ({w2}|{w2}|{w3}|{w}|1-5|0,6)", "*"),
     "two holidays": (2, OFTEN_MIDNIGHT, _two_feasts(), "*"),
     "holiday": (2, OFTEN_MIDNIGHT, f"({'|'.join(f'{day} {month}' for day, month in FEASTS)}) *", "*"),
@@ -606,14 +635,14 @@ WIDER = {
     "months": (2, OFTEN_MIDNIGHT, [DAILY, WEEKDAYS], "({o}|1|12|{o2}|{o span})"),
     "quarterly": (1.5, OFTEN_MIDNIGHT, "(1|1|1|15|{d}) */3 *", "*"),
     "monthly": (4, OFTEN_MIDNIGHT, "({d}|1|2|3|{d2}|1,15|{d span}) @ *", "*"),
-}  # fmt: skip
+}
 
 
 def schedule(rng: Random) -> tuple[str, str, str]:
     """Draw a schedule of those that people say in ways of their own: its text, its expression and its family."""
     family = rng.choices(list(WIDER), [weight for weight, *_ in WIDER.values()])[0]
     while True:
-        expression = cron.draw(WIDER[family][1:], rng)
+        expression = cron.draw_expression(WIDER[family][1:], rng)
         parts = phrases(expression, rng)
         if parts is not None:
             return finish(frame(parts, rng), rng), expression, family
