@@ -132,14 +132,17 @@ def _past_to(h: int, m: int, literal: bool, rng: Random) -> str | None:
     return f"{gap_text} {expand(rng, 'to the hour' if m > 30 else 'past the hour')} {name}"
 
 
-AROUND = {
-    **{(h, 0): (f"(an hour|one hour|1 hour) {link}", name) for h, link, name in (
-        (23, "before", "midnight"), (1, "(after|past)", "midnight"), (11, "before", "noon"), (13, "(after|past)", "noon"),
-    )},
-    **{(h, 30): (f"(half an hour|30 minutes|thirty minutes) {link}", name) for h, link, name in (
-        (23, "before", "midnight"), (0, "(after|past)", "midnight"), (11, "before", "noon"), (12, "(after|past)", "noon"),
-    )},
-}  # fmt: skip
+HOUR, HALF = "(an hour|one hour|1 hour)", "(half an hour|30 minutes|thirty minutes)"
+AROUND = {  # (hour, minute): how far it is from the time with a name
+    (23, 0): (f"{HOUR} before", "midnight"),
+    (23, 30): (f"{HALF} before", "midnight"),
+    (0, 30): (f"{HALF} (after|past)", "midnight"),
+    (1, 0): (f"{HOUR} (after|past)", "midnight"),
+    (11, 0): (f"{HOUR} before", "noon"),
+    (11, 30): (f"{HALF} before", "noon"),
+    (12, 30): (f"{HALF} (after|past)", "noon"),
+    (13, 0): (f"{HOUR} (after|past)", "noon"),
+}
 
 
 def clock(kind: str, h: int, m: int, rng: Random) -> str | None:
