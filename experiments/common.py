@@ -45,6 +45,20 @@ def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, di
     return counts
 
 
+def validation_scores(model, tokenizer, batch_size: int = 256) -> dict[str, dict[str, int]]:
+    """Return, for each kind of the validation split, the counts that `scores` has, and how many answers refuse.
+
+    Of the kind "none", the refused are the right ones; of the other two, they are schedules lost.
+    """
+    counts = {}
+    for kind in ("hand", "library", "none"):
+        examples = cron.validation(kind)
+        answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=batch_size)
+        refused = sum(answer == cron.NOT_CRON for answer in answers)
+        counts[kind] = cron.score(answers, examples)._asdict() | {"refused": refused}
+    return counts
+
+
 @torch.inference_mode()
 def held_out_losses(model, tokenizer, n: int = 200) -> dict[str, float]:
     """Return the mean cross-entropy (nats per answer token) of the right answers to Test-A and Test-C."""

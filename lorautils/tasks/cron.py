@@ -197,7 +197,7 @@ class _Holes(dict):
         return str(HOLES[name](self.rng))
 
 
-def _draw(parts: Sequence[str | list[str]], rng: Random) -> str:
+def draw_expression(parts: Sequence[str | list[str]], rng: Random) -> str:
     """Fill templates of times, days and months; draw again if the day never comes, such as 31 June."""
     while True:
         times, days, months = (part if isinstance(part, str) else rng.choice(part) for part in parts)
@@ -211,7 +211,7 @@ def random_schedule(rng: Random, variety: float = 1.0) -> tuple[str, str]:
     """Draw a canonical expression and its family; `variety` below 1 makes all but the clock families rarer."""
     weights = [row[0] * (1 if name in CLOCK_FAMILIES else variety) for name, row in FAMILIES.items()]
     family = rng.choices(list(FAMILIES), weights)[0]
-    return _draw(FAMILIES[family][1:], rng), family
+    return draw_expression(FAMILIES[family][1:], rng), family
 
 
 # ------------------------------------------------------------------------------- splits
@@ -237,9 +237,11 @@ def _unseen_time(hour: int, minute: int) -> bool:
     return minute % 15 != 0 and zlib.crc32(f"{hour:02}:{minute:02}".encode()) % 8 == 0
 
 
-def _writes_unseen_time(cron: str) -> bool:
+def is_held_out(cron: str) -> bool:
+    """Tell whether a canonical expression has a time of Test-A or a composition of Test-B: no training may have it."""
     minutes, hours = (re.findall(r"(?<![/\d])\d+", field) for field in cron.split()[:2])
-    return any(_unseen_time(int(hour), int(minute)) for hour in hours for minute in minutes)
+    unseen = any(_unseen_time(int(hour), int(minute)) for hour in hours for minute in minutes)
+    return unseen or composition(cron) in HELD_OUT
 
 
 def normalized(text: str) -> str:
@@ -248,8 +250,13 @@ def normalized(text: str) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """Return a hash of the normalized text: training avoids those in cases/test_hashes.txt, and reads no test."""
+    """Return a hash of the normalized text: training avoids the reserved ones, and reads no test."""
     return hashlib.sha256(normalized(text).encode()).hexdigest()[:16]
+
+
+def reserved() -> set[str]:
+    """Return the fingerprints of the texts of Test-C, Test-D and the validation split."""
+    return set(_data("test_hashes.txt"))
 
 
 def _data(name: str) -> list[str]:
@@ -275,14 +282,14 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
             f"expected a whole n >= 0 and human_share between 0 and 1, got n={n} and human_share={human_share}"
         )
     rng, examples, described, human_count = Random(seed), {}, set(), 0
-    reserved, variety = set(_data("test_hashes.txt")), min(1.0, max(0.15, n / 5000))
+    kept_out, variety = reserved(), min(1.0, max(0.15, n / 5000))
     while len(examples) < n:
         cron, family = random_schedule(rng, variety)
         human = human_count < human_share * (len(examples) + 1)
-        if _writes_unseen_time(cron) or composition(cron) in HELD_OUT or (not human and cron in described):
+        if is_held_out(cron) or (not human and cron in described):
             continue
         text = phrasings.say(cron, rng) if human else describe(cron)
-        if text is None or normalized(text) in examples or fingerprint(text) in reserved:
+        if text is None or normalized(text) in examples or fingerprint(text) in kept_out:
             continue
         examples[normalized(text)] = Example(text, cron, family)
         human_count += human
@@ -320,7 +327,7 @@ def test_b(n: int = 200) -> list[Example]:
 
     def draw(rng: Random) -> tuple[str, str] | None:
         kinds = rng.choice(list(HELD_OUT))
-        cron = _draw(HELD_OUT[kinds], rng)
+        cron = draw_expression(HELD_OUT[kinds], rng)
         return (cron, " + ".join(kinds)) if composition(cron) == kinds else None
 
     return _test(n, 2, draw)
