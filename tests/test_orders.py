@@ -144,8 +144,6 @@ def test_examples_repeat_with_the_seed_and_only_with_it():
     assert train_examples(50, seed=4) == train_examples(50, seed=4) != train_examples(50, seed=5)
     assert train_examples(80, seed=4)[:50] == train_examples(50, seed=4)
     assert train_examples(0) == []
-    with pytest.raises(ValueError, match="0 or more, got -1"):
-        train_examples(-1)
 
 
 # ------------------------------------------------------------------------------- splits
