@@ -56,7 +56,7 @@ test-repeat: .venv/.test ## `make test` five times in a row, beside two processe
 
 notebooks: .venv/.test ## execute every notebook in place, from a fresh kernel (NAMES="00_start_here" for some)
 	$(BIN)/python -m ruff format notebooks
-	$(BIN)/python tools/notebooks.py $(NAMES)
+	$(BIN)/python -m tools.notebooks $(NAMES)
 
 site: .venv/.site ## the course as pages in build/site, from the stored outputs
 	$(BIN)/python -m tools.website

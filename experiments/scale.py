@@ -25,7 +25,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaForCausalLM
 
-from experiments.common import append, machine
+from experiments.common import append
+from experiments.machine import machine
 from lorautils import release_memory
 from lorautils.measure import peak_bytes
 from lorautils.results import RESULTS

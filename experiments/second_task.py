@@ -10,7 +10,8 @@ from itertools import product
 
 from peft import get_peft_model
 
-from experiments.common import append, device, machine
+from experiments.common import append, device
+from experiments.machine import machine
 from experiments.sweeps import recorded as lines
 from experiments.sweeps import share_of
 from lorautils import release_memory, setup, texts

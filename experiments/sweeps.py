@@ -33,7 +33,8 @@ from peft import (
 from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 
-from experiments.common import append, device, machine, outcome
+from experiments.common import append, device, outcome
+from experiments.machine import machine
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.data import collate, encode

@@ -30,7 +30,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from experiments.common import append, device, machine
+from experiments.common import append, device
+from experiments.machine import machine
 from experiments.scale import SHAPES, TINY, Run, build, flops_per_token, utilisation
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model

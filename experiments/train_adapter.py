@@ -14,7 +14,8 @@ from random import Random
 import torch
 from peft import get_peft_model
 
-from experiments.common import device, machine, scores
+from experiments.common import device, scores
+from experiments.machine import machine
 from lorautils import setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import load_adapter

@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Iterator
 from itertools import takewhile
-from pathlib import Path
 
 import nbformat
 from docutils import nodes
@@ -17,9 +16,9 @@ from sphinx.application import Sphinx
 from sphinx.cmd.build import build_main
 from sphinx.transforms import SphinxTransform
 
+from lorautils import ROOT
 from tools.pages import alt_text, faults, figures, is_slider
 
-ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 SITE = ROOT / "build" / "site"
 
