@@ -1,7 +1,8 @@
-"""pytest's set-up for the tests and for the notebooks (nbval): the environment, and the comparison of outputs."""
+"""pytest for tests and notebooks (nbval): the environment, what is too long, and the comparison of outputs."""
 
 import os
 
+import pytest
 from nbval.plugin import IPyNbCell
 
 from tools.compare_outputs import TolerantText
@@ -9,8 +10,17 @@ from tools.compare_outputs import TolerantText
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported, here and in the kernels
 
 
-def pytest_configure() -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked as long, with its reason, unless `make test-long` asks for it."""
+    if os.environ.get("LORAUTILS_TEST_LONG") != "1":
+        for item in items:
+            if long := item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason=f"long, {long.args[0]}: `make test-long` runs it, every night"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Make nbval, whose `sanitize` sees every text it compares, compare `TolerantText`."""
+    config.addinivalue_line("markers", "long(why): not for every `make test`; says how long, and what is left to it")
     exact = IPyNbCell.sanitize
 
     def tolerant(cell: IPyNbCell, text: object) -> object:

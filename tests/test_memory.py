@@ -270,6 +270,7 @@ def test_a_toy_of_the_experiment_holds_what_is_predicted(method):
     assert result["measured"]["peak"] == pytest.approx(ledger.total, rel=0.1)
 
 
+@pytest.mark.long("22 s; the bytes that several devices send are counted without them")
 def test_two_processes_share_the_work():
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "experiments.scale", "8B", *scale.SHARDINGS, "--tiny"]

@@ -321,6 +321,7 @@ def test_the_record_is_whole_and_of_the_data_as_they_are(record):
     assert record["scores"]["adapter"]["combinations"]["exact"] >= 90
 
 
+@pytest.mark.long("22 s; notebook 11 loads and asks this adapter, `lorautils ask` the other")
 def test_the_shipped_adapter_answers_as_recorded(record):
     """Of the first six cases of "combinations" at most one is wrong, and none is right without the adapter."""
     setup()

@@ -82,6 +82,7 @@ def test_a_difference_is_told_with_its_cell_and_no_variable_of_the_caller_leaks_
     assert "threads-4: 01_good differs in cell cell-1" in done.stdout
 
 
+@pytest.mark.long("17 s; a notebook that was changed is compared again")
 def test_what_another_processor_compared_is_compared_here_again(course):
     assert run(course, "threads-2", "01_good").returncode == 0
     (line,) = lines(course)
@@ -91,6 +92,7 @@ def test_what_another_processor_compared_is_compared_here_again(course):
     assert [line["machine"]["processor"] == "Another" for line in lines(course)] == [True, False]
 
 
+@pytest.mark.long("23 s; `make notebooks` meets a kernel that dies")
 def test_a_notebook_that_kills_its_kernel_is_no_success(course):
     write(course, "03_dies", ("import os\nos._exit(3)", ""), ("1 + 1", None))
     assert run(course, "threads-2", "03_dies").returncode == 1

@@ -103,6 +103,7 @@ def test_a_term_leads_to_the_cell_that_introduces_it_and_an_unused_one_stops_the
     assert "(../notebooks/00_start_here.ipynb#part-after)" in with_first_uses("**adapter**: extra numbers.")
 
 
+@pytest.mark.long("50 s; contrast and a telephone's width are looked at on some pages, formulas on the slides")
 def test_a_browser_finds_no_fault_on_any_page(browser, site, address):  # noqa: F811
     pages = sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "_static" not in path.parts)
     assert len(pages) > len(STEMS)
