@@ -63,3 +63,13 @@ def append(path: Path, record: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(record) + "\n")
+
+
+def recorded(path: Path) -> list[dict]:
+    """Return the results in a JSON-lines file so far."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def key(run: dict) -> str:
+    """Return what tells one run from another."""
+    return json.dumps(run, sort_keys=True)
