@@ -1,8 +1,6 @@
-"""What every recorded result carries: the machine, the versions and the scores with their intervals."""
+"""What recorded trainings have in common: the tests, their scores and losses, and a file that grows line by line."""
 
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -18,17 +16,6 @@ from lorautils.training import History, answer_loss
 def device() -> str:
     """Return the device that a model is trained and scored on."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def machine() -> dict[str, str]:
-    """Return the processor, the accelerator and the versions that a result was measured with."""
-    libraries = ["torch", "transformers", "peft", "accelerate"]
-    return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        **{library: version(library) for library in libraries},
-    }
 
 
 def tests(n: int = 200) -> dict[str, list[cron.Example]]:
@@ -90,3 +77,13 @@ def append(path: Path, record: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(record) + "\n")
+
+
+def recorded(path: Path) -> list[dict]:
+    """Return the results in a JSON-lines file so far."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def key(run: dict) -> str:
+    """Return what tells one run from another."""
+    return json.dumps(run, sort_keys=True)

@@ -6,7 +6,8 @@ Two to three minutes on a laptop CPU. With --record the counts go to results/ada
 import argparse
 import json
 
-from experiments.common import machine, scores
+from experiments.common import scores
+from experiments.machine import machine
 from lorautils import setup
 from lorautils.evaluation import load_adapter
 from lorautils.results import RESULTS, score_table

@@ -15,7 +15,8 @@ from random import Random
 import torch
 from peft import get_peft_model
 
-from experiments.common import append, device, machine, scores, validation_scores
+from experiments.common import append, device, recorded, scores, validation_scores
+from experiments.machine import machine
 from lorautils import setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import load_adapter
@@ -29,18 +30,18 @@ from lorautils.training import lora_config, train
 def main() -> None:
     """Train, save in bf16, load again, score, record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=224_000)
+    parser.add_argument("--examples", type=int, default=420_000)
     parser.add_argument("--wider", type=float, default=0.4, help="share of wider ways to say a schedule")
-    parser.add_argument("--none", type=float, default=0.15, help="share of refusals")
+    parser.add_argument("--none", type=float, default=0.22, help="share of refusals")
     parser.add_argument("--human-share", type=float, default=0.8, help="of the other examples: share of people's words")
     parser.add_argument("--batch-size", type=int, default=160)
     parser.add_argument("--learning-rate", type=float, default=1.8e-3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=ADAPTER)
     parser.add_argument("--validate", type=Path, metavar="FILE", help="only add the validation scores to this file")
     options = parser.parse_args()
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "validate")}
-    if options.validate and settings in recorded(options.validate):
+    if options.validate and settings in [record["settings"] for record in recorded(options.validate)]:
         print(f"{options.validate} has the scores of {settings}")
         return
 
@@ -69,12 +70,6 @@ def main() -> None:
     print(score_table(counts))
     record |= {"scores": counts, "validation": validation_scores(model, tokenizer)}
     (options.output / "training.json").write_text(json.dumps(record, indent=1) + "\n")
-
-
-def recorded(path: Path) -> list[dict]:
-    """Return the settings that a file of validation scores has a line of."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line)["settings"] for line in lines]
 
 
 def shard(n: int, seed: int, wider: float, none: float, human_share: float) -> list[cron.Example]:
