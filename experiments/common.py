@@ -32,18 +32,16 @@ def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, di
     return counts
 
 
-def validation_scores(model, tokenizer, batch_size: int = 256) -> dict[str, dict[str, int]]:
-    """Return, for each kind of the validation split, the counts that `scores` has, and how many answers refuse.
+def scores_with_refusals(model, tokenizer, examples, batch_size: int = 64) -> dict[str, int]:
+    """Return the counts that `scores` has, and how many answers are NOT_CRON: of schedules, those are lost."""
+    answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=batch_size)
+    return cron.score(answers, examples)._asdict() | {"refused": sum(answer == cron.NOT_CRON for answer in answers)}
 
-    Of the kind "none", the refused are the right ones; of the other two, they are schedules lost.
-    """
-    counts = {}
-    for kind in ("hand", "library", "none"):
-        examples = cron.validation(kind)
-        answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=batch_size)
-        refused = sum(answer == cron.NOT_CRON for answer in answers)
-        counts[kind] = cron.score(answers, examples)._asdict() | {"refused": refused}
-    return counts
+
+def validation_scores(model, tokenizer) -> dict[str, dict[str, int]]:
+    """Return `scores_with_refusals` of each kind of the validation split."""
+    kinds = ("hand", "library", "none")
+    return {kind: scores_with_refusals(model, tokenizer, cron.validation(kind)) for kind in kinds}
 
 
 @torch.inference_mode()

@@ -270,7 +270,7 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
     """Make n training examples with distinct texts: `human_share` of them in people's phrasing, the rest the library's.
 
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B, or a text of Test-C,
-    of Test-D or of the validation split.
+    of Test-D, of Test-E or of the validation split.
     A small budget is spent on clock times: the rest is rare at first and has its full share from 5,000 on.
 
     Example:
@@ -334,19 +334,32 @@ def test_b(n: int = 200) -> list[Example]:
 
 
 def test_c() -> list[Example]:
-    """Load Test-C: phrasings written by hand before the first training, which no training code reads.
+    """Load Test-C: phrases written one by one before the first training, which no training code reads.
 
     OSError if the file is missing.
     """
-    return _hand_written("test_c.jsonl")
+    return _written("test_c.jsonl")
 
 
 def test_d() -> list[Example]:
-    """Load Test-D: phrasings written by hand after the last training, by somebody who had seen neither data nor tests.
+    """Load Test-D: phrases written one by one after the first adapter's last training; spent, since it was looked at.
 
     OSError if the file is missing.
     """
-    return _hand_written("test_d.jsonl")
+    return _written("test_d.jsonl")
+
+
+def test_e(kind: str | None = None) -> list[Example]:
+    """Load Test-E: phrases written one by one, apart from grammars and tests, whose hash was public before the training.
+
+    Its kinds: "schedule", and "none" for what five fields cannot say, answered with NOT_CRON. ValueError for another
+    kind; OSError if the file is missing.
+
+    Example:
+        >>> len(test_e("schedule")), len(test_e("none"))
+        (227, 185)
+    """
+    return _written("test_e.jsonl", kind, ("schedule", "none"))
 
 
 def validation(kind: str | None = None) -> list[Example]:
@@ -359,19 +372,20 @@ def validation(kind: str | None = None) -> list[Example]:
         >>> len(validation()), validation("none")[0].cron
         (360, 'none')
     """
-    if kind not in (None, "hand", "library", "none"):
-        raise ValueError(f'expected the kind "hand", "library" or "none", or None for all, got {reprlib.repr(kind)}')
-    return _hand_written("validation.jsonl", kind)
+    return _written("validation.jsonl", kind, ("hand", "library", "none"))
 
 
-def _hand_written(name: str, kind: str | None = None) -> list[Example]:
+def _written(name: str, kind: str | None = None, kinds: Sequence[str] = ()) -> list[Example]:
+    if kind not in (None, *kinds):
+        names = " or ".join(f'"{known}"' for known in kinds)
+        raise ValueError(f"expected the kind {names}, or None for all, got {reprlib.repr(kind)}")
     rows = [json.loads(line) for line in _data(name)]
     rows = [row for row in rows if kind in (None, row.get("kind"))]
     return [Example(row["text"], row["cron"] or NOT_CRON, row["family"]) for row in rows]
 
 
 # Functions called test_* in a module that tests import: pytest shall not collect them.
-test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = False
+test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = test_e.__test__ = False
 
 
 # ------------------------------------------------------------------------------- prompts
