@@ -350,7 +350,7 @@ def test_d() -> list[Example]:
 
 
 def test_e(kind: str | None = None) -> list[Example]:
-    """Load Test-E: phrases written one by one, apart from grammars and tests, whose hash was public before the training.
+    """Load Test-E: phrases written one by one, apart from grammars and tests; their hash is older than the adapter.
 
     Its kinds: "schedule", and "none" for what five fields cannot say, answered with NOT_CRON. ValueError for another
     kind; OSError if the file is missing.
