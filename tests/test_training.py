@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -97,7 +98,7 @@ def test_the_head_sees_answer_rows_only_and_its_hook_goes_away(tokenizer):
     model.lm_head.register_forward_hook(lambda head, inputs, output: seen.append(tuple(output.shape)))
     answer_loss(model, batch)
     model(input_ids=batch["input_ids"])
-    assert seen[0] == ((batch["labels"] != IGNORED).sum().item(), 49152)
+    assert seen[0] == (1, (batch["labels"] != IGNORED).sum().item(), 49152)
     assert seen[1] == (*batch["input_ids"].shape, 49152)
 
 
@@ -111,7 +112,7 @@ def test_training_learns_and_is_the_same_twice(tokenizer):
     assert runs[0].steps == runs[0].total_steps == 20
     assert runs[0].loss[-1] < runs[0].loss[0] - 0.05
     assert runs[0].trained_tokens == 10 * sum(len(f["input_ids"]) for f in encode(tokenizer, PAIRS))
-    json.dumps(runs[0].as_dict())
+    json.dumps(asdict(runs[0]))
 
 
 HELD_OUT = [Pair(f"Cron: minute {m}\n", f"{m} * * * *") for m in range(16, 24)]
@@ -314,8 +315,10 @@ def test_an_incomplete_checkpoint_is_passed_over(tokenizer, tmp_path):
     train(tiny_lora(), tokenizer, PAIRS, epochs=2, output_dir=tmp_path, progress=False)
     (tmp_path / "checkpoint-9").mkdir()  # a run that was killed while it saved
     assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
-    with pytest.raises(OSError, match="no complete checkpoint"):
-        training.last_checkpoint(tmp_path / "checkpoint-9")
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text('{"epoch": 4')
+    assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
+    with pytest.raises(OSError, match="no complete checkpoint: start the run without resume"):
+        train(tiny_lora(), tokenizer, PAIRS, output_dir=tmp_path / "checkpoint-9", resume=True, progress=False)
     shutil.copytree(tmp_path / "checkpoint-2", tmp_path / "checkpoint-2 copy")  # by hand
     assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
 
