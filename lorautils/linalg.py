@@ -3,7 +3,8 @@
 Taught in notebooks 01 (ranks), 02 (truncation) and 03 (projectors); used again in 06.
 M = U diag(S) Vh with S descending; the best rank-k approximation keeps the first k of each: U_k diag(S_k) Vh_k.
 A matrix is a finite float32 or float64 tensor (m, n); for anything else, and for shares and ranks that no matrix has,
-TypeError or ValueError says what was given, what was expected and what to do. Zero has no energy and no angles.
+ValueError says what was given, what was expected and what to do. Zero has no energy, and no angles.
+Source, where none is named: Golub and Van Loan, Matrix Computations.
 """
 
 import math
@@ -16,20 +17,15 @@ def numerical_rank(matrix: Tensor, rtol: float | None = None) -> int:
     """Return how many singular values of an (m, n) matrix exceed `rtol` times the largest one.
 
     By default `rtol` is max(m, n) times the machine epsilon of the matrix's dtype: what rounding alone can raise above
-    zero. It is the default of `numpy.linalg.matrix_rank` and `torch.linalg.matrix_rank`, too.
-
-    Source: Golub and Van Loan, Matrix Computations, on numerical rank.
+    zero, as `torch.linalg.matrix_rank` and NumPy's take it.
 
     Example:
         >>> numerical_rank(torch.tensor([[2.0, 2, 0], [2, 0, -4], [3, 2, -2]]))
         2
     """
-    values = torch.linalg.svdvals(_checked(matrix))
-    if rtol is None:
-        rtol = _default_rtol(matrix)
-    if not 0 <= rtol < 1:
+    if rtol is not None and not 0 <= rtol < 1:
         raise ValueError(f"rtol was {rtol}, expected a share of the largest singular value in [0, 1), such as 1e-6")
-    return int((values > rtol * values[0]).sum())
+    return int(torch.linalg.matrix_rank(_checked(matrix), rtol=rtol))
 
 
 def effective_rank(matrix: Tensor) -> float:
@@ -64,8 +60,6 @@ def energy(matrix: Tensor) -> Tensor:
 
     The result has shape (min(m, n),). Energy is the sum of the squared entries, and of the squared singular values.
 
-    Source: Golub and Van Loan, Matrix Computations, on the Frobenius norm by singular values.
-
     Example:
         >>> energy(torch.diag(torch.tensor([2.0, 1, 1])))
         tensor([0.6667, 0.8333, 1.0000])
@@ -76,8 +70,6 @@ def energy(matrix: Tensor) -> Tensor:
 
 def rank_for_energy(matrix: Tensor, share: float) -> int:
     """Return the smallest k whose first k directions hold at least `share` of the energy of an (m, n) matrix.
-
-    Source: as `energy`; the share of explained variance in principal component analysis.
 
     Example:
         >>> rank_for_energy(torch.diag(torch.tensor([2.0, 1, 1])), share=0.8)
@@ -127,7 +119,7 @@ def best_rank_k(matrix: Tensor, k: int) -> Tensor:
 def low_rank_factors(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return B (m, k) and A (k, n) whose product is `best_rank_k(matrix, k)`; each takes the square root of S_k.
 
-    Source: as `best_rank_k`. The factors are not unique: B T and T^-1 A serve as well, for any invertible T (k, k).
+    The factors are not unique: B T and T^-1 A serve as well, for any invertible T (k, k).
 
     Example:
         >>> B, A = low_rank_factors(torch.ones(4, 3), k=1)
@@ -144,8 +136,6 @@ def low_rank_factors(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def break_even_rank(m: int, n: int) -> float:
     """Return the rank mn / (m + n) at which two factors (m, r) and (r, n) hold as many numbers as one (m, n) matrix.
 
-    Source: r (m + n) = m n, solved for r.
-
     Example:
         >>> break_even_rank(576, 576)
         288.0
@@ -156,9 +146,8 @@ def break_even_rank(m: int, n: int) -> float:
 def projector_onto(columns: Tensor) -> Tensor:
     """Return the (m, m) orthogonal projector onto the column space of an (m, n) matrix.
 
-    Directions that the default tolerance of `numerical_rank` counts as rounding are left out; n may exceed m.
-
-    Source: Golub and Van Loan, Matrix Computations, on orthogonal projections: P = Q Q^T for an orthonormal basis Q.
+    P = Q Q^T for an orthonormal basis Q. Directions that the default tolerance of `numerical_rank` counts as rounding
+    are left out; n may exceed m.
 
     Example:
         >>> projector_onto(torch.tensor([[1.0], [1.0]]))
@@ -174,8 +163,6 @@ def is_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
 
     Float32 rounds: a large projector, such as one of (576, 576) and rank 288, wants tol=1e-5, or float64.
 
-    Source: Golub and Van Loan, Matrix Computations, on orthogonal projections.
-
     Example:
         >>> is_projector(torch.tensor([[1.0, 1], [0, 0]])), is_projector(torch.tensor([[2.0]]))
         (True, False)
@@ -186,8 +173,6 @@ def is_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
 
 def is_orthogonal_projector(matrix: Tensor, tol: float = 1e-6) -> bool:
     """Tell whether P P = P = P^T for an (m, n) matrix, up to `tol` times its Frobenius norm; False if not square.
-
-    Source: Golub and Van Loan, Matrix Computations, on orthogonal projections.
 
     Example:
         >>> is_orthogonal_projector(torch.tensor([[1.0, 1], [0, 0]]))  # oblique
@@ -213,8 +198,6 @@ def principal_angles(a: Tensor, b: Tensor) -> Tensor:
         raise ValueError(f"the matrices had {len(wide)} and {len(narrow)} rows; angles need one space, so as many rows")
     if wide.shape[1] < narrow.shape[1]:
         wide, narrow = narrow, wide
-    if narrow.shape[1] == 0:
-        raise ValueError("a matrix was zero: its column space is a point and has no angles; expected a direction")
     inside = wide.T @ narrow
     cosines = torch.linalg.svdvals(inside)  # descending
     sines = torch.linalg.svdvals(narrow - wide @ inside)  # descending, so paired with the cosines from the end
@@ -223,13 +206,12 @@ def principal_angles(a: Tensor, b: Tensor) -> Tensor:
 
 def _checked(matrix: Tensor) -> Tensor:
     """Return the matrix without its gradient history, or say why it is none that can be decomposed."""
-    if not isinstance(matrix, Tensor):
-        raise TypeError(f"a torch tensor was expected, got {type(matrix).__name__}; try torch.as_tensor(matrix)")
-    if matrix.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"float32 or float64 was expected, got {matrix.dtype}; call .double() first")
-    if matrix.dim() != 2 or matrix.numel() == 0:
+    known = isinstance(matrix, Tensor)
+    if not (known and matrix.dim() == 2 and matrix.numel() and matrix.dtype in (torch.float32, torch.float64)):
+        given = f"a tensor of {matrix.dtype} and shape {tuple(matrix.shape)}" if known else type(matrix).__name__
         raise ValueError(
-            f"a matrix with rows and columns was expected, got shape {tuple(matrix.shape)}; v[:, None] is one column"
+            f"a matrix in float32 or float64 was expected, got {given}; try torch.as_tensor(rows), .double(), or "
+            "v[:, None] for one column"
         )
     if not matrix.isfinite().all():
         raise ValueError("the matrix has entries that are infinite or no number; expected finite ones")
@@ -240,11 +222,6 @@ def _scaled(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return the matrix divided by its largest entry, so that no square overflows or vanishes, and that entry."""
     size = matrix.abs().max()
     return (matrix / size if size > 0 else matrix), size
-
-
-def _default_rtol(matrix: Tensor) -> float:
-    """Return the share of the largest singular value that rounding in the matrix's dtype can make out of zero."""
-    return max(matrix.shape) * torch.finfo(matrix.dtype).eps
 
 
 def _relative_singular_values(matrix: Tensor) -> Tensor:
@@ -258,5 +235,5 @@ def _relative_singular_values(matrix: Tensor) -> Tensor:
 def _orthonormal_basis(columns: Tensor) -> Tensor:
     """Return an orthonormal basis (m, rank) of the column space of an (m, n) matrix."""
     U, S, _ = svd(columns)
-    rank = int(S.gt(_default_rtol(columns) * S[0]).sum())
-    return U[:, :rank]
+    rounding = max(columns.shape) * torch.finfo(columns.dtype).eps * S[0]
+    return U[:, : int(S.gt(rounding).sum())]

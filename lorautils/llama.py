@@ -141,10 +141,7 @@ class Llama(nn.Module):
 
     @classmethod
     def from_state_dict(cls, config, state_dict: Mapping[str, Tensor]) -> "Llama":
-        """Build the model around the weights of a checkpoint; they are shared with `state_dict`, not copied.
-
-        Raises ValueError if this file does not implement a field, or if names or shapes do not match the configuration.
-        """
+        """Build the model around the weights of a checkpoint; they are shared with `state_dict`, not copied."""
         with torch.device("meta"):  # shapes only: no memory, no random numbers
             model = cls(config)
         weights = {name: w for name, w in state_dict.items() if not name.endswith("rotary_emb.inv_freq")}
@@ -154,10 +151,7 @@ class Llama(nn.Module):
                 raise ValueError(
                     "lm_head.weight differs from the embeddings: set tie_word_embeddings=False to keep both"
                 )
-        try:
-            model.load_state_dict(weights, assign=True)
-        except RuntimeError as error:
-            raise ValueError(f"state_dict and config are not those of one model, pass a pair: {error}") from None
+        model.load_state_dict(weights, assign=True)
         model.tie()
         return model.eval()
 
@@ -226,22 +220,17 @@ def check_config(config) -> None:
     for name, values in IMPLEMENTED.items():
         if given[name] not in values:
             raise ValueError(f"{name} = {given[name]!r} is not implemented here, only {values}: use transformers")
-    if config.num_attention_heads % config.num_key_value_heads:
-        raise ValueError(
-            f"num_attention_heads = {config.num_attention_heads} must be a multiple of "
-            f"num_key_value_heads = {config.num_key_value_heads}: each head of k and v serves equally many of q"
-        )
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    if heads % kv_heads:
+        raise ValueError(f"num_attention_heads = {heads} must be a multiple of num_key_value_heads = {kv_heads}")
 
 
 def check_ids(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> None:
     """Raise ValueError if ids or mask have a shape that `Llama.forward` cannot read."""
     if input_ids.dim() != 2 or not input_ids.numel():
-        raise ValueError(
-            f"input_ids has shape {tuple(input_ids.shape)}, expected (batch, tokens); for one text: ids[None]"
-        )
+        given = tuple(input_ids.shape)
+        raise ValueError(f"input_ids has shape {given}, expected (batch, tokens); for one text: ids[None]")
     expected = (input_ids.shape[0], past + input_ids.shape[1])
     if attention_mask is not None and attention_mask.shape != expected:
-        raise ValueError(
-            f"attention_mask has shape {tuple(attention_mask.shape)}, expected {expected}: "
-            "one column for each token, those in the cache too"
-        )
+        given = tuple(attention_mask.shape)
+        raise ValueError(f"attention_mask has shape {given}, expected {expected}: one column a token, cached ones too")

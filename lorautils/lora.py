@@ -2,6 +2,7 @@
 
 Notebook 06 builds it step by step and measures that it equals PEFT 0.21 in all that it can represent.
 y = W x + s B A dropout(x): W (out, in) is frozen, A is (r, in), B is (out, r), s = alpha / r (rsLoRA: alpha / sqrt(r)).
+ValueError or TypeError says what a model or a configuration lacks, OSError what is wrong with a file.
 """
 
 import json
@@ -59,10 +60,6 @@ class LoRALinear(nn.Module):
     A (r, in) starts uniform in +-1 / sqrt(in), B (out, r) at zero, so that the layer starts as the one it wraps. Both
     are float32 (float64 over a float64 weight), also over a weight in bf16 or 4 bits: small steps must not be lost.
 
-    Raises:
-        TypeError: the layer is not an nn.Linear.
-        ValueError: r is no integer of at least 1, or dropout is outside [0, 1).
-
     Source: Hu et al., LoRA, 2021, arXiv 2106.09685, section 4.1; rsLoRA: Kalajdzievski, 2023, arXiv 2312.03732.
     """
 
@@ -72,8 +69,6 @@ class LoRALinear(nn.Module):
             raise TypeError(f"an nn.Linear was expected, got {type(base_layer).__name__}; PEFT covers other layers")
         if not isinstance(r, int) or r < 1:
             raise ValueError(f"r was {r!r}, expected an integer of at least 1, such as 8")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"lora_dropout was {dropout!r}, expected a share in [0, 1), such as 0.1")
         weight = base_layer.weight
         self.base_layer = base_layer.requires_grad_(False)
         self.lora_A = nn.Linear(base_layer.in_features, r, bias=False)
@@ -101,11 +96,7 @@ class LoRALinear(nn.Module):
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
-    """Return the LoRA layers of a model by name.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """Return the LoRA layers of a model by name."""
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
     if not layers:
         raise ValueError(f"this {type(model).__name__} has no LoRA layers: call inject or load first")
@@ -114,9 +105,6 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
 
 def factors(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return A and B of every LoRA layer of a model, under the names that PEFT's files give them.
-
-    Raises:
-        ValueError: it has none.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(64, 32))
@@ -132,10 +120,6 @@ def factors(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def inject(model: nn.Module, config: Config) -> dict[str, LoRALinear]:
     """Freeze a model, replace in place the linear layers that the configuration names, and return the new ones.
-
-    Raises:
-        TypeError: a module that is named is no nn.Linear.
-        ValueError: no module is named, the model has LoRA layers already, or a value of the configuration is wrong.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU())
@@ -156,10 +140,6 @@ def inject(model: nn.Module, config: Config) -> dict[str, LoRALinear]:
 
 def merge(model: nn.Module, *, rounding: bool = False) -> None:
     """Add s B A to every weight, in place; the LoRA branches then rest. `rounding` allows it for bf16 and float16.
-
-    Raises:
-        TypeError: a weight is in 16 bits, which would drop part of the update, or quantised.
-        ValueError: there is nothing to merge, it is merged already, or a weight is shared with another layer.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(64, 64))
@@ -190,9 +170,6 @@ def unmerge(model: nn.Module) -> None:
     """Subtract s B A from every merged weight, in place: the old weight up to rounding.
 
     After a merge that was interrupted, this puts back the layers that it had reached.
-
-    Raises:
-        ValueError: the model is not merged, or has no LoRA layers.
     """
     layers = [layer for layer in lora_layers(model).values() if layer.merged]
     if not layers:
@@ -205,11 +182,7 @@ def unmerge(model: nn.Module) -> None:
 
 @contextmanager
 def disabled(model: nn.Module) -> Iterator[None]:
-    """Inside this context the model computes what its base computes.
-
-    Raises:
-        ValueError: it is merged, or has no LoRA layers.
-    """
+    """Inside this context the model computes what its base computes."""
     layers = lora_layers(model).values()
     if any(layer.merged for layer in layers):
         raise ValueError("the model is merged, so that its base is not there to be used: unmerge first")
@@ -226,24 +199,16 @@ def save(model: nn.Module, folder: str | Path) -> None:
     """Write A and B of every layer, and the configuration, as the two files that `peft.PeftModel` reads.
 
     Both are written whole before they take the place of older ones.
-
-    Raises:
-        OSError: the folder cannot be written.
-        ValueError: the model has no LoRA layers.
     """
     tensors = {name: parameter.detach().contiguous() for name, parameter in factors(model).items()}
     record = {"peft_type": "LORA", "bias": "none", "init_lora_weights": True, "inference_mode": True}
     record |= asdict(model.lora_config)
     record["base_model_name_or_path"] = record["base_model_name_or_path"] or getattr(model, "name_or_path", None)
-    if isinstance(record["target_modules"], set | frozenset):
-        record["target_modules"] = sorted(record["target_modules"])  # JSON has no sets
     Path(folder).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as new:
-        try:
-            save_file(tensors, Path(new) / WEIGHTS, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise OSError(f"{folder} cannot be written ({error}): make room, or name another folder") from error
-        (Path(new) / CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+        save_file(tensors, Path(new) / WEIGHTS, metadata={"format": "pt"})
+        written = json.dumps(record, indent=2, sort_keys=True, default=sorted)  # JSON has no sets
+        (Path(new) / CONFIG).write_text(written, encoding="utf-8")
         for name in (WEIGHTS, CONFIG):
             (Path(new) / name).replace(Path(folder) / name)
 
@@ -252,26 +217,13 @@ def load(model: nn.Module, folder: str | Path, *, trainable: bool = False) -> di
     """Inject the adapter that `save` or PEFT wrote, and return its layers: frozen and in eval mode unless `trainable`.
 
     Nothing of the model is touched unless all names and shapes fit.
-
-    Raises:
-        OSError: a file is missing or damaged.
-        TypeError: the adapter names a module that is no nn.Linear.
-        ValueError: the configuration asks for what LoRALinear cannot represent (the message names the field), or the
-            adapter does not fit the model.
     """
-    config = _read_config(Path(folder) / CONFIG)
-    try:
-        tensors = load_file(Path(folder) / WEIGHTS)
-    except SafetensorError as error:
-        raise OSError(f"{Path(folder) / WEIGHTS} is damaged ({error}): copy or save it again") from error
+    config, tensors = _read_config(Path(folder) / CONFIG), read_weights(folder)
     expected = {}
     for name, (linear, r, _) in _plan(model, config).items():
         expected[f"{PREFIX}{name}.lora_A.weight"] = (r, linear.in_features)
         expected[f"{PREFIX}{name}.lora_B.weight"] = (linear.out_features, r)
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    for name, tensor in tensors.items():
-        if not (tensor.is_floating_point() and tensor.isfinite().all()):
-            raise ValueError(f"{folder}: {name} holds {tensor.dtype}, not all finite decimals: save the adapter again")
     if wrong := sorted(key for key in expected | found if expected.get(key) != found.get(key)):
         raise ValueError(
             f"{folder} does not fit this model: {wrong[0]} has shape {found.get(wrong[0])} in the file, expected "
@@ -285,16 +237,33 @@ def load(model: nn.Module, folder: str | Path, *, trainable: bool = False) -> di
     return layers
 
 
+def read_weights(folder: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of an adapter's file, which must be whole and hold finite decimals alone."""
+    path = Path(folder) / WEIGHTS
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise OSError(f"{path} is damaged ({error}): copy or save it again") from error
+    for name, tensor in tensors.items():
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise ValueError(f"{path}: {name} holds {tensor.dtype}, not all finite decimals: save the adapter again")
+    return tensors
+
+
 def _plan(model: nn.Module, config: Config) -> dict[str, tuple[nn.Linear, int, float]]:
     """Return the layers that a configuration names, each with its r and alpha; PEFT's matching rules."""
     modules = {name: module for name, module in model.named_modules() if name}
     if any(isinstance(module, LoRALinear) for module in modules.values()):
         raise ValueError("the model has LoRA layers already: load a fresh base model")
     wanted = config.target_modules
-    if isinstance(wanted, str):
-        names = [name for name in modules if re.fullmatch(wanted, name)]
-    else:
-        names = [name for name in modules if name in wanted or name.endswith(tuple(f".{end}" for end in wanted))]
+    try:
+        if isinstance(wanted, str):
+            names = [name for name in modules if re.fullmatch(wanted, name)]
+        else:
+            names = [name for name in modules if name in wanted or name.endswith(tuple(f".{end}" for end in wanted))]
+        chosen = {name: config.r_and_alpha(name) for name in names}
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"a pattern of the configuration is no regular expression ({error}): correct it") from None
     if not names:
         ends = sorted({name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)})
         raise ValueError(f"target_modules {wanted!r} names no module; expected some of the linear layers, {ends}")
@@ -302,7 +271,7 @@ def _plan(model: nn.Module, config: Config) -> dict[str, tuple[nn.Linear, int, f
         if not isinstance(modules[name], nn.Linear):
             kind = type(modules[name]).__name__
             raise TypeError(f"target_modules names {name}, a {kind}; only nn.Linear can be represented: leave it out")
-    return {name: (modules[name], *config.r_and_alpha(name)) for name in names}
+    return {name: (modules[name], *chosen[name]) for name in names}
 
 
 # What an adapter_config.json may say: the fields of Config, some that change nothing, and the others' "not used".
@@ -340,14 +309,4 @@ def _read_config(path: Path) -> Config:
     if error := best_match(Draft202012Validator(SCHEMA).iter_errors(record)):
         where = ".".join(map(str, error.absolute_path)) or "it"
         raise ValueError(f"{path}: {where}: {error.message}; load this adapter with PEFT, or save it again")
-    config = Config(**{entry.name: record[entry.name] for entry in fields(Config) if entry.name in record})
-    names = config.target_modules
-    try:
-        for regex in (
-            *([names] if isinstance(names, str) else []),
-            *map(_ending, {**config.rank_pattern, **config.alpha_pattern}),
-        ):
-            re.compile(regex)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"{path}: {regex!r} is no regular expression ({error}): correct it") from None
-    return config
+    return Config(**{entry.name: record[entry.name] for entry in fields(Config) if entry.name in record})

@@ -77,9 +77,6 @@ def fastest(works: Mapping[str, Callable[[], object]], times: int = 5) -> dict[s
     """Return the shortest time of each piece of work in seconds, after `times` rounds in which they take turns.
 
     Other programs can only make a run longer; turns and the minimum keep most of that out of a comparison.
-
-    Raises:
-        ValueError: times is less than 1.
     """
     if times < 1:
         raise ValueError(f"times was {times}, expected at least 1")

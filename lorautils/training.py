@@ -12,29 +12,31 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, TaskType
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
 from lorautils import release_memory
 from lorautils.data import IGNORED, Pair, collate, encode
 from lorautils.lora import PROJECTIONS
 
+BEST = "best.safetensors"  # beside the checkpoints
 SummedLoss = Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor]  # (model, batch) -> a sum over its tokens
 
 
@@ -52,29 +54,30 @@ def lora_config() -> LoraConfig:
 
 def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the sum of the cross-entropies (nats) of the answer tokens of a batch, as a scalar."""
-    labels = batch["labels"][:, 1:]  # position t predicts token t + 1
-    keep = F.pad(labels != IGNORED, (0, 1))  # (batch, tokens); the last position predicts nothing
-    with answer_rows_only(model, keep):
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    return F.cross_entropy(logits.float(), labels[labels != IGNORED], reduction="sum")
+    labels = F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)  # position t predicts token t + 1, the last nothing
+    keep = labels != IGNORED  # (batch, tokens)
+    bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
+    with rows_only(bare.get_output_embeddings(), keep):  # the largest matrix of a small model
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[0]
+    return F.cross_entropy(logits.float(), labels[keep], reduction="sum")
 
 
 @contextmanager
-def answer_rows_only(model: nn.Module, keep: torch.Tensor) -> Iterator[None]:
-    """Let the output head see only the rows that `keep`, a (batch, tokens) mask, selects.
-
-    The head is the largest matrix of a small model. Inside this context it maps (kept, hidden) to (kept, vocabulary)
-    instead of (batch, tokens, hidden) to (batch, tokens, vocabulary): one contiguous two-dimensional product.
-    Prompt tuning puts its own tokens before the text; `keep` counts from the right.
-    """
-    bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
-    handle = bare.get_output_embeddings().register_forward_pre_hook(
-        lambda head, inputs: (inputs[0][:, -keep.shape[1] :][keep], *inputs[1:])
-    )
+def rows_only(module: nn.Module, keep: torch.Tensor) -> Iterator[None]:
+    """Let a module see only the rows that `keep`, a (batch, tokens) mask, selects, as (1, kept, n)."""
+    handle = module.register_forward_pre_hook(lambda module, inputs: (kept_rows(inputs[0], keep), *inputs[1:]))
     try:
         yield
     finally:
         handle.remove()
+
+
+def kept_rows(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """Return the selected rows of x (batch, tokens, n), as (1, kept, n).
+
+    They are counted from the right: prompt tuning puts its own tokens before the text.
+    """
+    return x[:, -keep.shape[1] :][keep][None]
 
 
 @contextmanager
@@ -112,16 +115,17 @@ class LengthSortedSampler(Sampler[int]):
 
 
 class AnswerTrainer(Trainer):
-    """The Trainer of transformers with batches of similar length, and the output head on answer tokens only."""
+    """The Trainer of transformers with batches of similar length, and losses that are means over answer tokens."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the answer tokens; the Trainer shall not divide again
     summed_loss = staticmethod(answer_loss)
+    best: Mapping[str, torch.Tensor] = MappingProxyType({})  # what trains, when the held-out loss was lowest
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int]:
         # the row that fills the last batch of several processes is the one without loss
         lengths = [len(f["input_ids"]) for f in self.train_dataset if f["labels"][-1] != IGNORED]
-        whole_batch = self.args.train_batch_size * self.args.world_size
-        return LengthSortedSampler(lengths, whole_batch, self.args.seed, fill=self.args.world_size > 1)
+        several = self.args.world_size > 1
+        return LengthSortedSampler(lengths, self.args.train_batch_size, self.args.seed, fill=several)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return this process's part of the mean cross-entropy per answer token of the step's batch.
@@ -131,6 +135,24 @@ class AnswerTrainer(Trainer):
         """
         answer_tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
         return self.summed_loss(model, inputs) / self.accelerator.reduce(answer_tokens.float(), reduction="mean")
+
+    def evaluate(self, *_, **__) -> dict[str, float]:
+        """Measure the loss on the held-out batches, and keep the best state if that is asked for.
+
+        With an output folder that state is a file as well, so that a run that is resumed knows it.
+        """
+        loss = held_out_loss(self.model, self.eval_dataset)
+        lowest = math.inf if self.state.best_metric is None else self.state.best_metric
+        if self.args.metric_for_best_model and loss < lowest:
+            trained = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+            self.best = {name: torch.clone(p).contiguous() for name, p in trained.items()}
+            if self.args.should_save and self.args.save_strategy != "no":
+                part = Path(self.args.output_dir, f"{BEST}.part")  # a run that is killed here leaves the file whole
+                save_file(self.best, part)
+                part.replace(part.with_suffix(""))
+        metrics = {"eval_loss": loss}
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def save_model(self, output_dir=None, _internal_call=False):
         """Write the model; of a sharded one with an adapter, gather the adapter alone."""
@@ -160,10 +182,6 @@ class History:
     interrupted: bool = False
     processes: int = 1
     wrapper: str = ""
-
-    def as_dict(self) -> dict:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
 
 
 def train(
@@ -206,26 +224,25 @@ def train(
 
     Under torchrun or `accelerate launch`, the processes share each batch: the same batches and the same losses as in
     one process, apart from dropout's masks. A model that `fully_shard` has sharded is trained without checkpoints.
-
-    Raises:
-        ValueError: nothing to train, no pairs, no epochs, `resume` without `output_dir`, `keep_best` or
-            `held_out_steps` without `held_out`, `output_dir` with a sharded model, or processes that cannot share a
-            batch.
-        OSError: `resume` and no complete checkpoint, or one in `output_dir` and no `resume`.
     """
     _check(model, epochs, output_dir)
+    if (keep_best or held_out_steps) and not held_out:
+        raise ValueError("keep_best and held_out_steps need pairs to look at: give held_out=, pairs not in training")
     checkpoint = _starting_point(output_dir, resume)
     features = encode(tokenizer, pairs)  # input_ids and labels, which are -100 where no loss is
     tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
     arguments = _arguments(
         model,
         output_dir,
-        batch_size,
         num_train_epochs=epochs,
+        per_device_train_batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
         bf16=bf16,
         activation_checkpointing=gradient_checkpointing,
+        eval_strategy="steps" if held_out_steps else "epoch" if held_out else "no",
+        eval_steps=held_out_steps,
+        metric_for_best_model="loss" if keep_best else None,
     )
     history = History(processes=arguments.world_size)
     if history.processes > 1:
@@ -233,21 +250,24 @@ def train(
     if isinstance(model, FSDPModule):
         model.is_distributed_loading_by_transformers = True  # so that the Trainer does not wrap it again
     bar = _Progress(history, show=progress and arguments.process_index == 0)
-    watch = _HeldOut(history, batches_of(tokenizer, held_out), held_out_steps, keep_best, output_dir)
     trainer = AnswerTrainer(
         model=model,
         args=arguments,
         train_dataset=features,
+        eval_dataset=batches_of(tokenizer, held_out),
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
-        callbacks=[bar, watch],
+        callbacks=[bar],
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
+    if keep_best and checkpoint and (best := checkpoint.with_name(BEST)).is_file():
+        trainer.best = load_file(best)
     start = time.perf_counter()
     with closing(bar), bar.catch_interrupt(), loss(model) as summed:
         trainer.summed_loss = summed
-        trainer.train(resume_from_checkpoint=checkpoint)
-    watch.restore(model)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    if trainer.best:
+        model.load_state_dict(trainer.best, strict=False)
     history.seconds = time.perf_counter() - start
     history.wrapper = type(trainer.model_wrapped).__name__
     history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / history.total_steps)
@@ -261,7 +281,7 @@ def train(
 def _check(model: nn.Module, epochs: float, output_dir: str | Path | None) -> None:
     if epochs <= 0:
         raise ValueError(
-            f"epochs was {epochs}, expected how often each pair is seen, such as 3, or 0.5 for every second"
+            f"epochs was {epochs}, expected how often each pair is seen, such as 3, or 0.5 for half of them"
         )
     if output_dir and isinstance(model, FSDPModule):
         raise ValueError("a model that fully_shard has sharded is trained without checkpoints: leave output_dir out")
@@ -272,19 +292,31 @@ def _check(model: nn.Module, epochs: float, output_dir: str | Path | None) -> No
         )
 
 
-def _starting_point(output_dir: str | Path | None, resume: bool) -> str | None:
+def _starting_point(output_dir: str | Path | None, resume: bool) -> Path | None:
     """Return the checkpoint to go on from; None for a new run, which must not meet an older one's checkpoints."""
     if resume and output_dir is None:
         raise ValueError("resume=True needs the output_dir of the run that it resumes, got None")
-    if output_dir and not resume and checkpoints(output_dir):
+    last = last_checkpoint(output_dir) if output_dir else None
+    if resume and last is None:
+        raise FileNotFoundError(f"{output_dir} holds no complete checkpoint: start the run without resume")
+    if last and not resume:
         raise FileExistsError(
             f"{output_dir} holds the checkpoints of an earlier run, and this one would mix its own with them: go on "
             "with that run, resume=True, or name a new folder"
         )
-    return str(last_checkpoint(output_dir)) if resume else None
+    return last
 
 
-def _arguments(model: nn.Module, output_dir: str | Path | None, batch_size: int, **chosen) -> TrainingArguments:
+def last_checkpoint(output_dir: str | Path) -> Path | None:
+    """Return the newest complete checkpoint in a folder: its last file is whole, although runs can be killed."""
+    for folder in reversed(sort_checkpoints(str(output_dir))):
+        with suppress(OSError, ValueError):
+            json.loads(Path(folder, TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+            return Path(folder)
+    return None
+
+
+def _arguments(model: nn.Module, output_dir: str | Path | None, **chosen) -> TrainingArguments:
     """Return the Trainer's arguments: those that were `chosen`, and what this course always does."""
     arguments = TrainingArguments(
         output_dir=str(output_dir or tempfile.gettempdir()),  # where nothing is saved; None makes a folder here
@@ -296,27 +328,18 @@ def _arguments(model: nn.Module, output_dir: str | Path | None, batch_size: int,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        accelerator_config={"split_batches": True},  # several processes share each batch
         ddp_find_unused_parameters=False,
         use_cpu=not uses_accelerator(model),
         **chosen,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # or one process would split its batches over all GPUs (DataParallel)
-    arguments.per_device_train_batch_size = _share(batch_size, arguments.world_size)
+    if launched_processes() != arguments.world_size:
+        raise ValueError(
+            f"{launched_processes()} processes were launched, but this one works with {arguments.world_size}, so they "
+            "would train apart: launch with torchrun, or with accelerate launch and one of the files in configs/"
+        )
     return arguments
-
-
-def _share(batch_size: int, processes: int) -> int:
-    """Return how many examples of a batch each of the processes that work together gets."""
-    if launched_processes() != processes:
-        raise ValueError(
-            f"{launched_processes()} processes were launched, but this one works with {processes}, so they would train "
-            "apart: launch with torchrun, or with accelerate launch and one of the files in configs/"
-        )
-    if batch_size % processes:
-        raise ValueError(
-            f"batch_size {batch_size} cannot be shared by {processes} processes: give a multiple of {processes}"
-        )
-    return batch_size // processes
 
 
 class _Progress(TrainerCallback):
@@ -335,12 +358,18 @@ class _Progress(TrainerCallback):
             self.history.learning_rate.append(logs["learning_rate"])
             self.bar.set_postfix(loss=f"{logs['loss']:.2f}", refresh=False)
 
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        self.history.held_out.append((state.global_step, metrics["eval_loss"]))
+
     def on_step_end(self, args, state, control, **kwargs):
         self.history.steps = state.global_step
         self.bar.update(1)
         if self.history.interrupted:
             control.should_training_stop = True
             control.should_save = args.save_strategy != "no"
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_evaluate &= not self.history.interrupted  # whoever interrupts wants to go on
 
     def on_save(self, args, state, control, **kwargs):
         if args.should_save:  # by step: the Trainer's own rule goes by time, and a clock set back costs the newest
@@ -372,58 +401,6 @@ class _Progress(TrainerCallback):
             signal.signal(signal.SIGINT, previous)
 
 
-class _HeldOut(TrainerCallback):
-    """The loss on pairs that are not trained on, into the history, and the state in which it was lowest.
-
-    With an output folder that state is a file as well, so that a run that is resumed knows it.
-    """
-
-    def __init__(self, history: History, batches: Sequence[dict], steps: int | None, keep: bool, output_dir):
-        if (keep or steps) and not batches:
-            raise ValueError(
-                "keep_best and held_out_steps need pairs to look at: give held_out=, pairs not in training"
-            )
-        self.history, self.batches, self.steps, self.keep = history, batches, steps, keep
-        self.file = Path(output_dir) / "best.safetensors" if output_dir and keep else None
-        self.lowest, self.state = math.inf, {}
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if state.global_step and self.file and self.file.is_file():
-            self.state = load_file(self.file)
-            with safe_open(self.file, "pt") as saved:
-                self.lowest = float(saved.metadata()["loss"])
-
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        if self.steps and (state.global_step % self.steps == 0 or state.global_step == state.max_steps):
-            self.look(model, state.global_step, writes=args.should_save)
-
-    def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        if not (self.steps or self.history.interrupted):
-            self.look(model, state.global_step, writes=args.should_save)
-
-    def look(self, model: nn.Module, step: int, writes: bool) -> None:
-        """Measure, and keep the parameters that train if the loss was never lower."""
-        if not self.batches:
-            return
-        loss = held_out_loss(model, self.batches)
-        self.history.held_out.append((step, loss))
-        if not (self.keep and loss < self.lowest):
-            return
-        trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-        self.lowest, self.state = loss, {name: torch.clone(p).contiguous() for name, p in trained.items()}
-        if self.file and writes:
-            part = self.file.with_suffix(".part")  # a run that is killed while it writes leaves the file whole
-            save_file(self.state, part, metadata={"loss": repr(loss), "step": str(step)})
-            part.replace(self.file)
-
-    @torch.no_grad()
-    def restore(self, model: nn.Module) -> None:
-        """Give the parameters the values that they had when the loss was lowest."""
-        for name, parameter in model.named_parameters():
-            if name in self.state:
-                parameter.copy_(self.state[name])
-
-
 def batches_of(tokenizer, pairs: Sequence[Pair], size: int = 32) -> list[dict[str, torch.Tensor]]:
     """Return pairs as batches of similar length."""
     features = sorted(encode(tokenizer, pairs), key=lambda row: len(row["input_ids"])) if pairs else []
@@ -448,32 +425,6 @@ def held_out_loss(model: nn.Module, batches: Sequence[dict[str, torch.Tensor]]) 
     return total / tokens
 
 
-def checkpoints(output_dir: str | Path) -> dict[int, Path]:
-    """Return the complete checkpoints in a folder, by step."""
-    states = [state for state in Path(output_dir).glob("checkpoint-*/trainer_state.json") if _is_whole(state)]
-    steps = {state.parent: state.parent.name.removeprefix("checkpoint-") for state in states}
-    return {int(step): folder for folder, step in steps.items() if step.isdecimal()}  # no "checkpoint-50 copy"
-
-
-def last_checkpoint(output_dir: str | Path) -> Path:
-    """Return the newest complete checkpoint in a folder.
-
-    Raises:
-        OSError: there is none.
-    """
-    if complete := checkpoints(output_dir):
-        return complete[max(complete)]
-    raise FileNotFoundError(f"{output_dir} holds no complete checkpoint: train with resume=False")
-
-
-def _is_whole(state: Path) -> bool:
-    """Say whether a checkpoint's last file was written to its end."""
-    try:
-        return bool(json.loads(state.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return False
-
-
 def _interrupt_message(history: History, output_dir: str | Path | None, best: bool) -> str:
     state = "has its best state so far" if best else "keeps what it has learned so far"
     message = f"Stopped after step {history.steps} of {history.total_steps}. The model {state}."
@@ -489,9 +440,7 @@ def save_adapter(model: PeftModel, folder: str | Path) -> bool:
     """
     whole = None  # what PEFT saves anyway
     if isinstance(model, FSDPModule):
-        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        shards = {name: value for name, value in model.state_dict().items() if name in trained}
-        whole = {name: v.full_tensor() if isinstance(v, DTensor) else v for name, v in shards.items()}
+        whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, ignore_frozen_params=True))
     first = int(os.environ.get("RANK", 0)) == 0
     if first:
         model.save_pretrained(folder, state_dict=whole)

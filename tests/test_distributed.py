@@ -6,6 +6,7 @@ since some launch commands run one.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,7 @@ def test_two_processes_reach_the_losses_of_one(alone, tmp_path):
             assert (seen[how]["processes"], seen[how]["wrapper"]) == (2, wrapper)
             assert seen[how]["loss"] == pytest.approx(history.loss, rel=1e-6)  # measured: 1e-7
             assert (seen[how]["held"], seen[how]["first"]) == (share * held(model), rank == 0)
+        assert re.search(r"batch size \(7\) needs to be a round multiple of the number of processes \(2\)", seen["odd"])
     for how in ("copied", "fused", "sharded"):
         saved = PeftModel.from_pretrained(tiny_llama(), tmp_path / how).state_dict()
         for name, value in model.state_dict().items():
@@ -103,12 +105,6 @@ def test_processes_that_do_not_know_of_one_another_are_refused(monkeypatch):
     monkeypatch.setattr(training, "launched_processes", lambda: 2)
     with pytest.raises(ValueError, match="2 processes were launched, but this one works with 1"):
         training.train(tiny_lora(), load_tokenizer(), EVEN_PAIRS, progress=False)
-
-
-def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
-    monkeypatch.setattr(training, "launched_processes", lambda: 3)
-    with pytest.raises(ValueError, match="batch_size 8 cannot be shared by 3 processes: give a multiple of 3"):
-        training._share(8, 3)
 
 
 # --- the command line: kill one, resume -------------------------------------------------------------------------------

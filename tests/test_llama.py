@@ -273,42 +273,8 @@ def test_weights_of_another_model_are_refused_by_name(damage, named):
     theirs = random_model()
     weights = theirs.state_dict()
     damage(weights)
-    with pytest.raises(ValueError, match=rf"(?s)state_dict and config are not those of one model.*{named}"):
+    with pytest.raises(RuntimeError, match=rf"(?s)loading state_dict for Llama.*{named}"):
         Llama.from_state_dict(theirs.config, weights)
-
-
-def test_an_untied_head_under_a_tied_configuration_is_refused():
-    theirs = random_model(tie_word_embeddings=True)
-    weights = theirs.state_dict() | {"lm_head.weight": torch.zeros(61, 32)}
-    with pytest.raises(ValueError, match="set tie_word_embeddings=False"):
-        Llama.from_state_dict(theirs.config, weights)
-
-
-def test_ids_and_masks_of_a_wrong_shape_are_refused():
-    ours = ours_of(random_model())
-    with pytest.raises(ValueError, match=r"input_ids has shape \(4,\), expected \(batch, tokens\)"):
-        ours(torch.arange(4))
-    with pytest.raises(ValueError, match=r"input_ids has shape \(1, 0\)"):
-        ours(torch.zeros(1, 0, dtype=torch.long))
-    with pytest.raises(ValueError, match=r"attention_mask has shape \(1, 3\), expected \(1, 4\)"):
-        ours(some_ids(1, 4), torch.ones(1, 3))
-    cache = ours.new_cache()
-    ours(some_ids(1, 4), cache=cache)
-    with pytest.raises(ValueError, match=r"attention_mask has shape \(1, 1\), expected \(1, 5\)"):
-        ours(some_ids(1, 1), torch.ones(1, 1), cache)
-    with pytest.raises(ValueError, match=r"input_ids has shape \(4,\), expected \(batch, tokens\)"):
-        generate(ours, torch.arange(4))
-
-
-def test_a_cache_that_would_remember_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"cache has 0 entries, expected one a layer: start with new_cache\(\)"):
-        ours_of(random_model())(some_ids(1, 4), cache=[])
-
-
-def test_padding_on_the_right_is_refused():
-    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
-    with pytest.raises(ValueError, match="pad on the left"):
-        generate(ours_of(random_model()), some_ids(2, 3), mask)
 
 
 # The real model ------------------------------------------------------------------------------------------------------

@@ -63,12 +63,6 @@ def test_fastest_takes_turns_and_keeps_the_shortest(monkeypatch):
     assert ran == [1, 2, 1, 2]
 
 
-@pytest.mark.parametrize("times", [0, -1])
-def test_fastest_refuses_to_measure_nothing(times):
-    with pytest.raises(ValueError, match=f"times was {times}"):
-        measure.fastest({}, times=times)
-
-
 def test_kernels_are_counted_forward_and_backward_without_views():
     x, weight = torch.ones(3, 4), torch.ones(5, 4, requires_grad=True)
     found = measure.kernels(lambda: (x @ weight.T).relu().sum().backward())

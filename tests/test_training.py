@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -97,7 +98,7 @@ def test_the_head_sees_answer_rows_only_and_its_hook_goes_away(tokenizer):
     model.lm_head.register_forward_hook(lambda head, inputs, output: seen.append(tuple(output.shape)))
     answer_loss(model, batch)
     model(input_ids=batch["input_ids"])
-    assert seen[0] == ((batch["labels"] != IGNORED).sum().item(), 49152)
+    assert seen[0] == (1, (batch["labels"] != IGNORED).sum().item(), 49152)
     assert seen[1] == (*batch["input_ids"].shape, 49152)
 
 
@@ -111,7 +112,7 @@ def test_training_learns_and_is_the_same_twice(tokenizer):
     assert runs[0].steps == runs[0].total_steps == 20
     assert runs[0].loss[-1] < runs[0].loss[0] - 0.05
     assert runs[0].trained_tokens == 10 * sum(len(f["input_ids"]) for f in encode(tokenizer, PAIRS))
-    json.dumps(runs[0].as_dict())
+    json.dumps(asdict(runs[0]))
 
 
 HELD_OUT = [Pair(f"Cron: minute {m}\n", f"{m} * * * *") for m in range(16, 24)]
@@ -180,18 +181,6 @@ def test_a_resumed_run_knows_the_best_state_of_its_first_half(tokenizer, looks, 
     assert [step for step, _ in history.held_out] == [11, 12]
     assert torch.equal(trained(resumed), looks[1])
     assert not list(tmp_path.glob("*.part"))
-
-
-@pytest.mark.parametrize("asked", [{"keep_best": True}, {"held_out_steps": 2}])
-def test_a_look_at_nothing_is_refused(tokenizer, asked):
-    with pytest.raises(ValueError, match="held_out="):
-        train(tiny_lora(), tokenizer, PAIRS, **asked, progress=False)
-
-
-@pytest.mark.parametrize("epochs", [0, -1])
-def test_no_epochs_are_refused(tokenizer, epochs):
-    with pytest.raises(ValueError, match=f"epochs was {epochs}, expected"):
-        train(tiny_lora(), tokenizer, PAIRS, epochs=epochs, progress=False)
 
 
 def test_a_loss_that_is_no_number_is_shown_as_such(tokenizer):
@@ -314,8 +303,10 @@ def test_an_incomplete_checkpoint_is_passed_over(tokenizer, tmp_path):
     train(tiny_lora(), tokenizer, PAIRS, epochs=2, output_dir=tmp_path, progress=False)
     (tmp_path / "checkpoint-9").mkdir()  # a run that was killed while it saved
     assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
-    with pytest.raises(OSError, match="no complete checkpoint"):
-        training.last_checkpoint(tmp_path / "checkpoint-9")
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text('{"epoch": 4')
+    assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
+    with pytest.raises(OSError, match="no complete checkpoint: start the run without resume"):
+        train(tiny_lora(), tokenizer, PAIRS, output_dir=tmp_path / "checkpoint-9", resume=True, progress=False)
     shutil.copytree(tmp_path / "checkpoint-2", tmp_path / "checkpoint-2 copy")  # by hand
     assert training.last_checkpoint(tmp_path).name == "checkpoint-4"
 
@@ -360,18 +351,6 @@ def test_an_accelerator_that_the_model_is_not_on_is_left_alone(tokenizer, monkey
     assert seen == [True]
 
 
-def test_bad_calls_say_what_to_do(tokenizer):
-    frozen = tiny_llama().requires_grad_(False)
-    with pytest.raises(ValueError, match="is_trainable=True"):
-        train(frozen, tokenizer, PAIRS)
-    with pytest.raises(ValueError, match="output_dir"):
-        train(tiny_llama(), tokenizer, PAIRS, resume=True)
-    with pytest.raises(ValueError, match="at least one Pair"):
-        train(tiny_llama(), tokenizer, [])
-    with pytest.raises(ValueError, match=r"pair 2 has \d+ tokens, at most 8"):
-        encode(tokenizer, [Pair("a", "b"), Pair("word " * 20, "b")], max_tokens=8)
-
-
 def test_batched_greedy_answers_equal_those_one_by_one(tokenizer):
     model = tiny_llama(seed=4)
     prompts = ["one", "a longer prompt with more words", "and\nanother", "x" * 40]
@@ -394,24 +373,6 @@ def test_text_loss_is_the_mean_over_predicted_tokens(tokenizer):
     log_p = model(ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None])
     assert tokens == ids.shape[1] - 1
     assert loss == pytest.approx(-log_p.mean().item(), rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"prompt": "a"}', 'line 2: "completion" must be a non-empty string, got None'),
-        ('{"prompt": "", "completion": "b"}', 'line 2: "prompt" must be a non-empty string'),
-        ('{"prompt": "a", "completion": 3}', "got 3"),
-        ('{"prompt": "a", "completion": "b", "answer": "c"}', "unknown field 'answer'"),
-        ('["a", "b"]', "a JSON object was expected, got list"),
-        ("prompt,completion", "line 2: not JSON"),
-    ],
-)
-def test_bad_lines_are_named(tmp_path, line, message):
-    path = tmp_path / "pairs.jsonl"
-    path.write_text('{"prompt": "a", "completion": "b"}\n' + line + "\n")
-    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
-        load_pairs(path)
 
 
 def test_other_bad_files_are_answered(tmp_path):

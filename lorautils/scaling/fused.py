@@ -26,6 +26,7 @@ from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
 from lorautils.data import IGNORED
+from lorautils.training import kept_rows, rows_only
 
 SHORT = 128  # tokens; attention keeps tokens * tokens numbers a head
 GENERATOR = ContextVar("GENERATOR", default=None)  # of dropout's masks, in a thread; None: torch's own
@@ -325,25 +326,22 @@ def needed_rows_only(model: nn.Module, keep: Tensor) -> Iterator[None]:
     layer = [None, *getattr(bare.get_decoder(), "layers", [])][-1]
     # transformers checkpoints by wrapping the forward method, which must stay then.
     exact = type(layer) is LlamaDecoderLayer and not (layer.training and layer.gradient_checkpointing)
-    target = layer.self_attn.o_proj if exact else bare.get_output_embeddings()
-
-    def kept(x: Tensor) -> Tensor:
-        return x[:, -keep.shape[1] :][keep][None]  # from the right: prompt tuning puts its tokens before the text
+    if not exact:
+        with rows_only(bare.get_output_embeddings(), keep):
+            yield
+        return
 
     def forward(hidden_states: Tensor, **kwargs) -> Tensor:
         attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
-        rows = kept(hidden_states) + attended
+        rows = kept_rows(hidden_states, keep) + attended
         return rows + layer.mlp(layer.post_attention_layernorm(rows))
 
-    if exact:
-        layer.forward = forward
-    handle = target.register_forward_pre_hook(lambda module, inputs: (kept(inputs[0]), *inputs[1:]))
+    layer.forward = forward
     try:
-        yield
+        with rows_only(layer.self_attn.o_proj, keep):
+            yield
     finally:
-        handle.remove()
-        if exact:
-            del layer.forward
+        del layer.forward
 
 
 def loss_of_fewer_rows(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
