@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export JUPYTER_CONFIG_PATH := $(CURDIR)/jupyter_config
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help setup lab test test-browser test-faults test-portable test-repeat notebooks site slides offline-kit bench clean
+.PHONY: help setup lab test test-long test-browser test-faults test-portable test-repeat notebooks site slides offline-kit bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: .venv/.test ## set up, then everything that CI checks
 	$(BIN)/python -m pytest -rs $(WORKERS) --junitxml $(word 1,$(REPORTS)) tests
 	$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(NBVAL) $(WORKERS) --junitxml $(word 2,$(REPORTS)) notebooks
 
+test-long: .venv/.test ## the tests that are too long for every change, 5 minutes; CI runs them every night
+	LORAUTILS_TEST_LONG=1 $(BIN)/python -m pytest -rs $(WORKERS) -m long tests
+
 test-browser: .venv/.test ## every notebook run to its end in a browser, about 40 minutes (NAMES="00_start_here" for some)
 	$(BIN)/python -m pytest -s -v $(or $(NAMES:%='tests/browser_all.py::test_whole[%]'),tests/browser_all.py)
 
@@ -56,7 +59,7 @@ test-repeat: .venv/.test ## `make test` five times in a row, beside two processe
 
 notebooks: .venv/.test ## execute every notebook in place, from a fresh kernel (NAMES="00_start_here" for some)
 	$(BIN)/python -m ruff format notebooks
-	$(BIN)/python tools/notebooks.py $(NAMES)
+	$(BIN)/python -m tools.notebooks $(NAMES)
 
 site: .venv/.site ## the course as pages in build/site, from the stored outputs
 	$(BIN)/python -m tools.website

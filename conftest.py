@@ -1,8 +1,9 @@
-"""pytest's set-up for the tests and for the notebooks (nbval): the environment, and the comparison of outputs."""
+"""pytest for tests and notebooks (nbval): the environment, what is too long, and the comparison of outputs."""
 
 import os
 from pathlib import Path
 
+import pytest
 from nbval.plugin import IPyNbCell
 
 from tools.compare_outputs import TolerantText
@@ -11,8 +12,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported,
 os.environ["LORAUTILS_MY"] = str(Path(__file__).parent / "build" / "nobody")  # a learner's my/ changes no output
 
 
-def pytest_configure() -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked as long, with its reason, unless `make test-long` asks for it."""
+    if os.environ.get("LORAUTILS_TEST_LONG") != "1":
+        for item in items:
+            if long := item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason=f"long, {long.args[0]}: `make test-long` runs it, every night"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Make nbval, whose `sanitize` sees every text it compares, compare `TolerantText`."""
+    config.addinivalue_line("markers", "long(why): not for every `make test`; says how long, and what is left to it")
     exact = IPyNbCell.sanitize
 
     def tolerant(cell: IPyNbCell, text: object) -> object:

@@ -3,11 +3,9 @@
 `python -m experiments.before_after` writes docs/before_after.png: two minutes on a laptop CPU.
 """
 
-from pathlib import Path
-
 import numpy as np
 
-from lorautils import plots, results, setup
+from lorautils import ROOT, plots, results, setup
 from lorautils.evaluation import evaluate, load_adapter
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_prompt
@@ -18,7 +16,7 @@ PHRASES = [
     "from october to march, every 20 minutes between 8am and noon",
 ]
 TESTS = {"A": cron.test_a(200), "B": cron.test_b(200), "D": cron.test_d()}
-PICTURE = Path(__file__).parent.parent / "docs" / "before_after.png"
+PICTURE = ROOT / "docs" / "before_after.png"
 
 
 def write_answers(axes, model, tokenizer) -> None:

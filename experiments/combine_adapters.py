@@ -9,7 +9,8 @@ import sys
 
 from peft import PeftModel
 
-from experiments.common import device, machine
+from experiments.common import device
+from experiments.machine import machine
 from lorautils import setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import evaluate

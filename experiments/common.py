@@ -1,8 +1,6 @@
-"""What every recorded result carries: the machine, the versions and the scores with their intervals."""
+"""What recorded trainings have in common: the tests, their scores and losses, and a file that grows line by line."""
 
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -20,17 +18,6 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def machine() -> dict[str, str]:
-    """Return the processor, the accelerator and the versions that a result was measured with."""
-    libraries = ["torch", "transformers", "peft", "accelerate"]
-    return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        **{library: version(library) for library in libraries},
-    }
-
-
 def tests(n: int = 200) -> dict[str, list[cron.Example]]:
     """Return the four test sets: n cases of A and of B, and all of C and D."""
     return {"A": cron.test_a(n), "B": cron.test_b(n), "C": cron.test_c(), "D": cron.test_d()}
@@ -43,6 +30,18 @@ def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, di
         answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=batch_size)
         counts[name] = cron.score(answers, examples)._asdict()
     return counts
+
+
+def scores_with_refusals(model, tokenizer, examples, batch_size: int = 64) -> dict[str, int]:
+    """Return the counts that `scores` has, and how many answers are NOT_CRON: of schedules, those are lost."""
+    answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=batch_size)
+    return cron.score(answers, examples)._asdict() | {"refused": sum(answer == cron.NOT_CRON for answer in answers)}
+
+
+def validation_scores(model, tokenizer) -> dict[str, dict[str, int]]:
+    """Return `scores_with_refusals` of each kind of the validation split."""
+    kinds = ("hand", "library", "none")
+    return {kind: scores_with_refusals(model, tokenizer, cron.validation(kind)) for kind in kinds}
 
 
 @torch.inference_mode()
@@ -76,3 +75,13 @@ def append(path: Path, record: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(record) + "\n")
+
+
+def recorded(path: Path) -> list[dict]:
+    """Return the results in a JSON-lines file so far."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def key(run: dict) -> str:
+    """Return what tells one run from another."""
+    return json.dumps(run, sort_keys=True)

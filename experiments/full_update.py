@@ -13,7 +13,8 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
-from experiments.common import append, device, machine, outcome
+from experiments.common import append, device, outcome
+from experiments.machine import machine
 from experiments.notebook_run import train_examples
 from lorautils import linalg, setup
 from lorautils.basemodel import load_base_model, load_tokenizer

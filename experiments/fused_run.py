@@ -12,7 +12,8 @@ from peft import get_peft_model
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from experiments.common import append, device, machine
+from experiments.common import append, device
+from experiments.machine import machine
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.data import collate, encode

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.common import machine
+from experiments.machine import machine
 from lorautils import setup
 from lorautils.evaluation import answers_with_probability, load_adapter
 from lorautils.results import RESULTS

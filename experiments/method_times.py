@@ -13,7 +13,8 @@ from time import perf_counter
 import torch
 from torch import nn
 
-from experiments.common import device, machine
+from experiments.common import device
+from experiments.machine import machine
 from experiments.sweeps import METHOD_RATES, MORE_METHOD_RATES, Run, wrapped
 from lorautils import measure, release_memory, setup
 from lorautils.basemodel import load_tokenizer

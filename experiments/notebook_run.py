@@ -8,7 +8,8 @@ import sys
 
 from peft import get_peft_model
 
-from experiments.common import append, device, machine, outcome, scores, tests
+from experiments.common import append, device, outcome, scores, tests
+from experiments.machine import machine
 from lorautils import setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import evaluate, text_loss

@@ -25,8 +25,10 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaForCausalLM
 
-from experiments.common import append, machine
+from experiments.common import append, key, recorded
+from experiments.machine import machine
 from lorautils import release_memory
+from lorautils.data import IGNORED
 from lorautils.measure import peak_bytes
 from lorautils.results import RESULTS
 from lorautils.scaling.memory import (
@@ -155,7 +157,7 @@ def batch_of(
     """Return random tokens, the last ones of each row as answers: three tensors (rows, tokens)."""
     ids = torch.randint(vocabulary, (rows, tokens), device=device)
     labels = ids.clone()
-    labels[:, : tokens - answers] = -100
+    labels[:, : tokens - answers] = IGNORED
     return {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
 
 
@@ -282,23 +284,13 @@ def measure(run: Run, device: torch.device, tiny: bool) -> dict | None:
     }
 
 
-def key(run: dict) -> str:
-    """Return what tells one run from another."""
-    return json.dumps(run, sort_keys=True)
-
-
-def recorded() -> list[dict]:
-    """Return what is recorded so far."""
-    return [json.loads(line) for line in RECORD.read_text(encoding="utf-8").splitlines()] if RECORD.exists() else []
-
-
 def main() -> None:
     """Measure what is missing of a model, or show how far all models are."""
     tiny = "--tiny" in sys.argv
     name, *shardings = [word for word in sys.argv[1:] if word != "--tiny"]
     shardings = shardings or SHARDINGS[:1]
     devices, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    done = {key(record["run"]) for record in recorded()}
+    done = {key(record["run"]) for record in recorded(RECORD)}
     if name == "list":
         for model in SHAPES:
             planned = [key(asdict(run)) for run in runs(model, devices, SHARDINGS[0])]

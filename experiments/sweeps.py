@@ -6,11 +6,9 @@ Every run trains on the task of notebook 08 and records the machine, the version
 """
 
 import hashlib
-import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
 
 import torch
 from peft import (
@@ -33,7 +31,8 @@ from peft import (
 from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 
-from experiments.common import append, device, machine, outcome
+from experiments.common import append, device, key, outcome, recorded
+from experiments.machine import machine
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.data import collate, encode
@@ -150,7 +149,7 @@ def around_the_best(grid: list[Run], seeds: range = SEEDS) -> list[Run]:
     A cell is what differs in nothing but learning rate; best is the most exact answers on Test-A. Cells whose grid is
     not complete are left out.
     """
-    exact = {key(record["run"]): record["scores"]["A"]["exact"] for record in recorded()}
+    exact = {key(record["run"]): record["scores"]["A"]["exact"] for record in recorded(RECORD)}
     cells: dict[Run, list[Run]] = {}
     for run in grid:
         cells.setdefault(replace(run, learning_rate=0.0), []).append(run)
@@ -266,16 +265,6 @@ def data_hash(pairs: list) -> str:
     return hashlib.sha256(repr(pairs).encode()).hexdigest()[:16]
 
 
-def key(run: dict) -> str:
-    """Return what tells one run from another."""
-    return json.dumps(run, sort_keys=True)
-
-
-def recorded(path: Path = RECORD) -> list[dict]:
-    """Return what is recorded so far."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
 def share_of(runs: list, words: list[str]) -> list:
     """Return the runs of share I of N if the words of a command are ["I/N"], all runs if there are none."""
     index, shares = map(int, words[0].split("/")) if words else (0, 1)
@@ -285,7 +274,7 @@ def share_of(runs: list, words: list[str]) -> list:
 def main() -> None:
     """Run a share of a sweep, or show how far all sweeps are."""
     name, *share = sys.argv[1:]
-    done = {key(record["run"]) for record in recorded()}
+    done = {key(record["run"]) for record in recorded(RECORD)}
     if name == "list":
         for sweep, runs in sweeps().items():
             print(f"{sweep:14} {sum(key(asdict(run)) in done for run in runs)} of {len(runs)} runs recorded")

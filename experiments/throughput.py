@@ -30,10 +30,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from experiments.common import append, device, machine
-from experiments.scale import SHAPES, TINY, Run, build, flops_per_token, utilisation
+from experiments.common import append, device
+from experiments.machine import machine
+from experiments.scale import SHAPES, TINY, Run, batch_of, build, flops_per_token, utilisation
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model
+from lorautils.data import IGNORED
 from lorautils.lora import PROJECTIONS
 from lorautils.measure import gigaflops, kept_bytes
 from lorautils.results import RESULTS
@@ -50,14 +52,6 @@ GPU_ROWS = {"135M": 16, "1B": 8, "8B": 2}
 Step = Callable[[], None]
 Variant = Callable[[], AbstractContextManager[Step]]  # entering it does what a training does once, which is not timed
 aten = torch.ops.aten
-
-
-def batch_of(rows: int, tokens: int, answers: int, vocabulary: int, device: str) -> dict[str, torch.Tensor]:
-    """Return random tokens, the last ones of each row as answers: three tensors (rows, tokens)."""
-    ids = torch.randint(vocabulary, (rows, tokens), device=device)
-    labels = ids.clone()
-    labels[:, : tokens - answers] = -100
-    return {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
 
 
 def keep_pages() -> None:
@@ -87,7 +81,7 @@ def few_rows_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Ten
 
 def mean_of(summed_loss: Callable) -> Callable:
     """Return a loss divided by the number of answer tokens."""
-    return lambda model, batch: summed_loss(model, batch) / (batch["labels"][:, 1:] != -100).sum()
+    return lambda model, batch: summed_loss(model, batch) / (batch["labels"][:, 1:] != IGNORED).sum()
 
 
 def adamw(model: nn.Module) -> torch.optim.Optimizer:

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from peft import get_peft_model
 
-from experiments.common import device, machine
+from experiments.common import device
+from experiments.machine import machine
 from experiments.sweeps import data_hash
 from experiments.train_adapter import save_bf16
 from lorautils import setup, texts

@@ -12,8 +12,8 @@ import torch
 from sklearn.datasets import load_wine
 from torch import Tensor
 
-from experiments.common import machine
 from experiments.full_update import projections
+from experiments.machine import machine
 from lorautils import setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import text_loss

@@ -15,50 +15,35 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
-    "#0072B2",
-    "#C48300",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#4098CC",
-    "#666666",
-)
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#C48300", "#009E73", "#D55E00"
+PURPLE, SKY, GREY = "#CC79A7", "#4098CC", "#666666"
 HATCHES = ["", "//", "..", "xx", "\\\\"]
 
 plt.rcParams.update({"font.size": 13, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100})
 
 
-def slider(draw: Callable[[object], Figure], options: Sequence, *, value, label: str) -> VBox:
-    """Return a slider over `options` with the figure that `draw(option)` returns under it, redrawn when it moves.
+def slider(draw: Callable[..., Figure], options: Mapping[str, Sequence], **start) -> VBox:
+    """Return a slider for each name in `options`, over the figure of `draw(choice, ...)`, redrawn when one moves.
 
-    A saved page has no kernel to redraw it: show `draw(value)` in a cell of its own as well.
+    `start` says by name where each stands at first. A saved page has no kernel to redraw the figure: show the first one
+    in a cell of its own as well.
     """
-    return sliders(lambda **given: draw(given[label]), {label: options}, start={label: value})
-
-
-def sliders(draw: Callable[..., Figure], options: Mapping[str, Sequence], *, start: Mapping) -> VBox:
-    """Return one slider for each name in `options`, over the figure of `draw(name=choice, ...)`.
-
-    As with `slider`, show `draw(**start)` in a cell of its own as well, for a page without a kernel.
-    """
+    controls = [
+        SelectionSlider(options=choices, value=start[name], description=name, continuous_update=False)
+        for name, choices in options.items()
+    ]
 
     def png() -> bytes:
-        figure, buffer = draw(**{name: control.value for name, control in controls.items()}), io.BytesIO()
+        figure, buffer = draw(*(control.value for control in controls)), io.BytesIO()
         figure.savefig(buffer, format="png")
         plt.close(figure)
         return buffer.getvalue()
 
-    controls = {
-        name: SelectionSlider(options=choices, value=start[name], description=name, continuous_update=False)
-        for name, choices in options.items()
-    }
     picture = Image(value=png(), format="png")
-    for control in controls.values():
+    for control in controls:
         control.observe(lambda change: setattr(picture, "value", png()), names="value")
-    return VBox([*controls.values(), picture])
+    return VBox([*controls, picture])
 
 
 def spectra(shares: Mapping[str, Sequence[float]], *, mark: int | None = None, title: str = "") -> Axes:
@@ -66,13 +51,11 @@ def spectra(shares: Mapping[str, Sequence[float]], *, mark: int | None = None, t
 
     The figure ends at shares of 1e-7: what lies below is rounding in float32. A dashed line stands at direction `mark`.
     """
-    colours = (GREY, ORANGE, BLUE, GREEN, RED, PURPLE)
-    dashes = (":", "--", "-", "-.", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)))
     _, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for index, (name, values) in enumerate(shares.items()):
-        directions = np.arange(1, len(values) + 1)
-        style = {"color": colours[index % 6], "linestyle": dashes[index % 6], "linewidth": 2.5}
-        axes.plot(directions, values, label=name, **style)
+    dashes = [":", "--", "-", "-.", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1))]
+    axes.set_prop_cycle(color=[GREY, ORANGE, BLUE, GREEN, RED, PURPLE], linestyle=dashes)
+    for name, values in shares.items():
+        axes.plot(np.arange(1, len(values) + 1), values, linewidth=2.5, label=name)
     if mark is not None:
         axes.axvline(mark, color="black", linewidth=1, linestyle="--")
         axes.annotate(f"{mark}", (mark, 1), xytext=(4, -14), textcoords="offset points")
@@ -103,37 +86,14 @@ def pictures(images: Mapping[str, np.ndarray], *, columns: int) -> Figure:
     return figure
 
 
-def label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str], covered: Sequence[Bbox] = ()) -> None:
-    """Write a label beside each point (n, 2), further away and with a line where it would cover something.
-
-    What must stay free are the points, the labels before, and the boxes `covered`, in pixels.
-    """
-    axes.figure.canvas.draw()  # fixes the scale, and so what covers what
-    pixels = axes.transData.transform(points)
-    taken = [*covered, *(Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels)]
-    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
-    for label, point, pixel in zip(labels, points, pixels, strict=True):
-        text = axes.text(0, 0, label, fontsize=12)
-        size = text.get_window_extent().size + 2
-        text.remove()
-        for angle in np.arange(0, 60, 0.2):  # a flat spiral outwards
-            offset = np.array([(size[0] / 2 + 8 + 2 * angle) * np.cos(angle), (14 + 2 * angle) * np.sin(angle)])
-            box = Bbox.from_bounds(*(pixel + offset - size / 2), *size)
-            if not box.count_overlaps(taken):
-                break
-        taken.append(box)
-        style = {"fontsize": 12, "ha": "center", "va": "center"}
-        axes.annotate(label, point, offset, textcoords="offset pixels", arrowprops=line, **style)
-
-
 def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, xlabel: str, ylabel: str) -> Axes:
     """Draw curves lines[name] = (x, y), each in a colour and a dash of its own, with the axes through the origin."""
     _, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.axvline(0, color=GREY, linewidth=0.8)
-    for index, (name, (x, y)) in enumerate(lines.items()):
-        dash, color = ("-", "--", ":", "-.")[index % 4], (BLUE, ORANGE, GREEN, RED)[index % 4]
-        axes.plot(x, y, dash, color=color, linewidth=3, label=name)
+    axes.set_prop_cycle(color=[BLUE, ORANGE, GREEN, RED], linestyle=["-", "--", ":", "-."])
+    for name, (x, y) in lines.items():
+        axes.plot(x, y, linewidth=3, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend(frameon=False)
     return axes
@@ -167,14 +127,13 @@ def error_lines(
     A point whose low and high are nan is drawn without an interval. The x axis is logarithmic unless `log` is False,
     with a tick at each x that occurs; on a logarithmic axis each line stands by the factor `apart` beside the next.
     """
-    colours, dashes = (BLUE, ORANGE, GREEN, RED, PURPLE, GREY), ("-", "--", "-.", ":")
     _, axes = plt.subplots(figsize=(9.5, 5), layout="constrained")
+    colours = [BLUE, ORANGE, GREEN, RED, PURPLE, GREY] * 2
+    axes.set_prop_cycle(color=colours, marker=list("os^Dv*") * 2, linestyle=["-", "--", "-.", ":"] * 3)
     for index, (name, points) in enumerate(lines.items()):
         mean, low, high = np.array(list(points.values())).T
-        beside = apart ** (index - (len(lines) - 1) / 2) if log else 1.0
-        style = {"color": colours[index % 6], "linestyle": dashes[index % 4], "marker": "os^Dv*"[index % 6]}
-        x = beside * np.array(list(points))
-        axes.errorbar(x, mean, [mean - low, high - mean], capsize=4, lw=2, ms=7, label=name, **style)
+        x = np.array(list(points)) * (apart ** (index - (len(lines) - 1) / 2) if log else 1.0)
+        axes.errorbar(x, mean, [mean - low, high - mean], capsize=4, lw=2, ms=7, label=name)
     ticks = sorted({x for points in lines.values() for x in points})
     axes.set(xscale="log" if log else "linear", xlabel=xlabel, ylabel=ylabel)
     axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
@@ -187,7 +146,7 @@ def stacked(bars: Mapping[str, Mapping[str, float]], *, marks: Mapping[str, floa
     """Draw horizontal bars of parts, bars[name][part], and a dashed line with its label at each value of `marks`."""
     figure, axes = plt.subplots(figsize=(10.5, 1.9 + 0.62 * len(bars)), layout="constrained")
     parts = list(dict.fromkeys(part for bar in bars.values() for part in bar))
-    colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY, "#9A8B00")
+    colours = [BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY, "#9A8B00"]
     start = np.zeros(len(bars))
     for index, part in enumerate(parts):
         widths = np.array([bar.get(part, 0.0) for bar in bars.values()])

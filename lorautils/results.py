@@ -6,9 +6,8 @@ One model: a count out of n with its 95 % Wilson interval. Several seeds: mean �
 
 import json
 import math
-import os
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,14 +28,11 @@ def read(name: str) -> dict | list[dict]:
         >>> read("notebooks.json")["00_start_here"]["title"]
         '00 · Start here: what LoRA buys'
     """
-    path = RESULTS / name
-    if path.suffix not in (".json", ".jsonl") or not os.path.isfile(path):
-        known = ", ".join(sorted(p.name for p in RESULTS.glob("*.json*"))) or "none"
-        raise FileNotFoundError(
-            f"no recorded result {name!r} in {RESULTS.name}/ (there: {known}); see experiments/README.md"
-        )
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+    known = sorted(path.name for path in RESULTS.glob("*.json*"))
+    if name not in known:
+        raise FileNotFoundError(f"no recorded result {name!r} (there: {', '.join(known)}); see experiments/README.md")
+    text = (RESULTS / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
@@ -102,107 +98,21 @@ class Interval(NamedTuple):
     high: float
 
 
-def _exact(test: str) -> Callable[[Mapping], float]:
-    return lambda run: 100 * run["scores"][test]["exact"] / run["scores"][test]["n"]
-
-
-MEASURES: dict[str, Callable[[Mapping], float]] = {
-    **{f"Test-{test}": _exact(test) for test in "ABCD"},  # exact answers in per cent
-    "English": lambda run: run["english_loss"],  # nats per token; the untouched model has 3.33
-    "training loss": lambda run: statistics.mean(run["last_losses"]),  # nats per answer token, of the last ten steps
-    "held-out loss": lambda run: run["held_out_losses"]["A"],  # nats per answer token, on Test-A
-    "stable rank": lambda run: run["update"]["stable_rank"],  # of dW, a mean over the matrices
-    "norm": lambda run: run["update"]["norm"],  # of dW, a mean over the matrices
-    "peak memory": lambda run: run["peak_bytes"] / 1e9,  # gigabytes, on the GPU, while training
-}
-
-
-def select(runs: Iterable[Mapping], **wanted) -> list[Mapping]:
-    """Return the recorded runs whose configuration has the wanted values: select(runs, r=8, learning_rate=2e-3).
-
-    Raises:
-        ValueError: there is no such run.
-    """
-    found = [run for run in runs if all(run["run"][name] == value for name, value in wanted.items())]
-    if not found:
-        raise ValueError(f"no recorded run has {wanted}: `python -m experiments.sweeps list` shows what is recorded")
-    return found
-
-
-def by(runs: Iterable[Mapping], field: str) -> dict[object, list[Mapping]]:
-    """Group recorded runs by one field of their configuration, in the order of its values; a list becomes a tuple."""
-    groups: dict[object, list[Mapping]] = {}
-    for run in sorted(runs, key=lambda run: run["run"][field]):
-        value = run["run"][field]
-        groups.setdefault(tuple(value) if isinstance(value, list) else value, []).append(run)
-    return groups
-
-
 def over_seeds(values: Sequence[float]) -> Interval:
     """Return mean and 95 % interval of what several seeds gave: mean ± t s / sqrt(n), with t for n - 1 freedoms.
 
-    Source: Student, The probable error of a mean, 1908; `scipy.stats.t`.
-
-    Raises:
-        ValueError: there are no values.
+    Source: Student, The probable error of a mean, 1908; `scipy.stats.t`. ValueError if there are no values.
 
     Example:
         >>> mean, low, high = over_seeds([90.0, 92.0, 94.0])
         >>> mean, round(low), round(high)
         (92.0, 87, 97)
     """
-    if not values:
-        raise ValueError("no values were given: over_seeds needs one value a seed")
     mean, n = statistics.fmean(values), len(values)
     if n == 1:
         return Interval(mean, math.nan, math.nan)
     half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half)
-
-
-def seed_interval(runs: Iterable[Mapping], measure: str = "Test-A") -> Interval:
-    """Return mean and 95 % interval over seeds of one of MEASURES, which ends at 0, and for a score at 100 %."""
-    mean, low, high = over_seeds([MEASURES[measure](run) for run in runs])
-    if not math.isnan(low):
-        low, high = max(low, 0.0), min(high, 100.0) if measure.startswith("Test-") else high
-    return Interval(mean, low, high)
-
-
-def seed_intervals(cells: Mapping[object, Iterable[Mapping]], measure: str = "Test-A") -> dict[object, Interval]:
-    """Return `seed_interval` of each group of runs, for plots."""
-    return {name: seed_interval(runs, measure) for name, runs in cells.items()}
-
-
-def tuned(runs: Iterable[Mapping]) -> list[Mapping]:
-    """Return the runs at the best learning rate: the highest mean of Test-A among the rates with the most seeds."""
-    rates = by(runs, "learning_rate").values()
-    most = max(len(group) for group in rates)
-    return max((group for group in rates if len(group) == most), key=lambda group: seed_interval(group).mean)
-
-
-def overlap(first: Interval, second: Interval) -> bool:
-    """Return whether two intervals have a value in common: then no difference was seen, as where one has a single seed.
-
-    Example:
-        >>> overlap(over_seeds([90.0, 92.0]), over_seeds([91.0, 95.0]))
-        True
-    """
-    return not (first.low > second.high or second.low > first.high)  # a single seed's interval has no ends: nan
-
-
-def paired(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "Test-A") -> Interval:
-    """Return by how much `first` is ahead of `second`, seed by seed: mean and 95 % interval of the differences.
-
-    Runs of one seed share their examples and the order of them, so part of the luck cancels.
-
-    Raises:
-        ValueError: the two do not hold one run of each of the same seeds.
-    """
-    scores = [{run["run"]["seed"]: MEASURES[measure](run) for run in group} for group in (first, second)]
-    if scores[0].keys() != scores[1].keys() or not len(first) == len(second) == len(scores[0]):
-        seeds = [sorted(run["run"]["seed"] for run in group) for group in (first, second)]
-        raise ValueError(f"seeds {seeds[0]} and {seeds[1]} do not pair up: give one run a seed, the same seeds in both")
-    return over_seeds([scores[0][seed] - scores[1][seed] for seed in scores[0]])
 
 
 class Comparison(NamedTuple):
@@ -273,7 +183,10 @@ def _smallest(values: Sequence[float], level: float) -> float:
 
 
 class Verdict(NamedTuple):
-    """The answer to a lab's question, computed from its measurement; print it."""
+    """The answer to a lab's question, computed from its measurement; end a cell with it.
+
+    The notebook then also stores the numbers that it rests on, where tests/test_verdicts.py reads them.
+    """
 
     question: str
     outcome: str  # "yes", "no" or "cannot tell"
@@ -282,8 +195,12 @@ class Verdict(NamedTuple):
     threshold: float
     noise: float
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"Verdict: {self.outcome}. {self.text}"
+
+    def _repr_mimebundle_(self, **given) -> tuple[dict, dict]:
+        """Show the sentence, and keep the fields as the output's metadata."""
+        return {"text/plain": repr(self)}, {"text/plain": {"verdict": self._asdict()}}
 
 
 def verdict(
@@ -323,21 +240,3 @@ def verdict(
     outcome = "yes" if above > noise else "no" if above < -noise else "cannot tell"
     text = {"yes": yes, "no": no, "cannot tell": cannot_tell}[outcome]
     return Verdict(question, outcome, text.format(**numbers), **numbers)
-
-
-def seed_table(cells: Mapping[object, Sequence[Mapping]], measures: Sequence[str]) -> str:
-    """Return one line a cell: its learning rate, number of seeds, and the mean of each measure with its interval."""
-    width = max(len(str(name)) for name in cells) + 2
-    lines = [f"{'':{width}}{'rate':>8}{'seeds':>7}" + "".join(f"{measure:>17}" for measure in measures)]
-    for name, runs in cells.items():
-        rates = {run["run"]["learning_rate"] for run in runs}
-        rate = f"{rates.pop():.1e}" if len(rates) == 1 else "several"
-        shown = "".join(f" {_shown(seed_interval(runs, measure), measure):>16}" for measure in measures)
-        lines.append(f"{name!s:{width}}{rate:>8}{len(runs):7}{shown}")
-    return "\n".join(lines)
-
-
-def _shown(interval: Interval, measure: str) -> str:
-    digits = 0 if measure.startswith("Test-") else 1 if measure == "norm" else 2
-    mean, low, high = (f"{value:.{digits}f}" for value in interval)
-    return mean if math.isnan(interval.low) else f"{mean} ({low}-{high})"

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,12 +21,13 @@ sys.path.insert(0, str(ROOT))
 with atheris.instrument_imports(include=["lorautils", "json", "yaml"]):
     import test_robust_api as robust
 
+    from experiments.machine import machine
     from lorautils import basemodel, lora
     from lorautils.data import load_pairs
+    from lorautils.results import RESULTS
     from lorautils.tasks import cron, orders
-    from tools.portable import machine
 
-RESULT = ROOT / "experiments" / "results" / "fuzz.json"
+RESULT = RESULTS / "fuzz.json"
 WORK = ROOT / "build" / "fuzz"
 FOLDER = TemporaryDirectory()
 
@@ -141,7 +141,7 @@ def main(arguments: list[str]) -> int:
         found[name] = run(name, int(seconds))
         print(name, found[name], flush=True)
     if not names:
-        about = {"date": date.today().isoformat(), "machine": machine() | {"atheris": version("atheris")}}
+        about = {"date": date.today().isoformat(), "machine": machine("atheris")}
         RESULT.write_text(json.dumps(about | {"targets": found}, indent=1) + "\n", encoding="utf-8")
     return int(any(of["failed"] for of in found.values()))
 

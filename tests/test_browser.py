@@ -8,6 +8,7 @@ import inspect
 import re
 
 import nbformat
+import pytest
 from chromium import browser  # noqa: F401  (a fixture)
 from course_copy import ROOT
 from lab_browser import (
@@ -54,6 +55,7 @@ def write(course, name: str, *sources: str) -> None:  # noqa: F811
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), course / "notebooks" / f"{name}.ipynb")
 
 
+@pytest.mark.long("85 s; the other tests here run cells and look for other hosts, too")
 def test_notebook_00_runs_twice_in_a_browser_and_asks_no_other_host(browser, lab):  # noqa: F811
     with notebook_open(browser, lab, "00_start_here") as (page, outside, errors):
         first = run_all(page)

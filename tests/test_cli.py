@@ -299,6 +299,11 @@ def test_errors_of_train(capsys, tmp_path):
     assert not Path(output).exists(), "a refused run leaves nothing behind"
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "already holds an adapter" in error(capsys, "train", "--output", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.md").write_text("# Thesis")
+    assert "holds other files" in error(capsys, "train", "--output", str(tmp_path / "mine"))
+    assert "holds no complete checkpoint" in error(capsys, "train", "--output", output, "--resume")
+    assert not Path(output).exists()
     stopped = tmp_path / "stopped" / "checkpoint-2"  # a run that was killed after its first epoch
     stopped.mkdir(parents=True)
     (stopped / "trainer_state.json").write_text('{"global_step": 2}')

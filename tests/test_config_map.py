@@ -30,11 +30,11 @@ def test_a_field_that_has_gone_is_found():
 
 
 def test_the_page_is_up_to_date():
-    assert config_map.PAGE.read_text(encoding="utf-8") == config_map.page(), "run python tools/config_map.py"
+    assert config_map.PAGE.read_text(encoding="utf-8") == config_map.page(), "run python -m tools.config_map"
 
 
 def test_the_notebook_shows_the_map(notebook):
-    assert config_map.map_cell(notebook).source.endswith(config_map.short_map()), "run python tools/config_map.py"
+    assert config_map.map_cell(notebook).source.endswith(config_map.short_map()), "run python -m tools.config_map"
 
 
 def test_the_links_lead_to_headings(notebook):

@@ -124,6 +124,7 @@ def worker_of_rank(launcher, rank: int) -> psutil.Process:
     return next(child for child in children if child.environ().get("RANK") == str(rank))
 
 
+@pytest.mark.long("36 s; two processes train, and one that the launcher ends says what to do")
 def test_a_killed_worker_ends_the_job_and_a_resume_reaches_the_same_losses(tiny_model, tmp_path):  # noqa: F811
     config = tmp_path / "run.yaml"
     data = lines(tmp_path / "pairs.jsonl", *(json.dumps(pair._asdict()) for pair in PAIRS))

@@ -5,11 +5,12 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ("linalg", "lora", "measure", "data", "results", "scaling.memory", "tasks.cron", "tasks.orders")
+CORE = ("linalg", "lora", "measure", "data", "results", "scaling.memory", "tasks.cron", "tasks.orders")
+MODULES = (*(f"lorautils.{name}" for name in CORE), "experiments.records")
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    ran = doctest.testmod(import_module(f"lorautils.{name}"))
+    ran = doctest.testmod(import_module(name))
     assert ran.failed == 0
     assert ran.attempted > 0

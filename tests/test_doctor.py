@@ -240,6 +240,12 @@ def test_another_model_is_noted(tmp_path, monkeypatch):
     assert cache_findings(monkeypatch, tmp_path)[0].text.startswith("LORAUTILS_MODEL is other/model")
 
 
+def test_another_model_that_is_none_is_a_problem(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORAUTILS_MODEL", str(tmp_path))
+    first = cache_findings(monkeypatch, tmp_path)[0]
+    assert first.level == "PROBLEM" and f"{tmp_path}, a folder without a model" in first.text
+
+
 # --- adapter and kernel -----------------------------------------------------------------------------------------------
 
 

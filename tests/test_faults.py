@@ -257,6 +257,7 @@ def test_a_training_that_is_ended_at_a_write_is_taken_up_again(tiny_model, tmp_p
             assert same(folder, tmp_path / "whole"), fault
 
 
+@pytest.mark.long("21 s; a training and a conversion meet the same faults")
 def test_a_merged_model_is_written_whole_or_not_loaded(tiny_model, tmp_path):  # noqa: F811
     config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
     get_peft_model(load_base_model(), config).save_pretrained(tmp_path / "adapter")

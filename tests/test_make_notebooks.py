@@ -9,7 +9,7 @@ from nbformat import v4
 
 from tools import notebooks as tool
 
-ROW = {"title": "One", "minutes": 1.26, "peak_gib": 0.51, "machine": "m", "versions": {}}
+ROW = {"title": "One", "minutes": 1.26, "peak_gib": 0.51, "machine": {}}
 README = f"# Course\n\n{tool.BEGIN}\nold\n{tool.END}\n\nThe end.\n"
 # A child process of the kernel holds 256 MiB for a second.
 CHILD = """import subprocess, sys
@@ -22,7 +22,7 @@ def course(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "README.md").write_text(README)
     monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path / "notebooks")
-    monkeypatch.setattr(tool, "RESULTS", tmp_path / "notebooks.json")
+    monkeypatch.setattr(tool, "RECORD", tmp_path / "notebooks.json")
     monkeypatch.setattr(tool, "README", tmp_path / "README.md")
     return tmp_path
 
@@ -92,9 +92,9 @@ def test_a_cell_that_hangs_is_reported(course, monkeypatch):
 def test_rows_of_other_notebooks_stay_and_rows_of_lost_ones_go(course):
     write(course, "00_old")
     write(course, "01_new")
-    tool.RESULTS.write_text(json.dumps({"00_old": ROW, "09_lost": ROW}))
+    tool.RECORD.write_text(json.dumps({"00_old": ROW, "09_lost": ROW}))
     tool.record({"01_new": ROW | {"title": "Two", "minutes": 2.0}})
-    assert list(json.loads(tool.RESULTS.read_text())) == ["00_old", "01_new"]
+    assert list(json.loads(tool.RECORD.read_text())) == ["00_old", "01_new"]
     assert tool.README.read_text() == README.replace(
         "old\n",
         "| notebook | what it is | run minutes | peak memory |\n|---|---|---|---|\n"

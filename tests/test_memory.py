@@ -241,13 +241,10 @@ def test_terms_add_up_and_print():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch": 0}, "batch must be at least 1, got 0"),
-        ({"devices": -1}, "devices must be at least 1"),
-        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"batch": 0}, "must be at least 1, got .*batch=0"),
+        ({"devices": -1}, "must be at least 1, got .*devices=-1"),
         ({"method": "lora"}, "method must be one of LoRA, QLoRA, full, got 'lora'"),
         ({"precision": "fp32"}, "precision must be one of float32"),
-        ({"targets": ("q",)}, "targets must be one of q_proj"),
-        ({"predicted": 129}, "predicted must lie in 1 to batch"),
         ({"sharding": "ZeRO"}, "sharding must be one of DDP, FSDP"),
     ],
 )
@@ -273,6 +270,7 @@ def test_a_toy_of_the_experiment_holds_what_is_predicted(method):
     assert result["measured"]["peak"] == pytest.approx(ledger.total, rel=0.1)
 
 
+@pytest.mark.long("22 s; the bytes that several devices send are counted without them")
 def test_two_processes_share_the_work():
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "experiments.scale", "8B", *scale.SHARDINGS, "--tiny"]

@@ -97,7 +97,13 @@ def first_text(nb: nbformat.NotebookNode) -> tuple[int, dict, str]:
     raise ValueError("the notebook has no text output")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+FIRST, *LATER = NOTEBOOKS
+LONG = pytest.mark.long("9 to 15 s a notebook; the small notebook and the first one are changed")
+
+
+@pytest.mark.parametrize(
+    "path", [FIRST, *(pytest.param(path, marks=LONG) for path in LATER)], ids=lambda path: path.stem
+)
 def test_a_changed_output_fails(path, tmp_path):
     nb = nbformat.read(path, as_version=4)
     index, holder, key = first_text(nb)

@@ -68,12 +68,12 @@ def test_exercises(path):
 
 @notebooks
 def test_measured(path):
-    assert path.stem in json.loads(tool.RESULTS.read_text()), f"{path.name} was never measured: run `make notebooks`"
+    assert path.stem in json.loads(tool.RECORD.read_text()), f"{path.name} was never measured: run `make notebooks`"
 
 
 def test_the_readme_shows_the_measurements():
     readme = tool.README.read_text()
-    assert readme == tool.with_table(readme, json.loads(tool.RESULTS.read_text())), "run `make notebooks`"
+    assert readme == tool.with_table(readme, json.loads(tool.RECORD.read_text())), "run `make notebooks`"
 
 
 # A notebook that keeps to every rule; each case below breaks one.

@@ -55,6 +55,19 @@ def test_lines_with_intervals_are_told_by_name_and_without_their_caps():
     )
 
 
+def test_a_slider_that_moves_draws_again_with_all_choices_in_their_order():
+    drawn = []
+
+    def draw(rank, rate):
+        drawn.append((rank, rate))
+        return plt.figure(figsize=(1, 1))
+
+    box = plots.slider(draw, {"rank": [1, 2, 8], "rate": [0.1, 0.2]}, rate=0.2, rank=1)
+    box.children[0].value = 8
+    assert drawn == [(1, 0.2), (8, 0.2)]
+    assert bytes(box.children[-1].value).startswith(b"\x89PNG") and not plt.get_fignums()
+
+
 def test_lying_bars_are_told_by_their_length():
     _, axes = plt.subplots()
     axes.barh(["here", "there"], [3, 4], height=0.6, label="bytes")

@@ -20,7 +20,7 @@ from tools import portable as tool
 
 folder = Path(__file__).parent
 tool.ROOT = tool.NOTEBOOKS = folder
-tool.RESULTS = folder / "portable.jsonl"
+tool.RECORD = folder / "portable.jsonl"
 tool.OPTIONS.append("--nbval-cell-timeout=10")
 sys.exit(tool.main(sys.argv[1:]))
 """
@@ -82,15 +82,17 @@ def test_a_difference_is_told_with_its_cell_and_no_variable_of_the_caller_leaks_
     assert "threads-4: 01_good differs in cell cell-1" in done.stdout
 
 
+@pytest.mark.long("17 s; a notebook that was changed is compared again")
 def test_what_another_processor_compared_is_compared_here_again(course):
     assert run(course, "threads-2", "01_good").returncode == 0
     (line,) = lines(course)
-    line["machine"]["cpu"] = "Another"
+    line["machine"]["processor"] = "Another"
     (course / "portable.jsonl").write_text(json.dumps(line) + "\n")
     assert run(course, "threads-2", "01_good").returncode == 0
-    assert [line["machine"]["cpu"] == "Another" for line in lines(course)] == [True, False]
+    assert [line["machine"]["processor"] == "Another" for line in lines(course)] == [True, False]
 
 
+@pytest.mark.long("23 s; `make notebooks` meets a kernel that dies")
 def test_a_notebook_that_kills_its_kernel_is_no_success(course):
     write(course, "03_dies", ("import os\nos._exit(3)", ""), ("1 + 1", None))
     assert run(course, "threads-2", "03_dies").returncode == 1

@@ -306,11 +306,6 @@ def test_a_mutated_order_is_an_order_or_is_told_why_not():
     assert 200 < refused < 400
 
 
-@pytest.mark.parametrize("n", [-1, -(10**9)])
-def test_no_such_number_of_orders(n):
-    assert isinstance(answered(orders.train_examples, n), ValueError)
-
-
 # --- files that people write ----------------------------------------------------------------------------------------
 
 PAIRS = b'{"prompt": "a\\n", "completion": "b"}\n{"prompt": "caf\xc3\xa9", "completion": "\\u00e9"}\n'

@@ -92,7 +92,11 @@ def test_no_slide_is_cut_off_and_no_other_host_is_asked(browser, decks, name):  
     assert errors == []
 
 
-@pytest.mark.parametrize("name", [*STEMS, "index"])
+FIRST, *LATER = STEMS
+LONG = pytest.mark.long("3 to 10 s a deck; the first deck and the index are looked at")
+
+
+@pytest.mark.parametrize("name", ["index", FIRST, *(pytest.param(name, marks=LONG) for name in LATER)])
 def test_axe_finds_no_fault_on_the_slides(browser, decks, name):  # noqa: F811
     with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, outside, errors):
         page.goto(f"{(decks / name).as_uri()}.html?print-pdf")  # all slides at once

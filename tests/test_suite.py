@@ -23,7 +23,7 @@ def test_left_out(): pass
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     """A folder for the reports and the results; the versions and the machine are the real ones."""
-    monkeypatch.setattr(suite, "RESULTS", tmp_path / "suite.jsonl")
+    monkeypatch.setattr(suite, "RECORD", tmp_path / "suite.jsonl")
     monkeypatch.setattr(suite, "REPORTS", {part: tmp_path / f"{part}.xml" for part in ("tests", "notebooks")})
     return tmp_path
 

@@ -12,9 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from experiments import records
+from experiments.records import MEASURES, by, overlap, seed_interval, seed_intervals, select, tuned
 from lorautils import plots, results
 from lorautils.figures import nb11
-from lorautils.results import MEASURES, by, over_seeds, overlap, seed_interval, seed_intervals, select, tuned
+from lorautils.results import over_seeds
 
 PER_RANK = {2: 57_600, 4: 115_200, 3: 190_080, 7: 305_280}  # adapter numbers a unit of rank, by number of targets
 
@@ -65,7 +67,7 @@ def test_over_seeds_is_students_interval(values):
 def test_one_seed_has_no_interval_and_none_is_refused():
     mean, low, high = over_seeds([93.5])
     assert mean == 93.5 and math.isnan(low) and math.isnan(high)
-    with pytest.raises(ValueError, match="one value a seed"):
+    with pytest.raises(ValueError, match="at least one"):
         over_seeds([])
 
 
@@ -107,8 +109,8 @@ def test_intervals_overlap_where_they_share_a_value():
 def test_paired_subtracts_seed_by_seed_whatever_their_order():
     first = [run((190, 0, 20, 10), seed=1), run((180, 0, 20, 10), seed=0)]
     second = [run((170, 0, 20, 10), seed=0), run((184, 0, 20, 10), seed=1)]
-    assert results.paired(first, second) == over_seeds([5.0, 3.0])
-    assert results.paired(first, second, "Test-C") == (0, 0, 0)
+    assert records.paired(first, second) == over_seeds([5.0, 3.0])
+    assert records.paired(first, second, "Test-C") == (0, 0, 0)
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 2), (0, 0), (0, 1, 1)])
@@ -116,16 +118,16 @@ def test_paired_refuses_what_has_no_partner(seeds):
     two = [run(seed=0), run(seed=1)]
     for pair in ((two, [run(seed=s) for s in seeds]), ([run(seed=s) for s in seeds], two)):
         with pytest.raises(ValueError, match="one run a seed"):
-            results.paired(*pair)
+            records.paired(*pair)
 
 
 def test_the_table_shows_rate_seeds_mean_and_interval():
-    table = results.seed_table({"r = 8": [run(), run((190, 0, 20, 10), seed=1)], "one": [run()]}, ["Test-A", "English"])
+    table = records.seed_table({"r = 8": [run(), run((190, 0, 20, 10), seed=1)], "one": [run()]}, ["Test-A", "English"])
     header, two, one = table.splitlines()
     assert header.split() == ["rate", "seeds", "Test-A", "English"]
     assert two.split() == ["r", "=", "8", "2.0e-03", "2", "92", "(61-100)", "4.00", "(4.00-4.00)"]
     assert one.split() == ["one", "2.0e-03", "1", "90", "4.00"]
-    wide = results.seed_table({"wide": [run() | {"english_loss": x} for x in (8, 9, 12)]}, ["Test-A", "English"])
+    wide = records.seed_table({"wide": [run() | {"english_loss": x} for x in (8, 9, 12)]}, ["Test-A", "English"])
     assert wide.split()[-4:] == ["90", "(90-90)", "9.67", "(4.50-14.84)"], "wide cells stay apart"
 
 
@@ -216,7 +218,7 @@ def test_section_4_seed_1_is_the_best_and_seed_4_the_worst_at_every_rank(ranks):
 
 def test_section_3_rank_1_at_4e_3_is_behind_although_the_intervals_overlap(ranks):
     fast, slow = (select(ranks[1], learning_rate=rate) for rate in (4e-3, 2e-3))
-    assert results.paired(fast, slow).mean == pytest.approx(-13, abs=0.5)
+    assert records.paired(fast, slow).mean == pytest.approx(-13, abs=0.5)
 
 
 def test_section_4_the_order_of_the_examples_may_matter_more_than_the_examples():
@@ -252,11 +254,11 @@ def test_section_6_at_equal_rates_the_mlp_forgets_less_and_the_others_are_alike(
     seen = 0
     for rate in (2e-3, 4e-3):
         qv, mlp, attention, seven = (select(targets[number], learning_rate=rate) for number in (2, 3, 4, 7))
-        more = [results.paired(other, mlp, "English") for other in (qv, attention, seven)]
+        more = [records.paired(other, mlp, "English") for other in (qv, attention, seven)]
         assert all(gap.mean > 0 for gap in more)
         seen += sum(gap.low > 0 for gap in more)
         for first, second in combinations((qv, attention, seven), 2):
-            gap = results.paired(first, second, "English")
+            gap = records.paired(first, second, "English")
             assert gap.low < 0 < gap.high
     assert seen == 5
 
@@ -266,7 +268,7 @@ def test_section_8_dropout_has_three_of_24_pairs_all_on_test_c(runs):
     cells = {examples: by(group, "dropout") for examples, group in cells.items()}
     cells[400][0.1] = select(runs, sweep="rank", r=8, learning_rate=2e-3)
     pairs = {
-        (examples, dropout, test): results.paired(group, of_dropout[0], test)
+        (examples, dropout, test): records.paired(group, of_dropout[0], test)
         for examples, of_dropout in cells.items()
         for dropout, group in of_dropout.items()
         for test in ("Test-A", "Test-B", "Test-C", "Test-D")

@@ -1,17 +1,17 @@
 """The map of `LoraConfig`: every field of the installed version, grouped, in a line of our own, and where it is taught.
 
-Writes docs/lora_config_fields.md and the map at the top of notebook 07: python tools/config_map.py
+Writes docs/lora_config_fields.md and the map at the top of notebook 07: python -m tools.config_map
 A field that a new PEFT version brings belongs to no group, and `grouped` says so.
 """
 
 import dataclasses
-from pathlib import Path
 
 import nbformat
 import peft
 from peft import LoraConfig
 
-ROOT = Path(__file__).parent.parent
+from lorautils import ROOT
+
 PAGE = ROOT / "docs" / "lora_config_fields.md"
 NOTEBOOK = ROOT / "notebooks" / "07_peft_lora_config.ipynb"
 CELL = "field-map"  # the id of the notebook's cell that shows the map
@@ -124,7 +124,7 @@ def page() -> str:
         "# Every field of `LoraConfig`",
         "",
         f"All {len(field_names())} fields of PEFT {peft.__version__}, with their defaults, grouped by us. A link",
-        "leads to the section of notebook 07 that settles the field by an experiment. `python tools/config_map.py`",
+        "leads to the section of notebook 07 that settles the field by an experiment. `python -m tools.config_map`",
         "writes this page from the dataclass; a test fails when PEFT brings a field that is not on it.",
     ]
     for group, names in grouped(field_names()).items():

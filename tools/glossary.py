@@ -6,10 +6,11 @@ itself, with a small or large first letter and as a plural.
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-GLOSSARY = Path(__file__).parent.parent / "docs" / "glossary.md"
+from lorautils import ROOT
+
+GLOSSARY = ROOT / "docs" / "glossary.md"
 ENTRY = re.compile(
     r"\*\*(?P<term>.+?)\*\*: (?P<text>.+) <!-- shown: (?P<notebook>\d\d)#(?P<cell>[\w-]+)(?:; as: (?P<sense>.+))? -->"
 )

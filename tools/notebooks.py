@@ -1,4 +1,4 @@
-"""Execute notebooks in place, clean their metadata, measure them: python tools/notebooks.py [NAME ...]
+"""Execute notebooks in place, clean their metadata, measure them: python -m tools.notebooks [NAME ...]
 
 `make notebooks` calls it; all notebooks where none is named. A notebook that fails keeps its file as it was.
 Writes experiments/results/notebooks.json and, from it, the table in README.md.
@@ -6,13 +6,11 @@ Writes experiments/results/notebooks.json and, from it, the table in README.md.
 
 import json
 import os
-import platform
 import re
 import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -20,9 +18,12 @@ import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-ROOT = Path(__file__).parent.parent
+from experiments.machine import machine
+from lorautils import ROOT
+from lorautils.results import RESULTS
+
 NOTEBOOKS = ROOT / "notebooks"
-RESULTS = ROOT / "experiments" / "results" / "notebooks.json"
+RECORD = RESULTS / "notebooks.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- notebooks:begin -->", "<!-- notebooks:end -->"
 NBVAL = (Path(__file__).parent / "nbval.args").read_text(encoding="utf-8")
@@ -103,8 +104,6 @@ def execute(path: Path) -> dict | str:
         "title": title(nb),
         "minutes": round((time.monotonic() - start) / 60, 2),
         "peak_gib": round(peak[0] / 2**30, 2),
-        "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.machine()}",
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers", "peft")},
     }
 
 
@@ -128,9 +127,9 @@ def with_table(readme: str, measured: dict[str, dict]) -> str:
 
 def record(measured: dict[str, dict]) -> None:
     """Merge new measurements with those of notebooks that were not run now, and drop those that no longer exist."""
-    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    known = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     known = {name: row for name, row in (known | measured).items() if (NOTEBOOKS / f"{name}.ipynb").exists()}
-    RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
+    RECORD.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
     README.write_text(with_table(README.read_text(encoding="utf-8"), known), encoding="utf-8", newline="\n")
 
 
@@ -150,7 +149,7 @@ def main(names: list[str]) -> int:
                 failed = True
                 print(f"{path.stem} FAILED, its file is unchanged; {result}", file=sys.stderr, flush=True)
             else:
-                measured[path.stem] = result
+                measured[path.stem] = result | {"machine": machine()}
                 print(f"{path.stem}: {result['minutes']} min, {result['peak_gib']} GiB", flush=True)
     record(measured)
     return int(failed)

@@ -11,9 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lorautils import basemodel
+from lorautils import ROOT, basemodel
 
-ROOT = Path(__file__).parent.parent
 KIT = ROOT / "build" / "offline-kit"
 PIP = [sys.executable, "-m", "pip", "download", "--constraint", "constraints.txt"]
 

@@ -8,23 +8,22 @@ and so is one that another processor compared.
 
 import hashlib
 import json
-import os
-import platform
 import re
 import subprocess
 import sys
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
-import psutil
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from experiments.machine import machine
+from lorautils import ROOT
+from lorautils.results import RESULTS
+
 NOTEBOOKS = ROOT / "notebooks"
-RESULTS = ROOT / "experiments" / "results" / "portable.jsonl"
+RECORD = RESULTS / "portable.jsonl"
 OPTIONS = [f"@{ROOT / 'tools' / 'nbval.args'}"]  # those of `make test`
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WORKER = re.compile(r"^\[gw\d+\] .*\n")  # names the interpreter's path
@@ -78,21 +77,8 @@ def fingerprint(notebook: str) -> str:
     return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def machine() -> dict[str, str]:
-    """Return the processor, and the versions that a comparison was made with."""
-    info = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    return {
-        "cpu": model[1] if model else platform.processor() or platform.machine(),
-        "cores": str(os.cpu_count()),
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "python": platform.python_version(),
-        **{library: version(library) for library in ("torch", "numpy", "transformers", "peft")},
-    }
-
-
 class Recorder:
-    """A plugin of pytest: one line in RESULTS for each notebook whose last cell has been compared."""
+    """A plugin of pytest: one line in RECORD for each notebook whose last cell has been compared."""
 
     def __init__(self, name: str, notebooks: list[str], workers: int):
         self.name, self.workers = name, workers
@@ -138,15 +124,15 @@ def code_cells(notebook: str) -> list[str]:
 
 def record(line: dict) -> None:
     """Add a line to the results."""
-    with RESULTS.open("a", encoding="utf-8") as lines:
+    with RECORD.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(line) + "\n")
 
 
 def recorded(name: str) -> dict[str, dict]:
     """Return, of this processor and a configuration, the newest line of every notebook."""
-    lines = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.exists() else ())
-    cpu = machine()["cpu"]
-    here = (line for line in lines if (line["machine"]["cpu"], line["configuration"]) == (cpu, name))
+    lines = map(json.loads, RECORD.read_text(encoding="utf-8").splitlines() if RECORD.exists() else ())
+    processor = machine()["processor"]
+    here = (line for line in lines if (line["machine"]["processor"], line["configuration"]) == (processor, name))
     return {line["notebook"]: line for line in here}
 
 

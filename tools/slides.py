@@ -20,9 +20,9 @@ from nbconvert.exporters import SlidesExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
+from lorautils import ROOT
 from tools.pages import alt_text, faults, figures, is_slider
 
-ROOT = Path(__file__).parent.parent
 DECKS = ROOT / "build" / "slides"
 WIDTH, HEIGHT = 1280, 720  # pixels, as deck/deck.css expects
 ROOM = 630  # what is left under the margins

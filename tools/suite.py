@@ -8,16 +8,16 @@ CONDITION says what was special, such as "idle" or "lowest versions".
 import json
 import sys
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tools.portable import machine
+from experiments.machine import machine
+from lorautils import ROOT
+from lorautils.results import RESULTS
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "experiments" / "results" / "suite.jsonl"
+RECORD = RESULTS / "suite.jsonl"
 REPORTS = {part: ROOT / "build" / f"{part}.xml" for part in ("tests", "notebooks")}
-LIBRARIES = ("torch", "numpy", "transformers", "peft", "trl", "accelerate", "huggingface-hub", "jupyterlab", "pytest")
+MORE_LIBRARIES = ("trl", "huggingface-hub", "jupyterlab", "pytest")
 
 
 def counts(report: Path) -> dict:
@@ -37,9 +37,8 @@ def counts(report: Path) -> dict:
 
 def line(condition: str) -> dict:
     """Return what is recorded of the last `make test`."""
-    versions = {library: version(library) for library in LIBRARIES}
     parts = {part: counts(report) for part, report in REPORTS.items()}
-    return {"condition": condition, "date": date.today().isoformat(), **parts, "machine": machine() | versions}
+    return {"condition": condition, "date": date.today().isoformat(), **parts, "machine": machine(*MORE_LIBRARIES)}
 
 
 def said(part: dict) -> str:
@@ -56,7 +55,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     new = line(arguments[0])
-    with RESULTS.open("a", encoding="utf-8") as file:
+    with RECORD.open("a", encoding="utf-8") as file:
         file.write(json.dumps(new) + "\n")
     minutes = sum(new[part].get("seconds", 0) for part in REPORTS) / 60
     print(*(f"{part}: {said(new[part])}" for part in REPORTS), f"{minutes:.0f} minutes", sep="; ")

@@ -8,7 +8,6 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import nbformat
 from docutils import nodes
@@ -16,10 +15,10 @@ from sphinx.application import Sphinx
 from sphinx.cmd.build import build_main
 from sphinx.transforms import SphinxTransform
 
+from lorautils import ROOT
 from tools.glossary import ENTRY, entries
 from tools.pages import alt_text, faults, figures, is_slider
 
-ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 SITE = ROOT / "build" / "site"
 

@@ -129,15 +129,13 @@ def check_processor() -> Iterator[Finding]:
     instructions = torch.backends.cpu.get_cpu_capability()
     has_bf16 = any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
     single, half = gigaflops(torch.float32), gigaflops(torch.bfloat16)
-    speeds = f"float32 {single:.0f} GFLOP/s, bf16 {half:.0f} GFLOP/s"
-    found = f"{instructions}, {'with' if has_bf16 else 'without'} bf16 instructions; {speeds}"
-    if half < single:
-        yield ok(f"{found}: bf16 is {single / half:.1f} times slower here, stay with float32 as the course does")
-    else:
-        found += f": bf16 is {half / single:.1f} times faster here; the course uses float32 all the same"
-        yield ok(
-            f"{found} (load_base_model(dtype=torch.bfloat16) and train(..., loss=scaling.fused.loss) would use it)"
+    advice = f"{single / half:.1f} times slower here, stay with float32 as the course does"
+    if half > single:
+        advice = (
+            f"{half / single:.1f} times faster here: load_base_model(dtype=torch.bfloat16) uses it, the course does not"
         )
+    speeds = f"float32 {single:.0f} GFLOP/s, bf16 {half:.0f} GFLOP/s: bf16 is {advice}"
+    yield ok(f"{instructions}, {'with' if has_bf16 else 'without'} bf16 instructions; {speeds}")
     if single < 20:
         yield note("the processor is slow or busy: the notebooks count on 100 GFLOP/s", "close other programs")
 
@@ -159,7 +157,10 @@ def check_cache() -> Iterator[Finding]:
     from lorautils import basemodel
 
     if other := os.environ.get("LORAUTILS_MODEL"):
-        yield note(f"LORAUTILS_MODEL is {other}: the notebooks' outputs and adapters/cron are not its", "unset it")
+        if os.path.isdir(other) and not os.path.isfile(os.path.join(other, "config.json")):
+            yield problem(f"LORAUTILS_MODEL is {other}, a folder without a model: it has no config.json", "unset it")
+        else:
+            yield note(f"LORAUTILS_MODEL is {other}: the notebooks' outputs and adapters/cron are not its", "unset it")
     try:
         cache = basemodel.cache_dir()
     except OSError as error:  # there is no home directory
@@ -216,18 +217,7 @@ def check_kernel() -> Iterator[Finding]:
         yield problem(found, f"{sys.executable} -m ipykernel install --sys-prefix, and start JupyterLab by `make lab`")
 
 
-CHECKS = {
-    "python": check_python,
-    "packages": check_packages,
-    "imports": check_imports,
-    "memory": check_memory,
-    "cores": check_cores,
-    "processor": check_processor,
-    "threads": check_threads,
-    "cache": check_cache,
-    "adapter": check_adapter,
-    "kernel": check_kernel,
-}
+CHECKS = {name.removeprefix("check_"): check for name, check in dict(globals()).items() if name.startswith("check_")}
 
 
 def examine(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

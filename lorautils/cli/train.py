@@ -23,8 +23,7 @@ def run(options) -> int:
     """Train an adapter on the reader's pairs, or on notebook 08's examples with its test, and save it."""
     resume, options = options.resume, plain(options)
     output = Path(options.output)
-    if not resume:
-        _check(output)
+    _check(output, resume)
     pairs = _pairs(options)
     from lorautils import training
 
@@ -47,14 +46,19 @@ def run(options) -> int:
     return 0
 
 
-def _check(output: Path) -> None:
-    """Raise where a new run would meet an older one."""
-    if _is_saved(output):
+def _check(output: Path, resume: bool) -> None:
+    """Raise where a new run would meet an older one or other files, or a resumed one would find no checkpoint."""
+    begun = any(output.glob("checkpoint-*/trainer_state.json"))
+    if resume and not begun:
+        raise FileNotFoundError(f"{output} holds no complete checkpoint: correct --output, or leave --resume out")
+    if _is_saved(output) and not resume:
         raise FileExistsError(f"{output} already holds an adapter: name a new folder with --output")
-    if any(output.glob("checkpoint-*/trainer_state.json")):
+    if begun and not resume:
         raise FileExistsError(
             f"{output} holds the checkpoints of an earlier run: --resume, or a new folder with --output"
         )
+    if not begun and any(not path.name.startswith("checkpoint-") for path in output.glob("*")):
+        raise FileExistsError(f"{output} holds other files: name a new folder with --output")
 
 
 def _pairs(options: Train) -> list:

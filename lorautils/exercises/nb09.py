@@ -218,7 +218,7 @@ def pairs_of_seeds(first, second):
     half = 2.776 * statistics.stdev(differences) / len(differences) ** 0.5
     mean = statistics.mean(differences)
     return mean - half > 0 or mean + half < 0""",
-    takeaway="Pairs can see what two overlapping intervals hide: this is results.paired of sections 5, 6 and 9.",
+    takeaway="Pairs can see what two overlapping intervals hide: this is records.paired of sections 5, 6 and 9.",
     mistakes=(
         Mistake(
             "two intervals",

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from lorautils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, label_apart
+from lorautils.figures.labels import label_apart
+from lorautils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 
 
 def shadow_on_line(point: Sequence[float], shadow: Sequence[float]) -> Axes:

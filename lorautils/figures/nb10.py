@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from lorautils.plots import BLUE, GREY, label_apart
+from lorautils.figures.labels import label_apart
+from lorautils.plots import BLUE, GREY
 
 
 def method_map(

@@ -8,7 +8,7 @@ import copy
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
 
@@ -188,21 +188,16 @@ def fused(model: nn.Module, *, shared_masks: bool = True) -> Iterator[None]:
     reason is printed. Where a layer was fused, a Llama on a CPU also attends by `grouped_attention`, and computes its
     frozen norms and its rotations by `FrozenNorm` and `Rotation`.
     """
-    replaced = []
-    try:
-        for layers in list(_groups(model, shared_masks)):
-            group = _Group(layers)
-            for index, layer in enumerate(layers):
+    with ExitStack() as undo:
+        groups = [_Group(layers) for layers in _groups(model, shared_masks)]
+        for group in groups:
+            for index, layer in enumerate(group.layers):
                 layer.forward = group.forward_of(index)
-                replaced.append(layer)
-        if not replaced:
-            yield
-            return
-        with plain_attention(model), short_parts(model):
-            yield
-    finally:
-        for layer in replaced:
-            del layer.forward  # the method of the class is found again
+                undo.callback(delattr, layer, "forward")  # the method of the class is found again
+        if groups:
+            undo.enter_context(plain_attention(model))
+            undo.enter_context(short_parts(model))
+        yield
 
 
 def grouped_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
@@ -230,14 +225,11 @@ AttentionMaskInterface.register("grouped", eager_mask)
 def plain_attention(model: nn.Module) -> Iterator[None]:
     """Let a Llama on a CPU attend by `grouped_attention` instead of sdpa, its default."""
     config = getattr(getattr(model, "module", model), "config", None)
-    if not is_llama_on_cpu(model) or config._attn_implementation != "sdpa":
+    with ExitStack() as undo:
+        if is_llama_on_cpu(model) and config._attn_implementation == "sdpa":
+            undo.callback(setattr, config, "_attn_implementation", "sdpa")
+            config._attn_implementation = "grouped"
         yield
-        return
-    config._attn_implementation = "grouped"
-    try:
-        yield
-    finally:
-        config._attn_implementation = "sdpa"
 
 
 def is_llama_on_cpu(model: nn.Module) -> bool:
@@ -300,20 +292,15 @@ def rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: 
 @contextmanager
 def short_parts(model: nn.Module) -> Iterator[None]:
     """Let a Llama on a CPU compute its frozen norms by `FrozenNorm` and its rotations by `Rotation`."""
-    if not is_llama_on_cpu(model):
+    with ExitStack() as undo:
+        if is_llama_on_cpu(model):
+            undo.callback(setattr, modeling_llama, "apply_rotary_pos_emb", modeling_llama.apply_rotary_pos_emb)
+            modeling_llama.apply_rotary_pos_emb = rotate
+            for norm in model.modules():
+                if type(norm) is LlamaRMSNorm and not norm.weight.requires_grad:
+                    norm.forward = _forward_of(norm)
+                    undo.callback(delattr, norm, "forward")
         yield
-        return
-    norms = [m for m in model.modules() if type(m) is LlamaRMSNorm and not m.weight.requires_grad]
-    theirs = modeling_llama.apply_rotary_pos_emb
-    try:
-        for norm in norms:
-            norm.forward = _forward_of(norm)
-        modeling_llama.apply_rotary_pos_emb = rotate
-        yield
-    finally:
-        modeling_llama.apply_rotary_pos_emb = theirs
-        for norm in norms:
-            norm.__dict__.pop("forward", None)
 
 
 def _forward_of(norm: LlamaRMSNorm) -> Callable[[Tensor], Tensor]:
@@ -432,7 +419,7 @@ class _KnownGradients(torch.autograd.Function):
     """A loss that came with its gradients: the way back only scales them."""
 
     @staticmethod
-    def forward(ctx, loss: Tensor, gradients: Sequence[Tensor | None], *parameters: Tensor) -> Tensor:
+    def forward(ctx, loss: Tensor, gradients: Sequence[Tensor], *parameters: Tensor) -> Tensor:
         """Return the loss, as a function of the parameters."""
         ctx.gradients = gradients
         return loss.clone()
@@ -441,7 +428,7 @@ class _KnownGradients(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, scale: Tensor):
         """Return the gradients of the parameters."""
-        return None, None, *(None if gradient is None else gradient * scale for gradient in ctx.gradients)
+        return None, None, *(gradient * scale for gradient in ctx.gradients)
 
 
 def loss_in_halves(pool: ThreadPoolExecutor, models: Sequence[nn.Module], batch: dict[str, Tensor]) -> Tensor:
@@ -455,7 +442,9 @@ def loss_in_halves(pool: ThreadPoolExecutor, models: Sequence[nn.Module], batch:
     seeds = torch.randint(2**63 - 1, (len(halves),)).tolist()
     parts = side_by_side(pool, partial(_loss_and_gradients, parameters), models[: len(halves)], halves, seeds)
     losses, gradients = zip(*parts, strict=True)
-    return _KnownGradients.apply(sum(losses), [_sum(each) for each in zip(*gradients, strict=True)], *parameters)
+    return _KnownGradients.apply(
+        sum(losses), [sum(rest, first) for first, *rest in zip(*gradients, strict=True)], *parameters
+    )
 
 
 def split(batch: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -481,10 +470,4 @@ def _loss_and_gradients(parameters: Sequence[Tensor], model: nn.Module, rows: di
     """Return the loss of some rows, and its gradients."""
     GENERATOR.set(torch.Generator().manual_seed(seed))
     loss = loss_of_fewer_rows(model, rows)
-    return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
-
-
-def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Return the sum of a parameter's gradients, None where the loss does not depend on it."""
-    known = [part for part in parts if part is not None]
-    return sum(known[1:], known[0]) if known else None
+    return loss.detach(), torch.autograd.grad(loss, parameters, materialize_grads=True)

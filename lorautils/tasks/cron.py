@@ -197,7 +197,7 @@ class _Holes(dict):
         return str(HOLES[name](self.rng))
 
 
-def _draw(parts: Sequence[str | list[str]], rng: Random) -> str:
+def draw_expression(parts: Sequence[str | list[str]], rng: Random) -> str:
     """Fill templates of times, days and months; draw again if the day never comes, such as 31 June."""
     while True:
         times, days, months = (part if isinstance(part, str) else rng.choice(part) for part in parts)
@@ -211,7 +211,7 @@ def random_schedule(rng: Random, variety: float = 1.0) -> tuple[str, str]:
     """Draw a canonical expression and its family; `variety` below 1 makes all but the clock families rarer."""
     weights = [row[0] * (1 if name in CLOCK_FAMILIES else variety) for name, row in FAMILIES.items()]
     family = rng.choices(list(FAMILIES), weights)[0]
-    return _draw(FAMILIES[family][1:], rng), family
+    return draw_expression(FAMILIES[family][1:], rng), family
 
 
 # ------------------------------------------------------------------------------- splits
@@ -237,9 +237,11 @@ def _unseen_time(hour: int, minute: int) -> bool:
     return minute % 15 != 0 and zlib.crc32(f"{hour:02}:{minute:02}".encode()) % 8 == 0
 
 
-def _writes_unseen_time(cron: str) -> bool:
+def is_held_out(cron: str) -> bool:
+    """Tell whether a canonical expression has a time of Test-A or a composition of Test-B: no training may have it."""
     minutes, hours = (re.findall(r"(?<![/\d])\d+", field) for field in cron.split()[:2])
-    return any(_unseen_time(int(hour), int(minute)) for hour in hours for minute in minutes)
+    unseen = any(_unseen_time(int(hour), int(minute)) for hour in hours for minute in minutes)
+    return unseen or composition(cron) in HELD_OUT
 
 
 def normalized(text: str) -> str:
@@ -248,8 +250,13 @@ def normalized(text: str) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """Return a hash of the normalized text: training avoids those in cases/test_hashes.txt, and reads no test."""
+    """Return a hash of the normalized text: training avoids the reserved ones, and reads no test."""
     return hashlib.sha256(normalized(text).encode()).hexdigest()[:16]
+
+
+def reserved() -> set[str]:
+    """Return the fingerprints of the texts of Test-C, Test-D and the validation split."""
+    return set(_data("test_hashes.txt"))
 
 
 def _data(name: str) -> list[str]:
@@ -263,7 +270,7 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
     """Make n training examples with distinct texts: `human_share` of them in people's phrasing, the rest the library's.
 
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B, or a text of Test-C,
-    of Test-D or of the validation split.
+    of Test-D, of Test-E or of the validation split.
     A small budget is spent on clock times: the rest is rare at first and has its full share from 5,000 on.
 
     Example:
@@ -275,14 +282,14 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
             f"expected a whole n >= 0 and human_share between 0 and 1, got n={n} and human_share={human_share}"
         )
     rng, examples, described, human_count = Random(seed), {}, set(), 0
-    reserved, variety = set(_data("test_hashes.txt")), min(1.0, max(0.15, n / 5000))
+    kept_out, variety = reserved(), min(1.0, max(0.15, n / 5000))
     while len(examples) < n:
         cron, family = random_schedule(rng, variety)
         human = human_count < human_share * (len(examples) + 1)
-        if _writes_unseen_time(cron) or composition(cron) in HELD_OUT or (not human and cron in described):
+        if is_held_out(cron) or (not human and cron in described):
             continue
         text = phrasings.say(cron, rng) if human else describe(cron)
-        if text is None or normalized(text) in examples or fingerprint(text) in reserved:
+        if text is None or normalized(text) in examples or fingerprint(text) in kept_out:
             continue
         examples[normalized(text)] = Example(text, cron, family)
         human_count += human
@@ -320,26 +327,39 @@ def test_b(n: int = 200) -> list[Example]:
 
     def draw(rng: Random) -> tuple[str, str] | None:
         kinds = rng.choice(list(HELD_OUT))
-        cron = _draw(HELD_OUT[kinds], rng)
+        cron = draw_expression(HELD_OUT[kinds], rng)
         return (cron, " + ".join(kinds)) if composition(cron) == kinds else None
 
     return _test(n, 2, draw)
 
 
 def test_c() -> list[Example]:
-    """Load Test-C: phrasings written by hand before the first training, which no training code reads.
+    """Load Test-C: phrases written one by one before the first training, which no training code reads.
 
     OSError if the file is missing.
     """
-    return _hand_written("test_c.jsonl")
+    return _written("test_c.jsonl")
 
 
 def test_d() -> list[Example]:
-    """Load Test-D: phrasings written by hand after the last training, by somebody who had seen neither data nor tests.
+    """Load Test-D: phrases written one by one after the first adapter's last training; spent, since it was looked at.
 
     OSError if the file is missing.
     """
-    return _hand_written("test_d.jsonl")
+    return _written("test_d.jsonl")
+
+
+def test_e(kind: str | None = None) -> list[Example]:
+    """Load Test-E: phrases written one by one, apart from grammars and tests; their hash is older than the adapter.
+
+    Its kinds: "schedule", and "none" for what five fields cannot say, answered with NOT_CRON. ValueError for another
+    kind; OSError if the file is missing.
+
+    Example:
+        >>> len(test_e("schedule")), len(test_e("none"))
+        (227, 185)
+    """
+    return _written("test_e.jsonl", kind, ("schedule", "none"))
 
 
 def validation(kind: str | None = None) -> list[Example]:
@@ -352,19 +372,20 @@ def validation(kind: str | None = None) -> list[Example]:
         >>> len(validation()), validation("none")[0].cron
         (360, 'none')
     """
-    if kind not in (None, "hand", "library", "none"):
-        raise ValueError(f'expected the kind "hand", "library" or "none", or None for all, got {reprlib.repr(kind)}')
-    return _hand_written("validation.jsonl", kind)
+    return _written("validation.jsonl", kind, ("hand", "library", "none"))
 
 
-def _hand_written(name: str, kind: str | None = None) -> list[Example]:
+def _written(name: str, kind: str | None = None, kinds: Sequence[str] = ()) -> list[Example]:
+    if kind not in (None, *kinds):
+        names = " or ".join(f'"{known}"' for known in kinds)
+        raise ValueError(f"expected the kind {names}, or None for all, got {reprlib.repr(kind)}")
     rows = [json.loads(line) for line in _data(name)]
     rows = [row for row in rows if kind in (None, row.get("kind"))]
     return [Example(row["text"], row["cron"] or NOT_CRON, row["family"]) for row in rows]
 
 
 # Functions called test_* in a module that tests import: pytest shall not collect them.
-test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = False
+test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = test_e.__test__ = False
 
 
 # ------------------------------------------------------------------------------- prompts

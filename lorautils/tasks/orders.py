@@ -1,10 +1,14 @@
 """The course's second task, an order in plain English -> JSON: examples, honest splits, a schema, and scoring.
+
 Notebooks 11 and 12 use it where one base model carries two adapters. Answers are compared by value, as parsed:
-"Deliver two pizzas to Ada." -> {"customer":"Ada","items":[{"name":"pizza","quantity":2}],"method":"delivery"}."""
+"Deliver two pizzas to Ada." -> {"customer":"Ada","items":[{"name":"pizza","quantity":2}],"method":"delivery"}.
+The words and sentences stand in grammar/orders.toml.
+"""
 
 import json
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
+from importlib import resources
 from random import Random
 from typing import NamedTuple
 
@@ -47,7 +51,7 @@ class Example(NamedTuple):
 
 
 def _words(text: str) -> list[str]:
-    return text.split(", ")
+    return " ".join(text.split()).split(", ")
 
 
 def _plurals(names: str) -> dict[str, str]:
@@ -56,68 +60,11 @@ def _plurals(names: str) -> dict[str, str]:
     return {one: many[0] if many else one + "s" for one, *many in pairs}
 
 
-PRODUCTS = _plurals(
-    "pizza, burger, salad, coffee, espresso, croissant, bagel, muffin, pancake, waffle, burrito, taco, wrap, smoothie, "
-    "cookie, brownie, cupcake, scone, pretzel, dumpling, omelette, risotto, quiche, lemonade, noodle soup, apple pie, "
-    "sandwich/sandwiches, peach/peaches, lunch box/lunch boxes, curry/curries, pastry/pastries, potato/potatoes, "
-    "strawberry/strawberries, loaf of bread/loaves of bread, bottle of water/bottles of water, cup of tea/cups of tea, "
-    "glass of milk/glasses of milk, slice of cake/slices of cake"
-)
-UNSEEN_PRODUCTS = _plurals(
-    "doughnut, samosa, baguette, milkshake, kebab, hot dog, spring roll, fruit tart, banana, egg, "
-    "radish/radishes, cherry/cherries, tomato/tomatoes, jar of jam/jars of jam, bunch of grapes/bunches of grapes, "
-    "can of cola/cans of cola"
-)
-CUSTOMERS = _words(
-    "Ada, Amir, Anna, Ben, Bruno, Carla, Chen, Clara, David, Diego, Elena, Emma, Farid, Felix, Grace, Hana, Hugo, "
-    "Ines, Isaac, Ivan, Jack, Jonas, Julia, Karim, Kofi, Laura, Leo, Lina, Lucas, Maria, Marta, Mei, Mia, Nadia, Nina, "
-    "Noah, Olga, Omar, Oscar, Paula, Peter, Rosa, Ruth, Sam, Sara, Sofia, Tariq, Tom, Victor, Yuki"
-)
-UNSEEN_CUSTOMERS = _words(
-    "Agnes, Boris, Dalia, Edgar, Fiona, Goran, Ingrid, Joanna, Kenji, Lorenzo, Miriam, Pavel, Quentin, Simone"
-)
-
-# {at} is " at 6 pm", " by 18:30" or nothing; {time} is a time that must be there.
-TEMPLATES = {
-    "delivery": [
-        "Please deliver {items} to {customer}{at}.",
-        "Can you deliver {items} to {customer}{at}?",
-        "Delivery for {customer}: {items}{at}.",
-        "Hi, this is {customer}. Could you send me {items}{at}?",
-        "{customer} wants {items} delivered{at}.",
-        "{items} to be delivered to {customer}{at}, please.",
-        "Bring {items} to my door{at}. I'm {customer}.",
-        "Send {items} over to {customer}{at}.",
-        "My name is {customer} and I need {items} delivered{at}.",
-        "At {time}, deliver {items} to {customer}.",
-    ],
-    "pickup": [
-        "{items} for {customer}, to pick up{at}.",
-        "{customer} will pick up {items}{at}.",
-        "This is {customer}. I'll collect {items}{at}.",
-        "Pickup for {customer}{at}: {items}.",
-        "I'm {customer} and I'll fetch {items} myself{at}.",
-        "Is it fine if {customer} comes{at} for {items}?",
-        "Keep {items} at the counter for {customer}{at}.",
-        "{customer} is coming{at} to get {items}.",
-        "Put {items} aside, {customer} will collect{at}.",
-        "At {time}, {customer} collects {items}.",
-    ],
-}
-UNSEEN_TEMPLATES = {
-    "delivery": [
-        "Would you bring {items} round to {customer}{at}?",
-        "{customer} can't leave the office, so drive {items} there{at}.",
-        "Home delivery{at}, please: {items}. Name: {customer}.",
-        "{customer} here. Can a courier drop off {items}{at}?",
-    ],
-    "pickup": [
-        "{customer} would like to take away {items}{at}.",
-        "I'll drop in{at} and grab {items}, under the name {customer}.",
-        "Please have {items} waiting at the till for {customer}{at}.",
-        "No delivery needed: {customer} walks over{at} for {items}.",
-    ],
-}
+_TEXT = resources.files("lorautils.tasks.grammar").joinpath("orders.toml").read_text(encoding="utf-8")
+_KNOWN, _UNSEEN = tomllib.loads(_TEXT).values()
+PRODUCTS, UNSEEN_PRODUCTS = (_plurals(part["products"]) for part in (_KNOWN, _UNSEEN))
+CUSTOMERS, UNSEEN_CUSTOMERS = (_words(part["customers"]) for part in (_KNOWN, _UNSEEN))
+TEMPLATES, UNSEEN_TEMPLATES = ({method: part[method] for method in METHODS} for part in (_KNOWN, _UNSEEN))
 NUMBERS = _words("zero, one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve")
 QUANTITIES = [1, 1, 1, 1, *range(2, 13), 2, 2, 3, 4, 6]  # one is the commonest
 
@@ -183,8 +130,6 @@ def train_examples(n: int, seed: int = 0) -> list[Example]:
 
     None has a template, product, customer, or combination of product and quantity that `held_out` keeps for the tests.
     """
-    if not isinstance(n, Integral) or n < 0:
-        raise ValueError(f"the number of examples must be a whole number, 0 or more, got {n}")
     lines = [(name, q) for name in PRODUCTS for q in QUANTITIES if not kept_apart(name, q)]
     return _examples(n, seed, TEMPLATES, PRODUCTS, CUSTOMERS, lines)
 
@@ -236,10 +181,9 @@ def problem(answer: str) -> str | None:
         value = json.loads(answer)
     except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"
-    error = best_match(_VALIDATOR.iter_errors(value))
-    return (
-        f"valid JSON, but {'.'.join(map(str, error.absolute_path)) or 'the order'}: {error.message}" if error else None
-    )
+    if error := best_match(_VALIDATOR.iter_errors(value)):
+        return f"valid JSON, but {'.'.join(map(str, error.absolute_path)) or 'the order'}: {error.message}"
+    return None
 
 
 class Score(NamedTuple):

@@ -13,15 +13,21 @@ from typing import NamedTuple
 
 
 def _alternatives(line: str) -> list[str]:
-    """Split a line of phrasings.txt at the bars outside brackets; "3 x" before it repeats them."""
+    """Split a line of rules at the bars outside brackets; "3 x" before it repeats them."""
     times, line = (line.split(" x ", 1)) if re.match(r"\d+ x ", line) else ("1", line)
-    parts = re.split(r"\|(?![^(]*\))", line)
+    depth, parts = 0, [""]
+    for char in line:
+        depth += (char == "(") - (char == ")")
+        parts[-1] += char
+        if char == "|" and not depth:
+            parts[-1:] = [parts[-1][:-1], ""]
     return [part.strip().replace("_", " ") for part in parts] * int(times)
 
 
-def _load_rules() -> dict[str, list[str]]:
+def load_rules(name: str) -> dict[str, list[str]]:
+    """Read the rules of a file beside this one, and the alternatives of each."""
     rules: dict[str, list[str]] = {}
-    text = resources.files(__package__).joinpath("phrasings.txt").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     for line in filter(None, text.splitlines()):
         if line.startswith("["):
             current = rules.setdefault(line[1:-1], [])
@@ -30,7 +36,7 @@ def _load_rules() -> dict[str, list[str]]:
     return rules
 
 
-RULES = _load_rules()
+RULES = load_rules("phrasings.txt")
 TASKS = [task.split(" = ") for task in RULES["tasks"]]
 MISSPELT = {word: wrong.split() for word, wrong in (row.split(" = ") for row in RULES["misspelt"])}
 GROUP = re.compile(r"\(([^()]*)\)")
@@ -79,7 +85,7 @@ def read_field(text: str, low: int, high: int) -> Field | None:
     return Field("value" if len(values) == 1 else "range" if len(items) == 1 else "list", values)
 
 
-def _runs(values: Sequence[int], low: int, high: int) -> list[tuple[int, int]]:
+def stretches(values: Sequence[int], low: int, high: int) -> list[tuple[int, int]]:
     """Return the consecutive stretches of a sorted list, joined over the end of the cycle: 0,5,6 -> (5, 0)."""
     runs: list[tuple[int, int]] = []
     for value in values:
@@ -157,13 +163,14 @@ def _number(n: int, rng: Random) -> str:
     return in_words(n) if rng.random() < 0.35 else str(n)
 
 
-def _nth(n: int) -> str:
+def ordinal(n: int) -> str:
+    """Write 1st, 2nd, 23rd."""
     return f"{n}th" if 10 < n < 14 else f"{n}" + {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
 
 
 def _ordinals(numbers: Sequence[int], rng: Random) -> list[str]:
-    write = rng.choices((ORDINALS.__getitem__, _nth, str), (30, 67, 3))[0]  # str: on the 15 of May
-    return [write(n) if n < len(ORDINALS) else _nth(n) for n in numbers]
+    write = rng.choices((ORDINALS.__getitem__, ordinal, str), (30, 67, 3))[0]  # str: on the 15 of May
+    return [write(n) if n < len(ORDINALS) else ordinal(n) for n in numbers]
 
 
 def join(items: Sequence[str], rng: Random, *rules: str) -> str:
@@ -356,7 +363,7 @@ def hours(hour: Field, rng: Random) -> str:
     if hour.kind == "step":
         nth = rng.choice(("other", "second")) if hour.step == 2 else _ordinals([hour.step], rng)[0]
         return f"every {nth} hour" + ("" if hour.values == (0, 23) else f" {_steps_between(*hour.values, 0, rng)}")
-    runs = _runs(hour.values, 0, 23)
+    runs = stretches(hour.values, 0, 23)
     missing = [value for value in range(24) if value not in hour.values]
     if len(missing) == 1:
         return _one_hour("not one hour", missing[0], rng)
@@ -395,7 +402,7 @@ def past_hour(minutes: Sequence[int], hour: str, rng: Random) -> str:
     number = in_words if rng.random() < 0.25 else str
     plural, before = "s" if len(minutes) > 1 and rng.random() < 0.9 else "", _number((60 - minutes[0]) % 60, rng)
     n, colons = join([number(m) for m in minutes], rng), join([f":{m:02}" for m in minutes], rng)
-    return pick(rng, *rules, hour=hour, n=n, colons=colons, s=plural, nth=_nth(minutes[0]), before=before)
+    return pick(rng, *rules, hour=hour, n=n, colons=colons, s=plural, nth=ordinal(minutes[0]), before=before)
 
 
 def _past_bare(minute: int, rng: Random) -> str:
@@ -434,7 +441,7 @@ def _stepped_minutes(minute: Field, hour: str, rng: Random) -> str:
 def _listable(minute: Field, hour: Field, rng: Random) -> bool:
     """Tell whether the hours are to be said one by one rather than as windows or steps."""
     few = minute.kind == "value" and len(hour.values) < {"list": 6, "range": rng.randint(2, 5)}.get(hour.kind, 0)
-    scattered = hour.kind == "list" and all((b - a) % 24 < 2 for a, b in _runs(hour.values, 0, 23))
+    scattered = hour.kind == "list" and all((b - a) % 24 < 2 for a, b in stretches(hour.values, 0, 23))
     return minute.kind in ("value", "list") and (hour.kind == "value" or few or scattered)
 
 
@@ -544,7 +551,7 @@ def weekdays(dow: Field, lead: bool, rng: Random) -> str:
 
 
 def _day_list(days: Sequence[int], name: Sequence[str], singular: Sequence[str], rng: Random) -> str:
-    runs = _runs(days, 0, 6) if rng.random() < 0.9 else [(day, day) for day in days]
+    runs = stretches(days, 0, 6) if rng.random() < 0.9 else [(day, day) for day in days]
     ranges = any((high - low) % 7 > 1 for low, high in runs)
     lead = pick(rng, "before a range" if ranges and len(runs) == 1 else "before days")
     shown = singular if "e" in lead else name  # every Monday, on Mondays
@@ -596,7 +603,7 @@ def monthdays(dom: Field, of: str, monthly: bool, lead: bool, rng: Random) -> st
     figures = rng.random() < 0.25
     texts = dict(zip(dom.values, map(str, dom.values) if figures else _ordinals(dom.values, rng), strict=True))
     link, items = rng.choice((" to ", " through ", " to the " if not figures else "-")), []
-    for low, high in _runs(dom.values, 0, 32):
+    for low, high in stretches(dom.values, 0, 32):
         ends = [texts[day] for day in dict.fromkeys((low, high))]
         items += [link.join(ends)] if high - low > 1 else ends
     if figures:
@@ -612,7 +619,7 @@ def monthdays(dom: Field, of: str, monthly: bool, lead: bool, rng: Random) -> st
 def _one_monthday(day: int, on: str, of: str, once: bool, rng: Random) -> str:
     rules = ["monthday"] + (["monthly on"] if once else []) + (["every 4th of the month"] if once and day > 3 else [])
     rules += ["first of"] if day == 1 and of.strip() else []
-    return pick(rng, *rules, on=on, nth=_ordinals([day], rng)[0], d=day, of=of, figure=_nth(day))
+    return pick(rng, *rules, on=on, nth=_ordinals([day], rng)[0], d=day, of=of, figure=ordinal(day))
 
 
 def _day_range(low: int, high: int, of: str, rng: Random) -> str:
@@ -665,7 +672,7 @@ def months(month: Field, rng: Random) -> str:
         return pick(rng, "months but", m=join(_month_names(missing, rng), rng, "or"))
     if month.kind == "value":
         return pick(rng, "month", m=_month_names(month.values, rng)[0])
-    runs = _runs(month.values, 1, 12)
+    runs = stretches(month.values, 1, 12)
     if len(runs) == 1 and runs[0] in PARTS_OF_YEAR and rng.random() < 0.5:
         return pick(rng, "part of year", p=fill(PARTS_OF_YEAR[runs[0]], rng))
     names = dict(zip(range(1, 13), _month_names(range(1, 13), rng), strict=True))
@@ -716,7 +723,7 @@ def date(days: Sequence[int], month: int, lead: bool, rng: Random) -> str:
 def _same_day_of_months(day: int, month: Field, lead: bool, rng: Random) -> str:
     """Say one day in several months: on 1 March and 1 June, on the 1st of every month from March to June."""
     on, nth = rng.choice(("on", "on", "") if lead else ("on",)), _ordinals([day], rng)[0]
-    names, runs = _month_names(month.values, rng), _runs(month.values, 1, 12)
+    names, runs = _month_names(month.values, rng), stretches(month.values, 1, 12)
     if len(runs) == 1 and runs[0] in PARTS_OF_YEAR and rng.random() < 0.4:
         return f"{on} the {nth} of {pick(rng, 'every month in part', p=fill(PARTS_OF_YEAR[runs[0]], rng))}"
     if len(names) <= 4 and rng.random() < 0.5:
@@ -744,7 +751,7 @@ def day_phrases(dates: str | None, dom: Field, month: Field, dow: Field, lead: b
         if stepped.startswith("every") and dom.kind != "step" and rng.random() < 0.5:
             return [monthdays(dom, f"of {stepped}", False, lead, rng)]
         return [f"{stepped} {monthdays(dom, '', False, False, rng)}"]
-    scattered = dom.kind == "list" and all(b - a < 2 for a, b in _runs(dom.values, 0, 32))
+    scattered = dom.kind == "list" and all(b - a < 2 for a, b in stretches(dom.values, 0, 32))
     if month.kind == "value" and (dom.kind in ("value", "range") or scattered):
         return [date(dom.values, month.values[0], lead, rng)]
     if dom.kind == "value" and len(month.values) < 7 and rng.random() < 0.8:
@@ -752,7 +759,7 @@ def day_phrases(dates: str | None, dom: Field, month: Field, dow: Field, lead: b
     return [monthdays(dom, "", False, lead, rng), months(month, rng)]
 
 
-def _told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] | None:
+def told_by_part(hour: int, minute: int, dow: Field, rng: Random) -> list[str] | None:
     """Say the part of the day with the days, and the time without it: on Friday evenings, at half past six."""
     after = (hour + 1) % 24 if minute > 30 else hour
     parts = [part for part in parts_of_day(hour) if part in parts_of_day(after)]
@@ -801,7 +808,7 @@ def phrases(cron: str, rng: Random) -> list[str] | None:
     if None in fields or dow.kind == "step" or (dom.kind != "any" and dow.kind != "any"):
         return None
     one_time = minute.kind == hour.kind == "value"
-    parts = _told_by_part(hour.values[0], minute.values[0], dow, rng) if one_time and dom.kind == "any" else None
+    parts = told_by_part(hour.values[0], minute.values[0], dow, rng) if one_time and dom.kind == "any" else None
     if parts and rng.random() < 0.15:
         in_months = [months(month, rng)] if month.kind != "any" else []
         return [*(parts if rng.random() < 0.4 else parts[::-1]), *in_months]

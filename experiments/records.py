@@ -1,0 +1,109 @@
+"""Read the runs that sweeps.py recorded: select them, group them, put them into a table.
+
+Notebooks 09 to 11 use it. After `lorautils.setup()` they can import it, since that makes the course's folder known.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from lorautils.results import Interval, over_seeds
+
+
+def _exact(test: str) -> Callable[[Mapping], float]:
+    return lambda run: 100 * run["scores"][test]["exact"] / run["scores"][test]["n"]
+
+
+MEASURES: dict[str, Callable[[Mapping], float]] = {
+    **{f"Test-{test}": _exact(test) for test in "ABCD"},  # exact answers in per cent
+    "English": lambda run: run["english_loss"],  # nats per token; the untouched model has 3.33
+    "training loss": lambda run: statistics.mean(run["last_losses"]),  # nats per answer token, of the last ten steps
+    "held-out loss": lambda run: run["held_out_losses"]["A"],  # nats per answer token, on Test-A
+    "stable rank": lambda run: run["update"]["stable_rank"],  # of dW, a mean over the matrices
+    "norm": lambda run: run["update"]["norm"],  # of dW, a mean over the matrices
+    "peak memory": lambda run: run["peak_bytes"] / 1e9,  # gigabytes, on the GPU, while training
+}
+
+
+def select(runs: Iterable[Mapping], **wanted) -> list[Mapping]:
+    """Return the recorded runs whose configuration has the wanted values: select(runs, r=8, learning_rate=2e-3).
+
+    Raises:
+        ValueError: there is no such run.
+    """
+    found = [run for run in runs if all(run["run"][name] == value for name, value in wanted.items())]
+    if not found:
+        raise ValueError(f"no recorded run has {wanted}: `python -m experiments.sweeps list` shows what is recorded")
+    return found
+
+
+def by(runs: Iterable[Mapping], field: str) -> dict[object, list[Mapping]]:
+    """Group recorded runs by one field of their configuration, in the order of its values; a list becomes a tuple."""
+    groups: dict[object, list[Mapping]] = {}
+    for run in sorted(runs, key=lambda run: run["run"][field]):
+        value = run["run"][field]
+        groups.setdefault(tuple(value) if isinstance(value, list) else value, []).append(run)
+    return groups
+
+
+def seed_interval(runs: Iterable[Mapping], measure: str = "Test-A") -> Interval:
+    """Return mean and 95 % interval over seeds of one of MEASURES, which ends at 0, and for a score at 100 %."""
+    mean, low, high = over_seeds([MEASURES[measure](run) for run in runs])
+    if not math.isnan(low):
+        low, high = max(low, 0.0), min(high, 100.0) if measure.startswith("Test-") else high
+    return Interval(mean, low, high)
+
+
+def seed_intervals(cells: Mapping[object, Iterable[Mapping]], measure: str = "Test-A") -> dict[object, Interval]:
+    """Return `seed_interval` of each group of runs, for plots."""
+    return {name: seed_interval(runs, measure) for name, runs in cells.items()}
+
+
+def tuned(runs: Iterable[Mapping]) -> list[Mapping]:
+    """Return the runs at the best learning rate: the highest mean of Test-A among the rates with the most seeds."""
+    rates = by(runs, "learning_rate").values()
+    most = max(len(group) for group in rates)
+    return max((group for group in rates if len(group) == most), key=lambda group: seed_interval(group).mean)
+
+
+def overlap(first: Interval, second: Interval) -> bool:
+    """Return whether two intervals have a value in common: then no difference was seen, as where one has a single seed.
+
+    Example:
+        >>> overlap(over_seeds([90.0, 92.0]), over_seeds([91.0, 95.0]))
+        True
+    """
+    return not (first.low > second.high or second.low > first.high)  # a single seed's interval has no ends: nan
+
+
+def paired(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "Test-A") -> Interval:
+    """Return by how much `first` is ahead of `second`, seed by seed: mean and 95 % interval of the differences.
+
+    Runs of one seed share their examples and the order of them, so part of the luck cancels.
+
+    Raises:
+        ValueError: the two do not hold one run of each of the same seeds.
+    """
+    scores = [{run["run"]["seed"]: MEASURES[measure](run) for run in group} for group in (first, second)]
+    if scores[0].keys() != scores[1].keys() or not len(first) == len(second) == len(scores[0]):
+        seeds = [sorted(run["run"]["seed"] for run in group) for group in (first, second)]
+        raise ValueError(f"seeds {seeds[0]} and {seeds[1]} do not pair up: give one run a seed, the same seeds in both")
+    return over_seeds([scores[0][seed] - scores[1][seed] for seed in scores[0]])
+
+
+def seed_table(cells: Mapping[object, Sequence[Mapping]], measures: Sequence[str]) -> str:
+    """Return one line a cell: its learning rate, number of seeds, and the mean of each measure with its interval."""
+    width = max(len(str(name)) for name in cells) + 2
+    lines = [f"{'':{width}}{'rate':>8}{'seeds':>7}" + "".join(f"{measure:>17}" for measure in measures)]
+    for name, runs in cells.items():
+        rates = {run["run"]["learning_rate"] for run in runs}
+        rate = f"{rates.pop():.1e}" if len(rates) == 1 else "several"
+        shown = "".join(f" {_shown(seed_interval(runs, measure), measure):>16}" for measure in measures)
+        lines.append(f"{name!s:{width}}{rate:>8}{len(runs):7}{shown}")
+    return "\n".join(lines)
+
+
+def _shown(interval: Interval, measure: str) -> str:
+    digits = 0 if measure.startswith("Test-") else 1 if measure == "norm" else 2
+    mean, low, high = (f"{value:.{digits}f}" for value in interval)
+    return mean if math.isnan(interval.low) else f"{mean} ({low}-{high})"
