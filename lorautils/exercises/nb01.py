@@ -1,224 +1,293 @@
-"""The exercises of notebook 01: rank by hand, where factors save, the rank of W + B A, a tolerance, bricks as factors.
+"""The exercises of notebook 01: an entry that keeps the rank low, ranks that add, a gap, signs; rank and factors built.
 
-The formulas behind them: rank(A + B) <= rank A + rank B; r (m + n) < m n; count of s_i > rtol * s_1.
+The formulas behind them: rank(A + B) <= rank A + rank B; a cut where s_i / s_(i+1) is largest; M = B A.
 """
 
 import torch
 
+from .build import Build, Case, Step
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "01_matrix_rank"
 
-rank_by_hand = Exercise(
-    name="rank_by_hand",
-    question="What is the rank of the matrix with the rows (1, 2, 0), (2, 4, 0), (0, 1, 3) and (1, 3, 3)?",
+lost_entry = Exercise(
+    name="lost_entry",
+    question="The rows are (2, 1, 0), (1, 3, 5) and (4, 7, x). For which x is the rank 2?",
     difficulty=1,
-    minutes=4,
+    minutes=5,
     hints=(
-        "Strike out every row that is a combination of those that stay.",
-        "Row 2 is twice row 1. Is row 4 a sum of two others?",
+        "Row 3 must be a combination of rows 1 and 2: a times row 1 plus b times row 2.",
+        "The first two columns fix a and b: 2 a + b = 4 and a + 3 b = 7.",
     ),
-    source="answer = 2  # row 2 = 2 row 1, row 4 = row 1 + row 3; rows 1 and 3 are independent",
-    takeaway="Rows 1 and 3 are a basis of all the rows. The columns, too, have only two directions.",
+    source="answer = 10  # a = 1 and b = 2, so x = 1 * 0 + 2 * 5",
+    takeaway="Any other x gives rank 3: low rank is the exception, and a hair destroys it.",
     mistakes=(
-        Mistake(
-            "rows counted",
-            4,
-            "there are four rows, but two are combinations of others. And rank 4 needs 4 columns.",
-        ),
-        Mistake(
-            "full rank taken for granted", 3, "3 is the most that a 4 x 3 matrix can have. Row 4 is row 1 + row 3."
-        ),
-        Mistake("rows struck out", (2, 4), "those are the rows that go. The rank is the number of rows that stay."),
-        Mistake("one direction lost", 1, "rank 1 would mean that all rows are multiples of one row. Row 3 is not."),
+        Mistake("rows added", 5, "row 1 + row 2 is (3, 4, 5), which does not begin with 4, 7. Other multiples do."),
+        Mistake("the rank itself", 2, "2 is the rank that is wanted. The question is for the lost number x."),
+        Mistake("once too often", 15, "3 times row 2 begins with 3, 9. How often does row 2 go into (4, 7)?"),
+        Mistake("zero", 0, "then row 3 would lie in the span of rows without a third entry. Row 2 has one."),
     ),
 )
 
-largest_saving_rank = Exercise(
-    name="largest_saving_rank",
-    question="Up to which whole rank do two factors hold fewer numbers than a matrix of shape (192, 576)?",
-    difficulty=1,
-    minutes=4,
-    hints=(
-        "The factors hold r (192 + 576) numbers, the matrix 192 * 576. Where are they equal?",
-        "At 144 exactly. Fewer means fewer.",
-    ),
-    source="answer = 192 * 576 // (192 + 576) - 1  # at 144 they are equal, so 143",
-    takeaway="At 144 nothing is saved. LoRA's r = 8 needs 6,144 numbers, 5.6 % of the matrix.",
-    mistakes=(
-        Mistake("break-even itself", 144, "at 144 the factors hold exactly as many numbers as the matrix. Fewer?"),
-        Mistake(
-            "full rank", 192, "that is the largest rank the matrix can have; its factors would hold 147,456 numbers."
-        ),
-        Mistake("below full rank", 191, "deficient is not low: at 191 the factors hold 146,688 numbers, not 110,592."),
-        Mistake("square matrix", 288, "that is the break-even of a 576 x 576 matrix. This one has only 192 rows."),
-        Mistake("half the smaller side", 96, "m n / (m + n) is half the side of a square matrix only."),
-    ),
-)
-
-merged_ranks = Exercise(
-    name="merged_ranks",
-    question="W (4096, 4096) has full rank, B A has rank 16: the smallest and the largest rank that W + B A can have?",
+summed_adapters = Exercise(
+    name="summed_adapters",
+    question="Three changes of rank 16, 8 and 4 are added up: what are the smallest and the largest rank of the sum?",
     difficulty=2,
     minutes=4,
     hints=(
-        "What can 16 bricks do at worst to a matrix that has 4096?",
-        "They can cancel 16 of its bricks. At best they cancel none, and no 4096 x 4096 matrix has more than 4096.",
+        "Count bricks: 16, 8 and 4 of them. How many has the sum at most?",
+        "At worst the 8 and the 4 all cancel bricks of the 16.",
     ),
-    source="answer = (4096 - 16, 4096)  # |rank W - rank BA| <= rank(W + BA) <= min(rank W + rank BA, 4096)",
-    takeaway="A trained update does not happen to cancel W's bricks, so in practice it is 4096.",
+    source="answer = (16 - 8 - 4, 16 + 8 + 4)  # the rule for sums, used twice",
+    takeaway="Adapters that are added up keep their ranks apart: r = 16 and r = 8 do not make r = 16.",
     mistakes=(
-        Mistake("rank of the update", (16, 16), "16 is the rank of the change. W brings its own 4096 directions."),
+        Mistake("the largest alone", (16, 16), "the other bricks bring directions of their own, or cancel some."),
         Mistake(
-            "more than the sides allow", (4080, 4112), "the smallest is right; no 4096 x 4096 matrix has rank 4112."
+            "never more than the largest", (4, 16), "the smallest is right; bricks in new directions are counted too."
         ),
-        Mistake("ranks added", (4096, 4112), "the ranks add up only where there is room, and bricks may cancel, too."),
-        Mistake("never below full", (4096, 4096), "that is what happens in practice, but B A may cancel bricks of W."),
-        Mistake("anything possible", (16, 4096), "16 bricks cannot cancel 4080 of W's 4096."),
-        Mistake("largest first", (4096, 4080), "right numbers; the smallest comes first."),
+        Mistake("never less than the largest", (16, 28), "the largest is right; bricks of the three may also cancel."),
+        Mistake("everything cancels", (0, 28), "12 bricks cannot cancel 16: at least 4 stay."),
+        Mistake("one cancels", (8, 28), "the 8 and the 4 can both cancel bricks of the 16."),
+        Mistake("nothing cancels", (28, 28), "that is what happens in practice. What can happen at worst?"),
+        Mistake("largest first", (28, 4), "right numbers; the smallest comes first."),
     ),
 )
 
-count_rank = Exercise(
-    name="count_rank",
-    question="Write count_rank(matrix, rtol): how many singular values exceed rtol times the largest?",
+rank_at_gap = Exercise(
+    name="rank_at_gap",
+    question="Write rank_at_gap(values): how many singular values stand before the one place with the largest fall?",
     difficulty=2,
-    minutes=6,
+    minutes=8,
     hints=(
-        "torch.linalg.svdvals(matrix) gives the singular values, the largest first.",
-        "Compare them with rtol * values[0] and count what is strictly larger.",
+        "A fall is a ratio: a value divided by the next one. itertools.pairwise(values) gives the pairs.",
+        "The list of ratios is one shorter than the values. The index of its largest, plus 1, is the rank.",
     ),
-    source="""import torch
+    source="""from itertools import pairwise
 
 
-def count_rank(matrix, rtol):
-    values = torch.linalg.svdvals(matrix)
-    return int((values > rtol * values[0]).sum())""",
-    takeaway="Relative to the largest, the rank does not change when the matrix is scaled.",
+def rank_at_gap(values):
+    falls = [above / below for above, below in pairwise(values)]
+    return falls.index(max(falls)) + 1""",
+    takeaway="It needs no tolerance, but a gap. It finds one in noise as well: look at how large the fall is.",
     mistakes=(
         Mistake(
-            "absolute tolerance",
-            lambda matrix, rtol: int((torch.linalg.svdvals(matrix) > rtol).sum()),
-            "rtol is a share of the largest value. Yours finds rank 0 when a matrix of small numbers comes.",
+            "largest difference",
+            lambda values: max(range(1, len(values)), key=lambda i: values[i - 1] - values[i]),
+            "from 20 to 5 the difference is larger, but 4.9 to 0.003 is the fall. Divide, do not subtract.",
         ),
         Mistake(
-            "no tolerance",
-            lambda matrix, rtol: int((torch.linalg.svdvals(matrix) > 0).sum()),
-            "rounding is counted as a direction. Compare with rtol times the largest value, values[0].",
+            "off by one",
+            lambda values: max(range(1, len(values)), key=lambda i: values[i - 1] / values[i]) - 1,
+            "the index of the fall counts from 0: one more value stands before it.",
         ),
         Mistake(
-            "zero has a direction",
-            lambda matrix, rtol: int((torch.linalg.svdvals(matrix) >= rtol * torch.linalg.svdvals(matrix)[0]).sum()),
-            "the zero matrix has rank 0, but 0 >= rtol * 0 holds. Use >.",
+            "behind the fall",
+            lambda values: max(range(1, len(values)), key=lambda i: values[i - 1] / values[i]) + 1,
+            "yours counts the first value behind the fall, too.",
         ),
         Mistake(
-            "share of the sum",
-            lambda matrix, rtol: int(
-                (torch.linalg.svdvals(matrix) > rtol * torch.linalg.svdvals(matrix).sum()).sum(),
-            ),
-            "the tolerance is a share of the largest singular value, not of their sum.",
-        ),
-        Mistake(
-            "share of the largest entry",
-            lambda matrix, rtol: int((torch.linalg.svdvals(matrix) > rtol * matrix.abs().max()).sum()),
-            "the tolerance is a share of the largest singular value, not of the largest entry.",
-        ),
-        Mistake(
-            "share of the energy",
-            lambda matrix, rtol: int(
-                (torch.linalg.svdvals(matrix) ** 2 > rtol * torch.linalg.svdvals(matrix)[0] ** 2).sum(),
-            ),
-            "the values are compared, not their squares: a strength of 1e-2 has the energy 1e-4.",
+            "fixed tolerance",
+            lambda values: sum(value > 1e-6 * values[0] for value in values),
+            "a tolerance of 1e-6 fits some data and not others. Find the place from the values themselves.",
         ),
     ),
     cases=(
-        (torch.diag(torch.tensor([4.0, 2.0, 1e-9], dtype=torch.float64)), 1e-6),
-        (1e-8 * torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0]], dtype=torch.float64), 1e-6),
-        (1e8 * torch.diag(torch.tensor([1.0, 1e-9, 0.0], dtype=torch.float64)), 1e-6),
-        (torch.diag(torch.tensor([1.0, 1.0, 0.6], dtype=torch.float64)), 0.5),
-        (torch.diag(torch.tensor([1.0, 0.01], dtype=torch.float64)), 1e-3),
-        (torch.tensor([[3.0, 1.0], [1.0, 3.0]], dtype=torch.float64), 0.6),
-        (torch.zeros(2, 2, dtype=torch.float64), 1e-6),
+        ([6.0, 3.0, 1e-7],),
+        ([20.0, 5.0, 4.9, 3e-3, 2e-3],),
+        ([5e-8, 4e-8, 1e-12],),
+        ([9.0, 0.5, 0.4, 0.3],),
+    ),
+)
+
+signs = Exercise(
+    name="signs",
+    question="The multiplication table of 1 to 12, minus 30.5: what is its rank, and what is the rank of its signs?",
+    difficulty=2,
+    minutes=8,
+    hints=(
+        "numbers = torch.arange(1.0, 13); the table is torch.outer(numbers, numbers), a single brick.",
+        "30.5 everywhere is one more brick. For the signs: table.sign(), then linalg.numerical_rank.",
+    ),
+    source="""import torch
+
+numbers = torch.arange(1.0, 13)
+table = torch.outer(numbers, numbers) - 30.5  # two bricks
+answer = tuple(int(torch.linalg.matrix_rank(matrix)) for matrix in (table, table.sign()))""",
+    takeaway="The signs of one brick are one brick. Of two they are a staircase: that is what AdamW's first step does.",
+    mistakes=(
+        Mistake(
+            "bricks survive", (2, 2), "2 is right for the table. Print the signs: how many different rows have they?"
+        ),
+        Mistake(
+            "the staircase is full", (2, 12), "2 is right. Not all 12 rows of signs differ: compare rows 11 and 12."
+        ),
+        Mistake("the 30.5 forgotten", (1, 8), "8 is right. Taking 30.5 away from every entry is one more brick."),
+        Mistake(
+            "the table alone", (1, 1), "that is the table before 30.5 is taken away: a brick, and so are its signs."
+        ),
+        Mistake("in the other order", (8, 2), "right numbers; the rank of the table comes first."),
     ),
 )
 
 
-def _factor(matrix, r, size=torch.abs, divide_row=False, divide=True, peel=True):
+def rank(rows):
+    """Return the rank of a matrix of Python integers, given as a list of m rows with n numbers each: exact."""
+    bricks = 0
+    while pivots := [(i, j) for i, row in enumerate(rows) for j, number in enumerate(row) if number]:
+        i, j = pivots[0]
+        pivot, across = rows[i][j], rows[i]
+        rows = [[pivot * number - row[j] * other for number, other in zip(row, across, strict=True)] for row in rows]
+        bricks += 1
+    return bricks
+
+
+def factor(matrix, r):
+    """Return B (m, r) and A (r, n) whose product is the matrix (m, n), a tensor of rank r."""
+    columns, rows = [], []
+    for _ in range(r):
+        i, j = divmod(int(matrix.abs().argmax()), matrix.shape[1])  # where the largest entry is
+        columns.append(matrix[:, j] / matrix[i, j])
+        rows.append(matrix[i])
+        matrix = matrix - torch.outer(columns[-1], rows[-1])
+    return torch.stack(columns, dim=1), torch.stack(rows)
+
+
+def _rank_by_division(rows):
+    matrix, bricks = torch.tensor(rows, dtype=torch.float64), 0
+    while matrix.any():
+        i, j = divmod(int(matrix.abs().argmax()), matrix.shape[1])
+        matrix, bricks = matrix - torch.outer(matrix[:, j] / matrix[i, j], matrix[i]), bricks + 1
+    return bricks
+
+
+def _rank_of_floats(rows):
+    return int(torch.linalg.matrix_rank(torch.tensor(rows, dtype=torch.float64)))
+
+
+def _rows_that_are_not_zero(rows):
+    return sum(any(row) for row in rows)
+
+
+def _rank_along_the_diagonal(rows):
+    bricks = 0
+    for i in range(min(len(rows), len(rows[0]))):
+        pivot, across = rows[i][i], rows[i]
+        if pivot:
+            rows = [[pivot * x - row[i] * y for x, y in zip(row, across, strict=True)] for row in rows]
+            bricks += 1
+    return bricks
+
+
+def _product(answer, matrix, r):
+    """What counts of two factors: their shapes and their product; the factors themselves are not unique."""
+    B, A = answer(matrix, r)
+    return list(B.shape), list(A.shape), B @ A
+
+
+def _factor(matrix, r, size=torch.abs, divide=True, peel=True):
     """Peel r bricks off, the way of the solution or, by the switches, that of a mistake."""
     columns, rows = [], []
     for _ in range(r):
         i, j = divmod(int(size(matrix).argmax()), matrix.shape[1])
-        column, row = matrix[:, j], matrix[i]
-        columns.append(column / matrix[i, j] if divide and not divide_row else column)
-        rows.append(row / matrix[i, j] if divide_row else row)
+        columns.append(matrix[:, j] / matrix[i, j] if divide else matrix[:, j])
+        rows.append(matrix[i])
         if peel:
-            matrix = matrix - torch.outer(column / matrix[i, j], row)
+            matrix = matrix - torch.outer(matrix[:, j] / matrix[i, j], matrix[i])
     return torch.stack(columns, dim=1), torch.stack(rows)
 
 
 def _rows_for_columns(matrix, r):
-    B, A = _factor(matrix, r)
+    B, A = factor(matrix, r)
     return B.T, A
 
 
-_M = torch.tensor([[2.0, 2.0, 0.0], [2.0, 0.0, -4.0], [3.0, 2.0, -2.0]], dtype=torch.float64)
-_TWO_BRICKS = torch.tensor([[2.0, 3.0, 0.0], [2.0, 0.0, -4.0], [2.0, 1.5, -2.0]], dtype=torch.float64)
-_TALL = torch.tensor([[1.0, 2.0], [0.0, 1.0], [8.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+_M = [[2, 2, 0], [2, 0, -4], [3, 2, -2]]
+_FOUR = [[5, 9, -2, 10], [-8, 8, -8, -9], [5, -7, 6, 5], [5, 25, -10, 15]]
+_TABLE = [[(i * j + 3) * (i - j) for j in range(1, 7)] for i in range(1, 25)]
 
-factor = Exercise(
-    name="factor",
-    question="Write factor(matrix, r): peel r bricks off and return them as B (m, r) and A (r, n).",
-    difficulty=3,
-    minutes=10,
-    hints=(
-        "In each turn find the pivot matrix[i, j], the largest entry. Keep matrix[:, j] / matrix[i, j] and matrix[i].",
-        "Then peel: subtract torch.outer of the two from the matrix, and go on with what is left.",
-        "With the kept columns and rows in two lists: torch.stack(columns, dim=1) is B, torch.stack(rows) is A.",
+linalg = Build(
+    name="linalg",
+    question="Write the rank of a matrix of integers, exactly, and two factors of a matrix.",
+    header='"""Linear algebra, written by hand."""\n\nimport torch',
+    steps=(
+        Step(
+            name="rank",
+            question="Count the bricks of a matrix of integers, without division and without floats.",
+            difficulty=3,
+            minutes=15,
+            hints=(
+                "Any entry that is not zero can be the pivot. If there is none, you are done.",
+                "As in peel: every row becomes pivot * row - row[j] * the pivot's row. Python's integers have no end.",
+            ),
+            takeaway="Exact, as long as the entries are integers. The weights of a model are not: hence the tolerance.",
+            mistakes=(
+                Mistake("divided", _rank_by_division, "1/3 is no number of a computer: multiply by the pivot instead."),
+                Mistake(
+                    "floats",
+                    _rank_of_floats,
+                    "in floats 10**17 + 1 is 10**17. Stay with the integers that you were given.",
+                ),
+                Mistake(
+                    "rows that are not zero",
+                    _rows_that_are_not_zero,
+                    "a row can be a combination of others without being zero. Peel it off first.",
+                ),
+                Mistake(
+                    "only along the diagonal",
+                    _rank_along_the_diagonal,
+                    "a zero on the diagonal is no end: look for a pivot in the whole matrix.",
+                ),
+            ),
+            reference=rank,
+            cases=(
+                Case("M", (_M,)),
+                Case("N", ([[2, 2, 0], [2, 0, -4], [3, 2, 2]],)),
+                Case("zero", ([[0, 0], [0, 0], [0, 0]],)),
+                Case("zeros on the diagonal", ([[0, 3, 0], [2, 0, 0], [0, 0, 0]],)),
+                Case("four rows", (_FOUR,)),
+                Case("large numbers", ([[10**17, 10**17 + 1], [10**17 - 1, 10**17]],)),
+                Case("24 rows", (_TABLE,)),
+            ),
+        ),
+        Step(
+            name="factor",
+            question="Write a matrix of rank r as B A: any two factors of the right shapes will do.",
+            difficulty=3,
+            minutes=10,
+            hints=(
+                "Take the largest entry matrix[i, j]. Keep matrix[:, j] / matrix[i, j] for B and matrix[i] for A.",
+                "Subtract torch.outer of the two, and go on with what is left, r times.",
+                "torch.stack(columns, dim=1) is B, torch.stack(rows) is A.",
+            ),
+            takeaway="Yours need not be the package's: only the product counts.",
+            mistakes=(
+                Mistake(
+                    "not divided by the pivot",
+                    lambda matrix, r: _factor(matrix, r, divide=False),
+                    "column times row has the pivot's square where the pivot should be. Divide one of the two.",
+                ),
+                Mistake(
+                    "nothing peeled",
+                    lambda matrix, r: _factor(matrix, r, peel=False),
+                    "each turn finds the same brick again. Subtract it before the next turn.",
+                ),
+                Mistake(
+                    "B as rows",
+                    _rows_for_columns,
+                    "your first factor has the shape (r, m): stack the columns side by side.",
+                ),
+                Mistake("A first", lambda matrix, r: factor(matrix, r)[::-1], "B, the columns, comes first."),
+            ),
+            reference=factor,
+            cases=(
+                Case("M", (torch.tensor(_M, dtype=torch.float64), 2), _product),
+                Case(
+                    "one brick",
+                    (torch.tensor([[0.0, 0.0], [4.0, -2.0], [6.0, -3.0]], dtype=torch.float64), 1),
+                    _product,
+                ),
+                Case("four rows", (torch.tensor(_FOUR, dtype=torch.float64), 2), _product),
+            ),
+        ),
     ),
-    source="""import torch
-
-
-def factor(matrix, r):
-    columns, rows = [], []
-    for _ in range(r):
-        i, j = divmod(int(matrix.abs().argmax()), matrix.shape[1])
-        columns.append(matrix[:, j] / matrix[i, j])
-        rows.append(matrix[i])
-        matrix = matrix - torch.outer(columns[-1], rows[-1])
-    return torch.stack(columns, dim=1), torch.stack(rows)""",
-    takeaway="Gaussian elimination, written as bricks. With r = 1 it keeps one brick, though not the best: see 02.",
-    mistakes=(
-        Mistake(
-            "not divided by the pivot",
-            lambda matrix, r: _factor(matrix, r, divide=False),
-            "column times row has the pivot's square where the pivot should be. Divide the column by the pivot.",
-        ),
-        Mistake(
-            "row divided",
-            lambda matrix, r: _factor(matrix, r, divide_row=True),
-            "the product is right (factors are not unique), but the exercise divides the column, not the row.",
-        ),
-        Mistake(
-            "sign not set aside",
-            lambda matrix, r: _factor(matrix, r, size=torch.positive),
-            "argmax alone overlooks -4 where there is a 3. The pivot is the largest of matrix.abs().",
-        ),
-        Mistake(
-            "nothing peeled",
-            lambda matrix, r: _factor(matrix, r, peel=False),
-            "each turn finds the same brick again. Subtract it from the matrix before the next turn.",
-        ),
-        Mistake(
-            "B as rows",
-            _rows_for_columns,
-            "yours has the shape (r, m): stack the columns side by side, torch.stack(columns, dim=1).",
-        ),
-        Mistake("A first", lambda matrix, r: _factor(matrix, r)[::-1], "both are right; B, the columns, comes first."),
-        Mistake(
-            "product instead of factors",
-            lambda matrix, r: torch.matmul(*_factor(matrix, r)),
-            "that is B A. Return the pair B, A.",
-        ),
-    ),
-    cases=((_M, 1), (_TWO_BRICKS, 2), (_TALL, 2)),
 )
