@@ -43,7 +43,7 @@ def light(columns: np.ndarray, point: Sequence[float], slanted: Sequence[float])
     axes = drawing.canvas(
         "A point b above the plane of columns 1 and 2 of M, which are arrows from the origin, twice. Left: the light "
         "falls straight, at a right angle to the plane. The shadow of b is the nearest point of the plane, here the "
-        f"tip of column 2, and {straight:.2f} from b. Right: the light falls at a slant. The shadow lies elsewhere in the "
+        f"tip of column 2, {straight:.2f} from b. Right: the light falls at a slant. The shadow lies elsewhere in the "
         f"plane, {slant:.2f} from b; a hollow dot marks the nearest point.",
         height=520,
     )
