@@ -104,6 +104,18 @@ def test_words_that_lie_close_have_their_names_in_an_enlarged_view():
     assert all(word in plots.alt_text(axes.figure) for word in ("go", "map", "way", "path"))
 
 
+def test_shadows_on_a_plane_tell_how_far_they_are():
+    columns = np.array([[2, 2], [2, 0], [3, 2]])
+    told = plots.alt_text(nb03.light(columns, point=[0, -1, 4], slanted=[3, 2, 4]))
+    assert "3.00 from b" in told and "4.24 from b" in told
+
+
+def test_eigenvalues_on_one_spot_are_counted():
+    values = [0.0] * 20 + [1.0] * 30 + [0.5, -1j]
+    told = plots.alt_text(nb03.eigenvalues({name: values for name in ("P", "noise", "layer 0", "layer 10")}))
+    assert told.count("labels: 20 at 0, 30 at 1") == 4
+
+
 def test_the_labels_of_equal_methods_can_be_read():
     """Three methods at one place, intervals and all: no label covers another one, a dot or an interval."""
     numbers = {"LoRA": 2_442_240, "rsLoRA": 2_442_240, "DoRA": 2_597_760, "IA3": 57_600, "one seed": 11_520}

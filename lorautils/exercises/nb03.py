@@ -1,13 +1,18 @@
-"""The exercises of notebook 03: eigenvalues of a projector, a shadow, a projector from columns, PCA, LoRA's factors.
+"""The exercises of notebook 03: a projector's signature, a line anywhere, PCA, a weight without a direction; a build.
 
-The formulas behind them: P = A (A^T A)^-1 A^T; X rebuilt is mean + (X - mean) V_k V_k^T; B (A B)^-1 A.
+The formulas behind them: 1 <= |P|, trace P = rank P; p + t (q - p); X rebuilt is mean + (X - mean) V_k V_k^T;
+(I - d d^T / d.d) W. The build, `projector` in my/linalg.py, finds orthonormal columns Q by Gram-Schmidt: P = Q Q^T.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from lorautils.basemodel import load_base_model
+
+from .build import Build, Case, Step
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "03_projection_matrices"
@@ -47,135 +52,107 @@ def _coordinates(X: Tensor, k: int) -> Tensor:
     return X.mean(0) + centred @ torch.linalg.svd(centred, full_matrices=False)[2][:k].T
 
 
-count_zeros = Exercise(
-    name="count_zeros",
-    question="An orthogonal projector of shape (576, 576) has the trace 64: how many of its eigenvalues are 0?",
-    difficulty=1,
-    minutes=2,
-    hints=(
-        "Its eigenvalues are 0 and 1 only, and the trace is their sum.",
-        "64 of the 576 are 1. The others are 0.",
-    ),
-    source="answer = 576 - 64  # the trace counts the ones",
-    takeaway="The ones span what the projector keeps, the zeros what it throws away.",
-    mistakes=(
-        Mistake(
-            "the ones counted", 64, "64 eigenvalues are 1, which makes the trace. The question is about the zeros."
-        ),
-        Mistake("only one direction kept", 575, "that is so for a shadow on a line, of trace 1. Here the trace is 64."),
-        Mistake("trace as a share", 9, "576 / 64 is no count. Each eigenvalue 1 adds 1 to the trace, each 0 nothing."),
-        Mistake("all of them", 576, "then the trace would be 0, and P the zero matrix."),
-        Mistake("none of them", 0, "then the trace would be 576, and P the identity. Here it is 64."),
-    ),
-)
-
-shadow_of = Exercise(
-    name="shadow_of",
-    question="Write shadow_of(a, b): the shadow of b on the line through the origin in the direction a.",
+signature = Exercise(
+    name="signature",
+    question="Four square matrices, by trace, rank and largest singular value: orthogonal, oblique, or neither?",
     difficulty=1,
     minutes=4,
     hints=(
-        "The shadow is t * a, with t such that b - t * a is at a right angle to a.",
-        "t = (a @ b) / (a @ a). The lower part makes the length of a irrelevant.",
+        "Trace and rank: what must hold between them for any projector?",
+        "A projector that keeps anything leaves it as long as it was. How small can its largest singular value be?",
+        "The first can be an orthogonal projector. The second stretches: an oblique one. The third and the fourth?",
     ),
-    source="""def shadow_of(a, b):
-    return (a @ b) / (a @ a) * a""",
-    takeaway="Twice as long an a gives the same shadow: only its direction counts.",
+    source="""answer = ("orthogonal", "oblique", "neither", "neither")  # 63.2 is no rank, 0.97 is below 1""",
+    takeaway="Three numbers cannot prove a projector, and they can rule one out.",
     mistakes=(
         Mistake(
-            "not divided",
-            lambda a, b: (a @ b) * a,
-            "that is right for an a of length 1 only. Divide by a @ a.",
+            "a trace that is no rank",
+            ("orthogonal", "oblique", "orthogonal", "neither"),
+            "look at the third: the trace of a projector is its rank, and 63.2 is no rank.",
         ),
         Mistake(
-            "the cosine",
-            lambda a, b: (a @ b) / (a.norm() * b.norm()) * a,
-            "that divides by both lengths, as for an angle. The length of b must count: divide by a @ a.",
+            "a broken trace as a slant",
+            ("orthogonal", "oblique", "oblique", "neither"),
+            "look at the third: slanted light changes no eigenvalue, so the trace is still the rank.",
         ),
         Mistake(
-            "divided by the length once",
-            lambda a, b: (a @ b) / (a @ a).sqrt() * a,
-            "a enters twice, in the dot product and as the direction: divide by its length squared, a @ a.",
+            "nothing stays",
+            ("orthogonal", "oblique", "neither", "orthogonal"),
+            "look at the fourth: what lies in the subspace stays as it is, so something is stretched by 1.",
         ),
         Mistake(
-            "roles swapped",
-            lambda a, b: (a @ b) / (b @ b) * b,
-            "that is the shadow of a on the line of b. It must lie on the line of a.",
+            "a slant that shortens",
+            ("orthogonal", "oblique", "neither", "oblique"),
+            "look at the fourth: slanted light only makes shadows longer. Something is stretched by 1 or more.",
         ),
         Mistake(
-            "the rest",
-            lambda a, b: b - (a @ b) / (a @ a) * a,
-            "that is what the shadow lost, (I - P) b. The shadow is P b.",
+            "a slant is no projector",
+            ("orthogonal", "neither", "neither", "neither"),
+            "look at the second: P P = P allows slanted light, and then shadows can be longer than the thing.",
         ),
         Mistake(
-            "coordinate instead of shadow",
-            lambda a, b: (a @ b) / (a @ a),
-            "that is t, one number. The shadow is the point t * a.",
+            "a straight one that stretches",
+            ("orthogonal", "orthogonal", "neither", "neither"),
+            "look at the second: an orthogonal projector never lengthens, and 1.41 is more than 1.",
         ),
-    ),
-    cases=(
-        (torch.tensor([2.0, 1.0]), torch.tensor([1.0, 3.0])),
-        (torch.tensor([1.0, 2.0, 2.0]), torch.tensor([3.0, 0.0, 6.0])),
-        (torch.tensor([0.5, 0.0]), torch.tensor([3.0, 4.0])),
     ),
 )
 
-projector = Exercise(
-    name="projector",
-    question="Write projector(A): the orthogonal projector onto the span of the independent columns of A.",
+nearest_on_line = Exercise(
+    name="nearest_on_line",
+    question="Write nearest_on_line(p, q, b): the point nearest to b of the line through p and q.",
     difficulty=2,
     minutes=6,
     hints=(
-        "The rest b - A c is at a right angle to each column: A^T (b - A c) = 0. Solve for c, then P b = A c.",
-        "P = A (A^T A)^-1 A^T. Or take orthonormal columns Q of the same span, from torch.linalg.qr: P = Q Q^T.",
+        "Move the origin to p: then the line runs through it, in the direction q - p.",
+        "In these coordinates b is b - p. Take its shadow as in section 1, then move back.",
+        "t = ((b - p) @ (q - p)) / ((q - p) @ (q - p)), and the point is p + t * (q - p).",
     ),
-    source="""import torch
-
-
-def projector(A):
-    Q, _ = torch.linalg.qr(A)  # orthonormal columns with the same span
-    return Q @ Q.T  # equal to A @ torch.linalg.inv(A.T @ A) @ A.T""",
-    takeaway="Any basis of the subspace gives the same P: a projector belongs to the subspace, not to its columns.",
+    source="""def nearest_on_line(p, q, b):
+    along = q - p
+    return p + ((b - p) @ along) / (along @ along) * along""",
+    takeaway="No matrix does this alone: 0 does not stay 0. PCA moves the origin in the same way, to the mean.",
     mistakes=(
         Mistake(
-            "the inverse left out",
-            lambda A: A @ A.T,
-            "A A^T is a projector for orthonormal columns only. These need (A^T A)^-1 in the middle.",
+            "through the origin",
+            lambda p, q, b: (b @ (q - p)) / ((q - p) @ (q - p)) * (q - p),
+            "that line has the right direction, and runs through the origin. This one runs through p.",
         ),
         Mistake(
-            "only made unit length",
-            lambda A: (A / A.norm(dim=0)) @ (A / A.norm(dim=0)).T,
-            "that adds up shadows on single columns: right only if they are at right angles. Invert all of A^T A.",
+            "not moved back",
+            lambda p, q, b: ((b - p) @ (q - p)) / ((q - p) @ (q - p)) * (q - p),
+            "that is the way from p to the point. Add p.",
         ),
         Mistake(
-            "Q^T Q",
-            lambda A: torch.eye(A.shape[1], dtype=A.dtype),
-            "that is the identity, with one row for each column of A. The shadow lives where the columns do: Q Q^T.",
+            "b not moved",
+            lambda p, q, b: p + (b @ (q - p)) / ((q - p) @ (q - p)) * (q - p),
+            "with p as the origin, b is b - p. Use it in the dot product.",
         ),
         Mistake(
-            "all of U",
-            lambda A: torch.eye(len(A), dtype=A.dtype),
-            "that is the identity: a square U spans all of space. Keep a column for each of A: full_matrices=False.",
+            "q as the direction",
+            lambda p, q, b: p + ((b - p) @ q) / (q @ q) * q,
+            "q is a point of the line. Its direction leads from p to q: q - p.",
         ),
         Mistake(
-            "onto the rows",
-            lambda A: A.T @ torch.linalg.inv(A @ A.T) @ A,
-            "with A and A^T swapped it is about the rows of A, and here A A^T has no inverse.",
+            "between p and q only",
+            lambda p, q, b: p + (((b - p) @ (q - p)) / ((q - p) @ (q - p))).clamp(0, 1) * (q - p),
+            "that stops at p and q. The line goes on beyond them.",
         ),
         Mistake(
-            "coordinates instead of shadow",
-            lambda A: torch.linalg.inv(A.T @ A) @ A.T,
-            "that gives the coefficients c of the columns. The shadow is A c: one A is missing in front.",
+            "not divided",
+            lambda p, q, b: p + ((b - p) @ (q - p)) * (q - p),
+            "that is right where p and q are 1 apart. Divide by the squared length of q - p.",
         ),
         Mistake(
-            "the rest",
-            lambda A: torch.eye(len(A), dtype=A.dtype) - torch.linalg.qr(A)[0] @ torch.linalg.qr(A)[0].T,
-            "that is I - P, the projector onto everything at a right angle to the columns.",
+            "coordinate instead of point",
+            lambda p, q, b: ((b - p) @ (q - p)) / ((q - p) @ (q - p)),
+            "that is t, one number. The point is p + t * (q - p).",
         ),
     ),
     cases=(
-        (_matrix([2, 2], [2, 0], [3, 2]),),
-        (_matrix([1, 1], [1, 2], [1, 3], [1, 5]),),
+        (torch.tensor([1.0, 0.0]), torch.tensor([1.0, 2.0]), torch.tensor([4.0, 5.0])),
+        (torch.tensor([1.0, 2.0, 0.0]), torch.tensor([3.0, 2.0, 1.0]), torch.tensor([0.0, 5.0, 4.0])),
+        (torch.tensor([2.0, 2.0]), torch.tensor([5.0, 1.0]), torch.tensor([-1.0, 0.5])),
     ),
 )
 
@@ -250,51 +227,215 @@ def pca_rebuild(X, k):
     ),
 )
 
-lora_projector = Exercise(
-    name="lora_projector",
-    question="Write lora_projector(B, A): a projector with the columns of B and the null space of A.",
-    difficulty=3,
-    minutes=10,
+without_direction = Exercise(
+    name="without_direction",
+    question="Write without_direction(W, d): a weight that does all that W does, but never writes along d.",
+    difficulty=2,
+    minutes=6,
     hints=(
-        "(B A)(B A) = B (A B) A. Something between B and A has to undo the A B that appears.",
-        "With B X A for an (r, r) matrix X: B X (A B) X A = B X A holds if X (A B) X = X.",
-        "X is the inverse of A B.",
+        "The output is W x. Take its part along d away, whatever x is.",
+        "(I - d d^T / d.d) (W x) = ((I - d d^T / d.d) W) x. The projector stands on the left of W.",
+        "Without the large matrix: W - torch.outer(d, d @ W) / (d @ d).",
     ),
     source="""import torch
 
 
-def lora_projector(B, A):
-    return B @ torch.linalg.inv(A @ B) @ A""",
-    takeaway="It is oblique in general, and orthogonal only if B writes where A reads.",
+def without_direction(W, d):
+    return W - torch.outer(d, d @ W) / (d @ d)  # (I - d d^T / d.d) W""",
+    takeaway="Done to all that writes into the stream, this takes one direction from a model, without any training.",
     mistakes=(
         Mistake(
-            "nothing in between",
-            lambda B, A: B @ A,
-            "(B A)(B A) = B (A B) A, which is B A only if A B = I. Put what is missing between B and A.",
+            "on the side of the input",
+            lambda W, d: W - torch.outer(W @ d, d) / (d @ d),
+            "that makes W blind for d: W d = 0. What W writes is on the left: project the output.",
         ),
         Mistake(
-            "A ignored",
-            lambda B, A: B @ torch.linalg.inv(B.T @ B) @ B.T,
-            "that is the orthogonal projector onto the columns of B. It does not ignore what A ignores.",
+            "the part along d kept",
+            lambda W, d: torch.outer(d, d @ W) / (d @ d),
+            "that keeps what is along d and throws the rest away. Take it from W instead.",
         ),
         Mistake(
-            "B ignored",
-            lambda B, A: A.T @ torch.linalg.inv(A @ A.T) @ A,
-            "that is the orthogonal projector onto the rows of A. It does not write where B writes.",
+            "not divided",
+            lambda W, d: W - torch.outer(d, d @ W),
+            "that is right for a d of length 1. Divide by d @ d.",
         ),
         Mistake(
-            "the product not inverted",
-            lambda B, A: B @ (A @ B) @ A,
-            "that is (B A)(B A). The A B in the middle has to be undone: take its inverse.",
+            "divided by the length once",
+            lambda W, d: W - torch.outer(d, d @ W) / d.norm(),
+            "d enters twice: divide by its length squared, d @ d.",
         ),
         Mistake(
-            "divided by a number",
-            lambda B, A: B @ A / torch.trace(A @ B),
-            "one number is enough for r = 1 only. For a larger r divide by the matrix A B: its inverse in the middle.",
+            "turned round",
+            lambda W, d: W - 2 * torch.outer(d, d @ W) / (d @ d),
+            "that mirrors the part along d: it is taken away twice. Once is enough.",
         ),
     ),
     cases=(
-        (_matrix([1, 0], [1, 1], [0, 2]), _matrix([1, 0, 1], [0, 1, 1])),
-        (_matrix([2, 1], [0, 1], [1, 3], [1, 0]), _matrix([1, 1, 0, 2], [0, 1, 2, 1])),
+        (_matrix([2, 2, 0], [2, 0, -4], [3, 2, -2]), torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64)),
+        (_matrix([1, 3], [0, 2]), torch.tensor([3.0, 1.0], dtype=torch.float64)),
+    ),
+)
+
+
+# --- the build: a projector by hand ---------------------------------------------------------------------------------
+
+
+def orthonormal(A: torch.Tensor) -> torch.Tensor:
+    """Return orthonormal columns (m, rank) with the span of the columns of A (m, n), which may be dependent."""
+    columns = []
+    for a in A.T:
+        rest = a
+        for q in 2 * columns:  # twice: rounding leaves a little behind the first time
+            rest = rest - (q @ rest) * q
+        if rest.norm() > 1e-9 * a.norm():  # else a lies in the span already
+            columns.append(rest / rest.norm())
+    return torch.stack(columns, dim=1)
+
+
+def projector(A: torch.Tensor) -> torch.Tensor:
+    """Return the orthogonal projector (m, m) onto the span of the columns of A (m, n), which may be dependent."""
+    Q = orthonormal(A)
+    return Q @ Q.T
+
+
+def _unit_length(A):
+    return A / A.norm(dim=0)
+
+
+def _all_kept(A):
+    columns = []
+    for a in A.T:
+        for q in columns:
+            a = a - (q @ a) * q
+        columns.append(a / a.norm().clamp_min(1e-300))
+    return torch.stack(columns, dim=1)
+
+
+def _last_only(A):
+    columns = []
+    for a in A.T:
+        rest = a - (columns[-1] @ a) * columns[-1] if columns else a
+        if rest.norm() > 1e-9 * a.norm():
+            columns.append(rest / rest.norm())
+    return torch.stack(columns, dim=1)
+
+
+def _not_unit(A):
+    columns = []
+    for a in A.T:
+        rest = a
+        for q in columns:
+            rest = rest - (q @ rest) / (q @ q) * q
+        if rest.norm() > 1e-9 * a.norm():
+            columns.append(rest)
+    return torch.stack(columns, dim=1)
+
+
+@cache
+def _o_proj(layer: int) -> Tensor:
+    return load_base_model().model.layers[layer].self_attn.o_proj.weight.detach().double()
+
+
+def _span(answer: Callable, A: Tensor) -> tuple[Tensor, Tensor]:
+    """Return of orthonormal columns Q what does not depend on the choice of them: Q^T Q and Q Q^T."""
+    Q = answer(A)
+    return Q.T @ Q, Q @ Q.T
+
+
+def _span_of_head(answer: Callable, layer: int) -> tuple[Tensor, Tensor]:
+    """Return Q^T Q for the columns of head 0, and the shadow of eight columns of head 1."""
+    columns = _o_proj(layer)[:, :72]
+    Q = answer(columns[:, :64].clone())
+    return Q.T @ Q, Q @ (Q.T @ columns[:, 64:])
+
+
+def _shadows(answer: Callable, layer: int) -> tuple[Tensor, Tensor]:
+    """Return the trace of the projector onto head 0, whose columns are given twice, and the shadow of eight others."""
+    columns = _o_proj(layer)[:, :72]
+    P = answer(torch.cat([columns[:, :64], 2 * columns[:, :64]], dim=1))
+    return P.trace(), P @ columns[:, 64:]
+
+
+_M = _matrix([2, 2, 0], [2, 0, -4], [3, 2, -2])
+_SPANS = (
+    Case("two columns", (_matrix([3, 1], [4, 1]),), _span),
+    Case("three of four dimensions", (_matrix([1, 1, 0], [1, 2, 1], [0, 1, 3], [1, 0, 1]),), _span),
+    Case("M, whose columns are dependent", (_M,), _span),
+)
+
+linalg = Build(
+    name="linalg",
+    question="Write projectors by hand: orthonormal columns by Gram-Schmidt, then P, for dependent columns as well.",
+    header='"""Linear algebra, written by hand."""\n\nimport torch',
+    steps=(
+        Step(
+            name="orthonormal",
+            question="Orthonormal columns with the span of the columns of A, without torch.linalg.",
+            difficulty=2,
+            minutes=12,
+            hints=(
+                "Take the columns one after the other. Subtract from each its shadows on those that you have already.",
+                "The shadow on a column q of length 1 is (q @ rest) * q. What is left is divided by its length.",
+                "A dependent column leaves nothing but rounding, such as 1e-16 of its length: leave it out.",
+            ),
+            takeaway="That is Gram-Schmidt, one shadow on a line after the other.",
+            mistakes=(
+                Mistake(
+                    "only made unit length",
+                    _unit_length,
+                    "length 1 is half of it. Subtract from each column its shadows on the columns before.",
+                ),
+                Mistake(
+                    "dependent columns kept",
+                    _all_kept,
+                    "a dependent column leaves only rounding, which you blow up to length 1. Leave it out.",
+                ),
+                Mistake(
+                    "only the last column subtracted",
+                    _last_only,
+                    "the third column must be at a right angle to the first one, too: subtract all shadows.",
+                ),
+                Mistake(
+                    "not made unit length",
+                    _not_unit,
+                    "the columns stand at right angles. Divide each by its length.",
+                ),
+            ),
+            reference=orthonormal,
+            cases=(*_SPANS, Case("head 0 of layer 10", (10,), _span_of_head)),
+        ),
+        Step(
+            name="projector",
+            question="The orthogonal projector onto the span of the columns of A.",
+            difficulty=1,
+            minutes=4,
+            hints=("Orthonormal columns need no inverse.", "P = Q Q^T."),
+            takeaway="Any columns with the same span give the same P.",
+            mistakes=(
+                Mistake(
+                    "A A^T",
+                    lambda A: A @ A.T,
+                    "that is a projector for orthonormal columns only. Make them orthonormal first.",
+                ),
+                Mistake(
+                    "Q^T Q",
+                    lambda A: orthonormal(A).T @ orthonormal(A),
+                    "that is the identity, with a row for each column of Q. P is as large as the space: Q Q^T.",
+                ),
+                Mistake(
+                    "the rest",
+                    lambda A: torch.eye(len(A), dtype=A.dtype) - projector(A),
+                    "that is I - P, the projector onto all that is at a right angle to the columns.",
+                ),
+            ),
+            reference=projector,
+            needs=("orthonormal",),
+            cases=(
+                Case("a line", (_matrix([3], [4]),)),
+                Case("two columns of three", (_matrix([2, 2], [2, 0], [3, 2]),)),
+                Case("M, whose columns are dependent", (_M,)),
+                Case("head 0 of layer 10, each column twice", (10,), _shadows),
+            ),
+        ),
     ),
 )

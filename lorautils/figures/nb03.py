@@ -6,10 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+from matplotlib.patches import Circle, FancyArrowPatch, Polygon
 
+from lorautils.figures import drawing
 from lorautils.figures.labels import label_apart
-from lorautils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
+from lorautils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 
 
 def shadow_on_line(point: Sequence[float], shadow: Sequence[float]) -> Axes:
@@ -32,34 +33,62 @@ def shadow_on_line(point: Sequence[float], shadow: Sequence[float]) -> Axes:
     return axes
 
 
-def shadows_on_plane(plane: np.ndarray, point: Sequence[float], shadows: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw, one panel a title, a point (3,) and its shadow (3,) on the plane of the columns of `plane` (3, 2).
+def light(columns: np.ndarray, point: Sequence[float], slanted: Sequence[float]) -> Figure:
+    """Draw, with the kit, what straight light (left) and slanted light (right) make of a point above a plane.
 
-    A hollow dot marks the nearest point of the plane; the title says how far the shadow is from the point.
+    The plane is that of the two `columns` (3, 2), seen from above its edge; `slanted` (3,) is the shadow at a slant.
     """
-    basis, _ = np.linalg.qr(np.asarray(plane, dtype=float))
-    point = np.asarray(point, dtype=float)
-    nearest = basis @ (basis.T @ point)
-    corners = nearest + np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * 4 @ basis.T
-    limits = {f"{axis}lim": (middle - 3.8, middle + 3.8) for axis, middle in zip("xyz", nearest, strict=True)}
-    figure = plt.figure(figsize=(5.6 * len(shadows), 5.4), layout="constrained")
-    for index, (title, shadow) in enumerate(shadows.items(), start=1):
-        shadow = np.asarray(shadow, dtype=float)
-        axes = figure.add_subplot(1, len(shadows), index, projection="3d", computed_zorder=False)
-        axes.add_collection3d(Poly3DCollection([corners], facecolor=SKY, edgecolor=BLUE, alpha=0.3, zorder=1))
-        axes.plot(*np.array([nearest, shadow]).T, color=GREY, linewidth=2, zorder=2)
-        axes.plot(*np.array([point, shadow]).T, "--", color=RED, linewidth=2.5, zorder=3)
-        axes.scatter(*nearest, s=90, facecolor="white", edgecolor=GREY, linewidth=2, depthshade=False, zorder=4)
-        axes.scatter(*shadow, s=70, color=ORANGE, depthshade=False, zorder=5)
-        axes.scatter(*point, s=70, color=BLUE, depthshade=False, zorder=5)
-        axes.text(*np.add(shadow, (0.3, 0.3, -0.9)), "shadow", color="#8A5E00", fontsize=14, zorder=6)  # a dark ORANGE
-        axes.text(*(point + 0.5), "b", color=BLUE, fontsize=14, zorder=6)
-        axes.set_title(f"{title}\nfrom b to its shadow: {np.linalg.norm(point - shadow):.2f}")
-        axes.set(xlabel="first", ylabel="second", zlabel="third", **limits)
-        axes.set_box_aspect((1, 1, 1), zoom=0.92)
-        axes.view_init(elev=30, azim=20)
-        axes.locator_params(nbins=4)
-    return figure
+    columns, point, slanted = (np.asarray(values, dtype=float) for values in (columns, point, slanted))
+    nearest = columns @ np.linalg.lstsq(columns, point, rcond=None)[0]
+    straight, slant = np.linalg.norm(point - nearest), np.linalg.norm(point - slanted)
+    axes = drawing.canvas(
+        "A point b above the plane of columns 1 and 2 of M, which are arrows from the origin, twice. Left: the light "
+        "falls straight, at a right angle to the plane. The shadow of b is the nearest point of the plane, here the "
+        f"tip of column 2, {straight:.2f} from b. Right: the light falls at a slant. The shadow lies elsewhere in the "
+        f"plane, {slant:.2f} from b; a hollow dot marks the nearest point.",
+        height=520,
+    )
+    panels = {
+        f"straight: {straight:.2f} from b": (nearest, 0),
+        f"at a slant: {slant:.2f} from b": (slanted, 505),
+    }
+    for title, (shadow, left) in panels.items():
+        drawing.write(axes, left + 245, 488, title, weight="bold")
+        _panel(axes, columns, point, nearest, shadow, left)
+    drawing.write(axes, 500, 28, "Blue arrows: columns 1 and 2 of M. They span the plane.")
+    return axes.figure
+
+
+def _panel(axes: Axes, columns: np.ndarray, point: np.ndarray, nearest: np.ndarray, shadow: np.ndarray, left: float):
+    """Draw the plane with its columns, the point, the ray of light and the shadow, from x = `left` on."""
+    along = columns[:, 1] / np.linalg.norm(columns[:, 1])
+    up = (point - nearest) / np.linalg.norm(point - nearest)
+    back = np.cross(up, along)
+    back = back if back @ columns[:, 0] > 0 else -back
+    unit = np.array([[52, -7], [17, 24], [0, 60]])  # of along, back and up, on the canvas
+
+    def at(place: np.ndarray, right: float = 0, higher: float = 0) -> np.ndarray:
+        return np.array([along @ place, back @ place, up @ place]) @ unit + (left + 105 + right, 190 + higher)
+
+    corners = [at(u * along + v * back) for u, v in ((-0.8, -2.9), (6.1, -2.9), (6.1, 3.1), (-0.8, 3.1))]
+    axes.add_patch(Polygon(corners, facecolor=drawing.VALUES(0.0), edgecolor=drawing.STREAM, linewidth=2))
+    for column in columns.T:
+        style = {"color": drawing.B, "linewidth": 3.5, "mutation_scale": 24, "shrinkA": 0, "shrinkB": 0}
+        axes.add_patch(FancyArrowPatch(at(0 * column), at(column), arrowstyle="-|>", **style))
+    axes.plot(*at(0 * point), "o", color=drawing.INK, markersize=9, zorder=4)
+    axes.plot(*np.array([at(point), at(nearest)]).T, ":", color=drawing.INK, linewidth=2, zorder=3)
+    mark = nearest + 0.6 * np.array([0 * along, -along, up - along, up])
+    axes.plot(*np.array([at(mark[1]), at(mark[2]), at(mark[3])]).T, color=drawing.INK, linewidth=2, zorder=3)
+    axes.plot(*at(nearest), "o", color="white", markeredgecolor=drawing.INK, markersize=11, markeredgewidth=2, zorder=4)
+    sun = point + 0.42 * (point - shadow)
+    ray = {"color": drawing.A, "linewidth": 4, "mutation_scale": 26, "shrinkA": 0, "shrinkB": 6, "zorder": 5}
+    axes.add_patch(FancyArrowPatch(at(sun), at(shadow), arrowstyle="-|>", **ray))
+    axes.plot(*at(shadow), "o", color=drawing.A, markersize=12, zorder=6)
+    axes.plot(*at(point), "o", color=drawing.INK, markersize=12, zorder=6)
+    drawing.write(axes, *at(point, -26, 4), "b", weight="bold")
+    drawing.write(axes, *at(0 * point, 8, 28), "origin")
+    drawing.write(axes, *at(shadow, 0, -30), "shadow", color=drawing.A, weight="bold")
+    drawing.write(axes, *at(sun, 16), "light", color=drawing.A, ha="left")
 
 
 def word_map(
@@ -103,15 +132,24 @@ def word_map(
 
 
 def eigenvalues(clouds: Mapping[str, Sequence[complex]]) -> Figure:
-    """Draw the eigenvalues of matrices in the complex plane, one panel a matrix with its name, all on one scale."""
-    width = 4.4 * len(clouds)
-    figure, panels = plt.subplots(
-        1, len(clouds), figsize=(width, 4.8), sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
-    for axes, (name, values) in zip(panels[0], clouds.items(), strict=True):
+    """Draw the eigenvalues of four matrices in the complex plane, each under its name, all on one scale.
+
+    A dashed circle has half the largest radius; where many lie on one spot, their number stands beside it.
+    """
+    figure, panels = plt.subplots(2, 2, figsize=(7.4, 7.8), sharex=True, sharey=True, layout="constrained")
+    reach = 1.1 * max(np.abs(values).max() for values in clouds.values())
+    for axes, (name, values) in zip(panels.flat, clouds.items(), strict=True):
+        values = np.asarray(values)
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.axvline(0, color=GREY, linewidth=0.8)
-        axes.scatter(np.real(values), np.imag(values), s=22, color=BLUE, alpha=0.5, zorder=3)
-        axes.set(title=name, xlabel="real part", aspect="equal")
-    panels[0][0].set_ylabel("imaginary part")
+        axes.add_patch(Circle((0, 0), np.abs(values).max() / 2, fill=False, color=RED, linestyle="--", linewidth=2))
+        axes.scatter(values.real, values.imag, s=16, color=BLUE, alpha=0.5, zorder=3)
+        for index, spot in enumerate((0, 1)):
+            if (many := int((np.abs(values - spot) < 0.01).sum())) > 10:
+                axes.annotate(
+                    f"{many} at {spot}", (spot, 0), (spot + 1, 2.2 - 4.4 * index), arrowprops={"arrowstyle": "-"}
+                )
+        axes.set(title=name, aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
+    figure.supxlabel("real part")
+    figure.supylabel("imaginary part")
     return figure
