@@ -35,7 +35,7 @@ NAMED = {
         "The capital of France is Paris", "504", "7042", "6 × 576", "30 layers", "residual stream", "49,152 bars",
         "loss", "gradient",
     ),
-    "three_ways": ("Prompting", "examples", "Full fine-tuning", "134,515,008", "LoRA", "2,442,240", "frozen", "gradient"),
+    "three_ways": ("Prompting", "examples", "Full fine-tuning", "134,515,008", "LoRA", "2,442,240", "frozen", "dashed"),
     "attached": ("target_modules", "lora_dropout", "r = 8", "lora_alpha / r", "times 4", "frozen", "trained"),
 }  # fmt: skip
 COLOURS = {name: getattr(drawing, name) for name in ("W", "A", "B", "STREAM")}
