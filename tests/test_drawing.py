@@ -21,6 +21,7 @@ DRAWINGS = {
     "down_proj": lambda: drawing.lora_layer((576, 1536)),
     "r = 64": lambda: drawing.lora_layer((2048, 2048), r=64),
     "six_cells": nb00.six_cells,
+    "three_ways": lambda: nb00.three_ways(134_515_008, 2_442_240),
     "attached": nb08.attached,
 }
 NAMED = {
@@ -34,6 +35,7 @@ NAMED = {
         "The capital of France is Paris", "504", "7042", "6 × 576", "30 layers", "residual stream", "49,152 bars",
         "loss", "gradient",
     ),
+    "three_ways": ("Prompting", "examples", "Full fine-tuning", "134,515,008", "LoRA", "2,442,240", "frozen", "dashed"),
     "attached": ("target_modules", "lora_dropout", "r = 8", "lora_alpha / r", "times 4", "frozen", "trained"),
 }  # fmt: skip
 COLOURS = {name: getattr(drawing, name) for name in ("W", "A", "B", "STREAM")}

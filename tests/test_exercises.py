@@ -190,8 +190,17 @@ def test_a_known_mistake_is_named(capsys, exercise, mistake):
     assert said(capsys, exercise, mistake.answer) == f"Not yet ({mistake.name}): {mistake.message}\n"
 
 
+WEIGHT_SHAPE = Exercise("weight_shape", "Which shape has the weight?", 1, 2, (), "", (), source="answer = (1536, 576)")
+
+
 def by_name(name):
-    return next(exercise for exercise in EXERCISES if exercise.name == name)
+    return next(exercise for exercise in [WEIGHT_SHAPE, *EXERCISES] if exercise.name == name)
+
+
+def moved_by_copy(tensors, step):
+    before = copy.deepcopy(tensors)
+    step(tensors)
+    return tuple(i for i in range(len(tensors)) if (before[i] != tensors[i]).any())
 
 
 @pytest.mark.parametrize(
@@ -200,12 +209,15 @@ def by_name(name):
         ("weight_shape", [1536, 576]),
         ("weight_shape", torch.nn.Linear(576, 1536).weight.shape),
         ("weight_shape", np.array([1536, 576])),
-        ("uniform_loss", 10.8),
-        ("uniform_loss", torch.tensor(49152.0).log()),
-        ("uniform_loss", torch.tensor(10.803, requires_grad=True)),
-        ("uniform_loss", np.log(49152)),
-        ("count_trainable", 9216.0),
-        ("count_trainable", torch.tensor(9216)),
+        ("answer_probability", 0.4493),
+        ("answer_probability", torch.tensor(-0.8).exp()),
+        ("answer_probability", torch.tensor(0.4493, requires_grad=True)),
+        ("answer_probability", np.exp(-0.8)),
+        ("count_trainable", 921600.0),
+        ("count_trainable", torch.tensor(921600)),
+        ("answer_loss", lambda logits, ids, n: torch.nn.CrossEntropyLoss()(logits[n - 1 : len(ids) - 1], ids[n:])),
+        ("answer_loss", lambda logits, ids, n: -logits.log_softmax(-1)[range(n - 1, len(ids) - 1), ids[n:]].mean()),
+        ("moved", moved_by_copy),
         ("mask_prompt", lambda ids, n: torch.tensor([-100 if i < n else t for i, t in enumerate(ids)])),
         ("merge_by_hand", lambda W, A, B, alpha: torch.addmm(W, B, A, alpha=alpha / len(A))),
         ("merge_by_hand", lambda W, A, B, alpha: (W.double() + B.double() @ A.double() * alpha / len(A)).numpy()),
@@ -218,18 +230,18 @@ def test_right_in_another_form_is_right(capsys, name, answer):
 @pytest.mark.parametrize(
     ("name", "answer", "expected"),
     [
-        ("count_trainable", 9217, "Not yet: 9217 is not it. Stuck? Try hint()."),
+        ("count_trainable", 921601, "Not yet: 921601 is not it. Stuck? Try hint()."),
         ("count_trainable", True, "a number was expected, got True"),
         (
             "count_trainable",
-            [9216],
+            [921600],
             "the values are right, the shape is not: a number was expected, got values of shape",
         ),
         ("weight_shape", torch.tensor([[1536], [576]]), "the values are right, the shape is not"),
         ("weight_shape", (1536, 576, 1), "values of shape (2,) was expected, got values of shape (3,)"),
-        ("uniform_loss", "10.8", "a number was expected, got something of type str"),
-        ("uniform_loss", float("nan"), "perhaps a ____ is left in the formula"),
-        ("uniform_loss", abs, "a number was expected, got a function"),
+        ("answer_probability", "0.45", "a number was expected, got something of type str"),
+        ("answer_probability", float("nan"), "perhaps a ____ is left in the formula"),
+        ("answer_probability", abs, "a number was expected, got a function"),
         ("mask_prompt", [-100, 5], "pass the function itself, check(mask_prompt), not values of shape (2,)"),
         ("mask_prompt", lambda ids: ids, "mask_prompt([1, 4, 7, 9, 5, 2], 4)\nraises TypeError"),
         (

@@ -1,4 +1,4 @@
-"""The exercises of notebook 00: the shape of a weight, the loss of a guess, the size of LoRA, the shift by one.
+"""The exercises of notebook 00: the size of an adapter, the probability of an answer, its loss, a check that can fail.
 
 The conventions behind them: y = x W^T with W of shape (out, in); loss = -ln p; LoRA adds B A of rank r.
 """
@@ -12,117 +12,207 @@ from .engine import Exercise, Mistake
 
 NOTEBOOK = "00_start_here"
 
-weight_shape = Exercise(
-    name="weight_shape",
-    question="A linear layer of PyTorch maps 576 features to 1,536: what is the shape of its weight?",
-    difficulty=1,
-    minutes=2,
-    hints=(
-        "PyTorch computes y = x W^T, with one row of W for each output.",
-        "The shape is (out, in). Write it as a tuple of two numbers.",
-    ),
-    source="answer = (1536, 576)  # (out, in), as in torch.nn.Linear(576, 1536).weight.shape",
-    takeaway="Each of the 1,536 rows makes one output out of all 576 inputs.",
-    mistakes=(
-        Mistake(
-            "in and out swapped",
-            (576, 1536),
-            "that is the W of textbooks that write y = x W. PyTorch stores the transpose and computes y = x W^T.",
-        ),
-        Mistake("bias instead of weight", (1536,), "that is the shape of the bias: one number for each output."),
-        Mistake("size instead of shape", 884736, "that is how many numbers W holds. Its shape is a tuple of two."),
-    ),
-)
-
-uniform_loss = Exercise(
-    name="uniform_loss",
-    question="What is the cross-entropy of a model that gives each of 49,152 tokens the same probability?",
-    difficulty=1,
-    minutes=3,
-    hints=(
-        "Every token, the right one too, has the probability 1/49152. The loss is -ln of that probability.",
-        "-ln(1/n) = ln(n), and math.log is the natural logarithm.",
-    ),
-    source="import math\n\nanswer = math.log(49152)  # -ln(1/49152) = 10.80",
-    takeaway="It is the loss of knowing nothing, not the largest one: who is sure of a wrong token loses more.",
-    mistakes=(
-        Mistake(
-            "bits instead of nats", math.log2(49152), "that is log2, in bits. PyTorch takes the natural logarithm."
-        ),
-        Mistake(
-            "decimal logarithm", math.log10(49152), "that is log10. PyTorch takes the natural logarithm, math.log."
-        ),
-        Mistake(
-            "probability instead of loss", 1 / 49152, "that is the probability p of each token; the loss is -ln p."
-        ),
-        Mistake("sign", -math.log(49152), "that is ln p. A loss is -ln p, and never negative."),
-    ),
-)
-
 count_trainable = Exercise(
     name="count_trainable",
-    question="How many parameters does LoRA with r = 8 train on one weight of shape (576, 576)?",
+    question="LoRA, r = 16, on q_proj (576, 576) and v_proj (192, 576) of 30 layers: how many numbers does it train?",
     difficulty=1,
-    minutes=3,
+    minutes=4,
     hints=(
-        "LoRA leaves W as it is and adds B A, with A of shape (r, in) and B of shape (out, r).",
-        "A holds r * in numbers and B holds out * r.",
+        "Each W of shape (out, in) gets an A of shape (r, in) and a B of shape (out, r).",
+        "Beside one W stand r * in + out * r numbers. Add those of q_proj and of v_proj, then count the layers.",
     ),
-    source="answer = 8 * (576 + 576)  # A is (8, 576), B is (576, 8)",
-    takeaway="That is 2.8 % of the 331,776 numbers in W.",
+    source="answer = 30 * 16 * ((576 + 576) + (192 + 576))  # r (in + out) for each W",
+    takeaway="W itself appears only by its sides: LoRA costs r (in + out), where W has in times out.",
     mistakes=(
-        Mistake("only one factor", 8 * 576, "that is one of the two factors. A and B are both trained."),
-        Mistake("the whole matrix", 576 * 576, "that is W itself, which LoRA does not train."),
-        Mistake("sides multiplied", 8 * 576 * 576, "that is r * in * out, more than W has. Add the sizes of A and B."),
-        Mistake("r squared", 8 * 8, "an (r, r) matrix cannot be added to W. A is (r, in), B is (out, r)."),
+        Mistake("one layer", 16 * (1152 + 768), "that is one layer. The adapter sits in each of the 30."),
+        Mistake("half of it", 30 * 16 * 1152, "that is the A of both layers, or q_proj alone: the two are equal here."),
+        Mistake("only B", 30 * 16 * (576 + 192), "that counts the B of both, (out, r). A is trained, too."),
+        Mistake("v_proj as q_proj", 30 * 16 * 2 * 1152, "that takes v_proj for square. Its W is (192, 576)."),
+        Mistake("the drawing's r", 30 * 8 * (1152 + 768), "that is r = 8, as in the drawing. Here r is 16."),
+        Mistake("W itself", 30 * (576 + 192) * 576, "that counts the weights W, which LoRA does not train."),
+        Mistake(
+            "sides multiplied", 30 * 16 * (576 + 192) * 576, "r * in * out is more than W has. Add r in and r out."
+        ),
     ),
 )
 
-next_token_loss = Exercise(
-    name="next_token_loss",
-    question="Write next_token_loss(logits, ids): the mean cross-entropy of a text, each token predicting the next.",
+answer_probability = Exercise(
+    name="answer_probability",
+    question="An answer of 8 tokens has a mean loss of 0.1 nats: with what probability is the whole of it written?",
+    difficulty=2,
+    minutes=5,
+    hints=(
+        "The loss of a token is -ln p, so p = exp(-loss). All tokens must come: their probabilities are multiplied.",
+        "A product of exponentials is the exponential of a sum, and the sum is 8 times the mean.",
+    ),
+    source="import math\n\nanswer = math.exp(-8 * 0.1)  # the product of the p, since ln of a product is a sum",
+    takeaway="A small loss a token can be an unlikely answer. `lorautils ask` warns where this number is low.",
+    mistakes=(
+        Mistake("one token", math.exp(-0.1), "that is one token of mean loss. All 8 must come: multiply."),
+        Mistake("one minus the loss", 0.9, "a loss is not an error rate: it is -ln p, so p = exp(-loss)."),
+        Mistake("error rate to the 8th", 0.9**8, "a loss is not an error rate: p is exp(-0.1), not 1 - 0.1."),
+        Mistake("divided by 8", math.exp(-0.1) / 8, "probabilities of tokens that must all come are multiplied."),
+        Mistake("mean taken twice", math.exp(-0.1 / 8), "0.1 is the mean already. The sum is 8 times that."),
+        Mistake("the loss", 0.8, "that is the loss of the whole answer, in nats. Its probability is exp(-loss)."),
+        Mistake("sign", math.exp(0.8), "a probability is at most 1. The loss is -ln p: mind the sign."),
+        Mistake("bits", 2**-0.8, "that is a power of 2, for a loss in bits. In nats the base is e: math.exp."),
+    ),
+)
+
+answer_loss = Exercise(
+    name="answer_loss",
+    question="Write answer_loss(logits, ids, prompt_tokens): the mean cross-entropy of the tokens behind the prompt.",
     difficulty=2,
     minutes=8,
     hints=(
         "logits is (tokens, vocabulary), ids is (tokens,). The logits at position t predict the token at t + 1.",
-        "The last logits predict nothing in the text and nothing predicts the first token: logits[:-1], ids[1:].",
-        "F.cross_entropy(logits, targets) takes the softmax, the logarithm and the mean.",
+        "The first token of the answer is ids[prompt_tokens]. Who predicts it? The last position of the prompt.",
+        "F.cross_entropy(logits, targets) takes the softmax, the logarithm and the mean; both have the same length.",
     ),
     source="""import torch.nn.functional as F
 
 
-def next_token_loss(logits, ids):
-    return F.cross_entropy(logits[:-1], ids[1:])  # position t predicts token t + 1""",
-    takeaway="transformers makes the same shift inside the model, so its labels are the ids, not shifted.",
+def answer_loss(logits, ids, prompt_tokens):
+    predicting = logits[prompt_tokens - 1 : -1]  # the last of the prompt predicts the first of the answer
+    return F.cross_entropy(predicting, ids[prompt_tokens:])""",
+    takeaway="Fine-tuning on questions and answers trains by this loss: nobody has to learn to write the question.",
     mistakes=(
         Mistake(
+            "the prompt, too",
+            lambda logits, ids, prompt_tokens: F.cross_entropy(logits[:-1], ids[1:]),
+            "that is the loss of the whole text. Leave out the tokens of the prompt.",
+        ),
+        Mistake(
+            "first token of the answer left out",
+            lambda logits, ids, prompt_tokens: F.cross_entropy(logits[prompt_tokens:-1], ids[prompt_tokens + 1 :]),
+            "the first token of the answer is missing. The last position of the prompt predicts it.",
+        ),
+        Mistake(
             "no shift",
-            lambda logits, ids: F.cross_entropy(logits, ids),
+            lambda logits, ids, prompt_tokens: F.cross_entropy(logits[prompt_tokens:], ids[prompt_tokens:]),
             "each position is asked for its own token, which it has just read. Position t predicts token t + 1.",
         ),
         Mistake(
-            "shift the wrong way",
-            lambda logits, ids: F.cross_entropy(logits[1:], ids[:-1]),
-            "each position is asked for the token before it. Drop the last logits and the first id.",
+            "one token of the prompt",
+            lambda logits, ids, prompt_tokens: F.cross_entropy(
+                logits[max(prompt_tokens - 2, 0) : -1], ids[max(prompt_tokens - 1, 1) :]
+            ),
+            "the last token of the prompt is counted, too. The answer begins at ids[prompt_tokens].",
         ),
         Mistake(
             "sum instead of mean",
-            lambda logits, ids: F.cross_entropy(logits[:-1], ids[1:], reduction="sum"),
-            "that is the sum over the tokens. Divide by their number, tokens - 1.",
+            lambda logits, ids, prompt_tokens: F.cross_entropy(
+                logits[prompt_tokens - 1 : -1], ids[prompt_tokens:], reduction="sum"
+            ),
+            "that is the sum over the answer. Divide by its number of tokens.",
+        ),
+        Mistake(
+            "divided by all tokens",
+            lambda logits, ids, prompt_tokens: (
+                F.cross_entropy(logits[prompt_tokens - 1 : -1], ids[prompt_tokens:], reduction="sum") / len(ids)
+            ),
+            "that divides by all tokens. Only those of the answer count.",
         ),
         Mistake(
             "softmax twice",
-            lambda logits, ids: F.cross_entropy(logits[:-1].softmax(-1), ids[1:]),
+            lambda logits, ids, prompt_tokens: F.cross_entropy(
+                logits[prompt_tokens - 1 : -1].softmax(-1), ids[prompt_tokens:]
+            ),
             "F.cross_entropy takes logits and does the softmax itself. Leave yours out.",
-        ),
-        Mistake(
-            "sign",
-            lambda logits, ids: -F.cross_entropy(logits[:-1], ids[1:]),
-            "the loss is the mean of -ln p, and never negative.",
         ),
     ),
     cases=(
-        (torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0], [1.0, 0.0, 0.0]]), torch.tensor([0, 2, 1])),
-        (torch.tensor([[0.5, -0.5], [1.0, 2.0], [0.0, 0.0], [3.0, -3.0]]), torch.tensor([1, 1, 0, 0])),
+        (
+            torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 2.0]]),
+            torch.tensor([0, 2, 1, 1]),
+            2,
+        ),
+        (torch.tensor([[0.5, -0.5], [1.0, 2.0], [0.0, 0.0], [3.0, -3.0]]), torch.tensor([1, 1, 0, 0]), 3),
+    ),
+)
+
+
+def _last(tensors):
+    tensors[-1][0] += 0.5
+
+
+def _none(tensors):
+    pass
+
+
+def _signs(tensors):
+    tensors[0].neg_()
+
+
+def _a_little(tensors):
+    tensors[1][0] += 1e-6
+
+
+def _changed(tensors, step, before, differ):
+    step(tensors)
+    return [i for i, (old, new) in enumerate(zip(before, tensors, strict=True)) if differ(old, new)]
+
+
+def _with_copy(differ):
+    return lambda tensors, step: _changed(tensors, step, [tensor.clone() for tensor in tensors], differ)
+
+
+def _differ(old, new):
+    return not torch.equal(old, new)
+
+
+moved = Exercise(
+    name="moved",
+    question="Write moved(tensors, step): call step(tensors), return the indices of the tensors that it changed.",
+    difficulty=2,
+    minutes=8,
+    hints=(
+        "step works in place, as an optimiser does: the tensors in the list are the same objects before and after.",
+        "Keep a copy that step cannot reach, tensor.clone(). A list of the same tensors, or detach(), is no copy.",
+        "Compare with torch.equal: sums can hide a change, and torch.allclose forgives a small one.",
+    ),
+    source="""import torch
+
+
+def moved(tensors, step):
+    before = [tensor.clone() for tensor in tensors]  # memory of their own
+    step(tensors)
+    return [i for i, tensor in enumerate(tensors) if not torch.equal(tensor, before[i])]""",
+    takeaway="A check that finds nothing is worth something once you have seen it find something.",
+    mistakes=(
+        Mistake(
+            "no copy",
+            lambda tensors, step: _changed(tensors, step, list(tensors), _differ),
+            "it never finds a change: what you kept shares its memory with the tensors. Keep tensor.clone().",
+        ),
+        Mistake(
+            "step is not called", lambda tensors, step: [], "step(tensors) was not called, so nothing could change."
+        ),
+        Mistake(
+            "sums compared",
+            _with_copy(lambda old, new: old.sum() != new.sum()),
+            "two tensors can have the same sum. Compare all of their numbers.",
+        ),
+        Mistake(
+            "allclose",
+            _with_copy(lambda old, new: not torch.allclose(old, new)),
+            "a small change is not seen. torch.allclose forgives it; torch.equal does not.",
+        ),
+        Mistake(
+            "those that stayed",
+            _with_copy(lambda old, new: torch.equal(old, new)),
+            "these are the tensors that stayed the same.",
+        ),
+        Mistake(
+            "every number must change",
+            _with_copy(lambda old, new: bool((old != new).all())),
+            "a tensor counts as changed if one of its numbers has changed, not only if all have.",
+        ),
+    ),
+    cases=(
+        ([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])], _last),
+        ([torch.tensor([1.0, 2.0])], _none),
+        ([torch.tensor([1.0, -1.0]), torch.tensor([2.0, 0.0])], _signs),
+        ([torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0])], _a_little),
     ),
 )

@@ -1,9 +1,25 @@
-"""The drawing of notebook 00, and no other."""
+"""The drawings of notebook 00: a model in six cells, and three ways to make it do a job."""
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from lorautils.figures.drawing import INK, NAME, STREAM, VALUES, Box, W, arrow, block, canvas, disc, pipe, tokens, write
+from lorautils.figures.drawing import (
+    INK,
+    NAME,
+    STREAM,
+    VALUES,
+    A,
+    Box,
+    W,
+    arrow,
+    block,
+    canvas,
+    disc,
+    lock,
+    pipe,
+    tokens,
+    write,
+)
 
 IDS = {"The": 504, "capital": 3575, "of": 282, "France": 4649, "is": 314, "Paris": 7042}
 HEIGHTS = (2, 3, 2, 2, 16, 2, 3, 2, 2, 2, 2, 3, 2, 5, 196, 2, 2, 3)  # as after " is": one is likely, few are possible
@@ -55,4 +71,39 @@ def six_cells() -> Figure:
     arrow(axes, (stream.x, 40), (stream.x, layers[0].bottom[1]), back=True)
     disc(axes, 686, 76, "6", radius=18)
     write(axes, 716, 76, "gradient", ha="left")
+    return axes.figure
+
+
+def three_ways(model: int, adapter: int) -> Figure:
+    """Draw prompting, full fine-tuning and LoRA side by side; model and adapter, in parameters, are areas to scale."""
+    side = 148
+    small = side * (adapter / model) ** 0.5
+    axes = canvas(
+        "Three ways to make a model do a job, side by side: tokens go into a square, the model, and tokens come out. "
+        "Prompting: the model is frozen, hatched and with a lock, and more tokens go in, the examples; it trains "
+        f"nothing. Full fine-tuning: the whole model is trained, one solid colour, {model:,} numbers; a dashed arrow, "
+        f"the gradient, leads from the output back to it. LoRA: the model is frozen, and a small solid square on top "
+        f"of it is trained, {adapter:,} numbers; the gradient leads to that. The areas of the squares are to scale.",
+        height=376,
+    )
+    middle, trained = 212, ("nothing", f"{model:,}", f"{adapter:,}")
+    for x, title, numbers in zip((222, 536, 848), ("prompting", "full fine-tuning", "LoRA"), trained, strict=True):
+        examples, frozen = 6 * (title == "prompting"), title != "full fine-tuning"
+        width = 26 + 13 * examples
+        asked = tokens(axes, Box(x - 102 - width / 2, middle, width, 96), count=2 + examples, cells=7)
+        given = tokens(axes, Box(x + 124, middle, 26, 96), count=2, cells=7, seed=1)
+        whole = block(axes, Box(x, middle, side, side), W if frozen else A, frozen=frozen)
+        arrow(axes, asked.right, whole.left)
+        arrow(axes, whole.right, given.left)
+        write(axes, x, 346, title, weight="bold")
+        write(axes, x, 66, "trained:")
+        write(axes, x, 30, numbers)
+        if examples:
+            write(axes, 12, middle + 74, "examples", ha="left")
+        if frozen:
+            lock(axes, x, middle, size=56)
+        else:
+            arrow(axes, given.bottom, (given.x, 108), (x, 108), whole.bottom, back=True)
+    part = block(axes, Box(x, whole.top[1] + small / 2, small, small), A)
+    arrow(axes, given.top, (given.x, part.y), part.right, back=True)
     return axes.figure
