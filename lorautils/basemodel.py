@@ -130,7 +130,7 @@ def _load(auto_class: str, name: str | Path | None, **options):
     except Exception as error:
         raise BaseModelError(
             f"{auto_class} cannot load {where}: {type(error).__name__}: {error}",
-            "a causal language model as safetensors, with its tokenizer, in a folder or on the hub",
+            "a causal language model as safetensors, with its tokenizer, in a folder or, as owner/name, on the hub",
             "correct the name, connect to the network, or leave the name and LORAUTILS_MODEL out for the base model",
         ) from error
 

@@ -252,7 +252,8 @@ def test_interrupt_saves_and_resume_reaches_the_same_losses(tokenizer, tmp_path,
     def run(folder, **options):
         setup(0)
         model = tiny_lora(dropout=0.1)
-        return model, train(model, tokenizer, PAIRS, epochs=4, seed=0, output_dir=folder, progress=False, **options)
+        options |= {"epochs": 4, "seed": 0, "held_out": HELD_OUT, "output_dir": folder, "progress": False}
+        return model, train(model, tokenizer, PAIRS, **options)
 
     _, whole = run(tmp_path / "whole")
     original = training.AnswerTrainer.__init__
@@ -265,12 +266,14 @@ def test_interrupt_saves_and_resume_reaches_the_same_losses(tokenizer, tmp_path,
         patch.setattr(training.AnswerTrainer, "__init__", with_interrupt)
         model, stopped = run(tmp_path / "stopped")
     assert stopped.interrupted and stopped.steps == 3 and stopped.total_steps == 8
+    assert [step for step, _ in stopped.held_out] == [2], "whoever interrupts shall not wait for one more look"
     said = capsys.readouterr().out
     assert "Stopped after step 3 of 8" in said and "resume=True" in said
     assert evaluate(model, tokenizer, ["Cron:"], max_new_tokens=2)  # the model is usable
     _, resumed = run(tmp_path / "stopped", resume=True)
     assert resumed.steps == 8 and not resumed.interrupted
     assert stopped.loss + resumed.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert stopped.held_out + resumed.held_out == [(step, pytest.approx(loss)) for step, loss in whole.held_out]
 
 
 @pytest.fixture
