@@ -87,7 +87,14 @@ def turn_stretch_turn(matrix: np.ndarray) -> Figure:
 
 def rivals(ratios: np.ndarray) -> Axes:
     """Draw ratios (rounds + 1, rivals): the error of each rival after each round, divided by that of the SVD."""
-    _, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    first, last = ratios[0], ratios[-1]
+    figure.words = (
+        f"The error of {ratios.shape[1]} rivals against rounds of improvement, in errors of the truncated SVD, on a "
+        f"logarithmic axis. Before the first round they lie between {first.min():.1f} and {first.max():.1f}; after "
+        f"{len(ratios) - 1} rounds between {last.min():.4f} and {last.max():.4f}. A dashed line stands at 1, the "
+        f"truncated SVD. The lowest error of all rounds is {ratios.min():.4f}."
+    )
     axes.plot(ratios, color=BLUE, linewidth=0.8, alpha=0.35)
     axes.plot(ratios[:, 0], color=BLUE, linewidth=0.8, label=f"{ratios.shape[1]} rivals")
     axes.axhline(1, color="black", linestyle="--", linewidth=2, label="the truncated SVD")
