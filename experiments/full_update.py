@@ -4,6 +4,7 @@
 the examples of notebook 08, takes dW = W' - W of each, and scores W + (the best rank-k part of dW) for k = 1..128.
 `python -m experiments.full_update lora 0 8 1e-3` trains LoRA of rank 8 on the same examples at that learning rate.
 A last argument FOLDER keeps the rank-8 part (or the LoRA) as an adapter; `compare FOLDER FOLDER` sets two side by side.
+`controls` cuts the rank-8 part of seed 0 that the repository holds in two other ways, and scores both.
 """
 
 import sys
@@ -29,6 +30,9 @@ RANKS = [1, 2, 4, 8, 16, 32, 64, 128]
 KEPT = 8  # the rank of the factors that the repository holds
 LEARNING_RATE = 2e-4
 LAYER = 10  # whose spectra are recorded whole
+FEW, SCALES = [1, 2, 4], [1.5, 2.5]  # ranks and factors of the controls; 2.5 gives rank 1 about the size of all of dW
+PROMPTS = 100  # of the training, whose inputs the careful cut knows
+CASES = 40  # of Test-A, those of notebook 02
 
 
 def projections(model: nn.Module) -> dict[str, nn.Linear]:
@@ -36,9 +40,9 @@ def projections(model: nn.Module) -> dict[str, nn.Linear]:
     return {name: module for name, module in model.named_modules() if name.split(".")[-1] in PROJECTIONS}
 
 
-def score_a(model, tokenizer) -> dict[str, int]:
-    """Return the counts of Test-A."""
-    cases = cron.test_a(200)
+def score_a(model, tokenizer, n: int = 200) -> dict[str, int]:
+    """Return the counts of n cases of Test-A."""
+    cases = cron.test_a(n)
     answers = evaluate(model, tokenizer, [cron_prompt(case.text) for case in cases], batch_size=200)
     return cron.score(answers, cases)._asdict()
 
@@ -136,6 +140,57 @@ def compare(first: str, second: str) -> dict:
     return result
 
 
+@torch.no_grad()
+def controls() -> dict:
+    """Return Test-A with the recorded rank-8 part of dW, cut with knowledge of its inputs, and cut and scaled up."""
+    tokenizer = load_tokenizer()
+    model = PeftModel.from_pretrained(load_base_model(), RESULTS / "full_update_rank8").to(device()).eval()
+    layers = [module for module in model.modules() if hasattr(module, "lora_B")]
+    plain = [(layer.lora_B["default"].weight.clone(), layer.lora_A["default"].weight.clone()) for layer in layers]
+    careful = _sorted_by_output(model, tokenizer, layers)
+
+    def score(factors, k, scale):
+        for layer, (b, a) in zip(layers, factors, strict=True):
+            layer.lora_B["default"].weight.copy_(scale * b * (torch.arange(KEPT, device=b.device) < k))
+            layer.lora_A["default"].weight.copy_(a)
+        counts = score_a(model, tokenizer, CASES)
+        print(k, scale, counts, flush=True)
+        return counts
+
+    return {
+        "plain": {k: score(plain, k, 1.0) for k in FEW},
+        "careful": {k: score(careful, k, 1.0) for k in FEW},
+        "scaled": {scale: {k: score(plain, k, scale) for k in FEW} for scale in SCALES},
+    }
+
+
+def _sorted_by_output(model, tokenizer, layers: list[nn.Module]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return factors (B, A) of the same updates, columns of B by the energy of the outputs on prompts of the training.
+
+    Their first k are the rank-k update whose outputs on these prompts are nearest: Eckart-Young for the outputs.
+    """
+    sums = {layer: torch.zeros(KEPT, KEPT, device=device()) for layer in layers}
+
+    def keep(layer):
+        def hook(module, inputs, output):
+            sums[layer] += output[0].T @ output[0]  # (r, r), of A x
+
+        return layer.lora_A["default"].register_forward_hook(hook)
+
+    hooks = [keep(layer) for layer in layers]
+    for prompt, _ in cron_pairs(train_examples(0))[:PROMPTS]:
+        model(**tokenizer(prompt, return_tensors="pt").to(device()))
+    for hook in hooks:
+        hook.remove()
+    factors = []
+    for layer in layers:
+        b, a = layer.lora_B["default"].weight, layer.lora_A["default"].weight
+        q, r = torch.linalg.qr(b)
+        columns = q @ torch.linalg.eigh(r @ sums[layer] @ r.T).eigenvectors.flip(1)
+        factors.append((columns, columns.T @ b @ a))
+    return factors
+
+
 def main() -> None:
     """Run one kind and append the result."""
     kind, *rest = sys.argv[1:]
@@ -144,8 +199,10 @@ def main() -> None:
     elif kind == "lora":
         seed, r, rate, *folder = rest
         record = {"kind": kind, "seed": int(seed), **lora(int(seed), int(r), float(rate), *folder or [None])}
-    else:
+    elif kind == "compare":
         record = {"kind": kind, **compare(*rest)}
+    else:
+        record = {"kind": kind, **controls()}
     append(RESULTS / "full_update.jsonl", {**record, "machine": machine()})
 
 

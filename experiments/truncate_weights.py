@@ -6,7 +6,6 @@ truncated SVD; noise as large as the error of that; the rank-k matrix whose outp
 
 import json
 from collections.abc import Callable
-from importlib import resources
 
 import torch
 from sklearn.datasets import load_wine
@@ -69,20 +68,19 @@ def ways(whole: dict[str, Tensor], directions: dict[str, Tensor]) -> dict[str, C
 
 
 @torch.no_grad()
-def curves(model, tokenizer, texts: dict[str, str]) -> dict[str, dict[str, dict[int, float]]]:
-    """Return the loss of each text, way and rank: curves[text][way][k]."""
+def curves(model, tokenizer, measured: dict[str, str]) -> dict[str, dict[str, dict[int, float]]]:
+    """Return the loss of each text of `measured`, way and rank: curves[text][way][k]."""
     whole = {name: module.weight.detach().clone() for name, module in projections(model).items()}
-    calibration = resources.files("lorautils").joinpath("data/calibration.txt").read_text(encoding="utf-8")
-    changes = ways(whole, output_directions(model, tokenizer, calibration))
-    losses = {text: {way: {} for way in changes} for text in texts}
+    changes = ways(whole, output_directions(model, tokenizer, texts.read("calibration")))
+    losses = {text: {way: {} for way in changes} for text in measured}
     for way, at_rank in changes.items():
         for k in RANKS:
             change = at_rank(k)
             for name, module in projections(model).items():
                 module.weight.copy_(change(name))
-            for text in texts:
-                losses[text][way][k] = round(text_loss(model, tokenizer, texts[text])[0], 4)
-            print(way, k, {text: losses[text][way][k] for text in texts}, flush=True)
+            for text in measured:
+                losses[text][way][k] = round(text_loss(model, tokenizer, measured[text])[0], 4)
+            print(way, k, {text: losses[text][way][k] for text in measured}, flush=True)
     return losses
 
 

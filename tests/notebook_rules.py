@@ -24,7 +24,12 @@ from tools.compare_outputs import DECIMAL_OR_INTEGER, value
 from tools.glossary import Entry
 from tools.notebooks import clean
 
-REWRITTEN: tuple[str, ...] = ("00_start_here", "01_matrix_rank", "03_projection_matrices")
+REWRITTEN: tuple[str, ...] = (
+    "00_start_here",
+    "01_matrix_rank",
+    "02_svd_low_rank_approximation",
+    "03_projection_matrices",
+)
 SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 OPENING = ("You will do", "You will learn", "You need")

@@ -62,6 +62,18 @@ def test_every_rank_was_truncated_and_trained_with_three_seeds(updates):
     assert trained == {(s, r, rate) for s in (0, 1, 2) for r in full_update.RANKS for rate in (1e-3, 2e-3)}
 
 
+def test_the_cut_update_was_controlled_at_every_small_rank_and_its_plain_cut_agrees_with_the_whole_run(updates):
+    (controls,) = (record for record in updates if record["kind"] == "controls")
+    assert [float(scale) for scale in controls["scaled"]] == full_update.SCALES
+    for counts in (controls["plain"], controls["careful"], *controls["scaled"].values()):
+        assert [(int(k), score["n"]) for k, score in counts.items()] == [
+            (k, full_update.CASES) for k in full_update.FEW
+        ]
+    whole = next(record for record in updates if record["kind"] == "full" and record["seed"] == 0)
+    for k, score in controls["plain"].items():  # 40 of the 200 cases, another processor
+        assert score["exact"] / score["n"] == pytest.approx(whole["truncated"][k]["exact"] / 200, abs=0.15)
+
+
 def test_energy_agrees_with_the_spectra(updates):
     """The recorded shares are means over 210 matrices; those of layer 10 lie in the same range."""
     for record in (record for record in updates if record["kind"] == "full"):

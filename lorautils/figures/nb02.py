@@ -6,69 +6,115 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
 
-from lorautils.plots import BLUE, GREEN, GREY, HATCHES, ORANGE, PURPLE, RED, SKY
+from lorautils.figures.drawing import INK, A, B, arrow, canvas, write
+from lorautils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
+
+CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 200)), np.sin(np.linspace(0, 2 * np.pi, 200))])  # (2, 200)
 
 
 def ellipse(matrix: np.ndarray, degrees: float) -> Figure:
     """Draw the unit circle with two arrows at a right angle, turned by `degrees`, and what a (2, 2) matrix makes of it.
 
-    The title over the image says at which angle the arrows arrive.
+    The title over the image says at which angle the arrows arrive; the unit circle stays there, pale. At a right angle
+    the images are the radii of the ellipse, and carry the singular values.
     """
-    turn = np.linspace(0, 2 * np.pi, 200)
     start = np.radians(degrees) + np.array([0, np.pi / 2])
-    circle, arrows = (np.stack([np.cos(angles), np.sin(angles)]) for angles in (turn, start))
-    first, second = (matrix @ arrows).T
-    angle = np.degrees(np.arccos(first @ second / np.linalg.norm(first) / np.linalg.norm(second)))
+    arrows = np.stack([np.cos(start), np.sin(start)])
+    lengths = np.linalg.norm(matrix @ arrows, axis=0)
+    first, second = (matrix @ arrows / lengths).T
+    angle = np.degrees(np.arccos(first @ second))
+    names = [f"σ = {length:.2f}" for length in lengths] if round(angle, 6) == 90 else ["K a", "K b"]
     figure, panels = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
-    titles = f"arrows turned by {degrees}°", f"the images: {angle:.0f}° apart"
-    for axes, shape, title, names in zip(panels, (np.eye(2), matrix), titles, ("ab", ("K a", "K b")), strict=True):
-        reach = 1.35 * np.linalg.norm(shape, 2)
-        axes.plot(*(shape @ circle), color=GREY, linewidth=2)
-        for tip, colour, name in zip((shape @ arrows).T, (BLUE, ORANGE), names, strict=True):
-            axes.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 3})
-            beyond = tip * (1 + 0.14 * reach / np.linalg.norm(tip))
-            axes.annotate(name, beyond, color=colour, ha="center", va="center", weight="bold", size=14)
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
-        axes.axhline(0, color=GREY, linewidth=0.5)
-        axes.axvline(0, color=GREY, linewidth=0.5)
+    panels[1].plot(*CIRCLE, color=GREY, linewidth=1.5, linestyle=":")
+    _image(panels[0], np.eye(2), arrows, ["a", "b"])
+    _image(panels[1], matrix, arrows, names)
+    panels[0].set_title(f"arrows turned by {degrees}°")
+    panels[1].set_title(f"the images: {angle:.0f}° apart")
     return figure
 
 
-def error_histogram(values: Mapping[str, Sequence[float]], *, mark: float, mark_label: str, xlabel: str) -> Axes:
-    """Draw one histogram for each name over a common axis, and a dashed line with its label at `mark`."""
-    _, axes = plt.subplots(figsize=(9, 4), layout="constrained")
-    together = np.concatenate([np.asarray(group) for group in values.values()])
-    bins = np.linspace(together.min(), together.max(), 60)
-    for (name, group), colour, hatch in zip(values.items(), (SKY, ORANGE, GREEN), HATCHES, strict=False):
-        axes.hist(group, bins, color=colour, alpha=0.75, hatch=hatch, edgecolor="white", label=name)
-    axes.axvline(mark, color="black", linestyle="--", linewidth=2)
-    axes.annotate(mark_label, (mark, 1), (6, -14), xycoords=("data", "axes fraction"), textcoords="offset points")
-    axes.set(xlabel=xlabel, ylabel="how many")
-    axes.legend(frameon=False, loc="upper center")
+def _image(axes: Axes, matrix: np.ndarray, arrows: np.ndarray, names: Sequence[str]) -> None:
+    """Draw the image of the unit circle and of two arrows, the columns of a (2, 2) array."""
+    reach = 1.4 * np.linalg.norm(matrix, 2)
+    axes.plot(*(matrix @ CIRCLE), color=GREY, linewidth=2)
+    for tip, colour, name in zip((matrix @ arrows).T, (BLUE, ORANGE), names, strict=True):
+        axes.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 3})
+        side = "center" if abs(tip[0]) < 0.1 * reach else "left" if tip[0] > 0 else "right"
+        beyond = tip * (1 + 0.1 * reach / np.linalg.norm(tip))
+        axes.annotate(name, beyond, color=colour, ha=side, va="center", weight="bold", size=14)
+    axes.axhline(0, color=GREY, linewidth=0.5)
+    axes.axvline(0, color=GREY, linewidth=0.5)
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="first entry", ylabel="second entry")
+
+
+def turn_stretch_turn(matrix: np.ndarray) -> Figure:
+    """Draw what a (2, 2) matrix makes of the unit circle and of its right singular vectors, in three steps."""
+    U, S, Vh = np.linalg.svd(matrix)
+    if U[1, 0] < 0:  # the first arrow ends pointing upwards
+        U, Vh = U * [-1, 1], Vh * [[-1], [1]]
+    if np.linalg.det(Vh) < 0:  # both turns without a mirror, where the matrix has none
+        U, Vh = U * [1, -1], Vh * [[1], [-1]]
+    steps = [np.eye(2), Vh, S[:, None] * Vh, matrix]
+    labels = ["unit circle", "turned: Vᵀ", "stretched: Σ", "turned: U"]
+    long, short = (f"{length:.2f}" for length in S)
+    axes = canvas(
+        "The matrix K in three steps, from left to right, all to one scale. First the unit circle with the arrows v1 "
+        "and v2, at a right angle, both slanted. Then, after the turn V transposed, the same circle, and the arrows "
+        f"lie on the axes. Then, after the stretch Sigma, an ellipse: the first arrow lies along the horizontal axis "
+        f"and is {long} long, the second along the vertical axis and {short} long. Then, after the turn U, the same "
+        "ellipse, slanted: its radii are sigma1 u1 and sigma2 u2.",
+        height=400,
+    )
+    unit, middle = 34, 220
+    names = [("v₁", "v₂"), ("", ""), (f"σ₁ = {long}", f"σ₂ = {short}"), ("σ₁ u₁", "σ₂ u₂")]
+    places = [((36, 40), (-36, 40)), ((0, 0), (0, 0)), ((70, -68), (0, 84)), ((62, 124), (-84, 48))]  # of the names
+    for x, step, label, both, beside in zip((100, 320, 595, 875), steps, labels, names, places, strict=True):
+        centre = np.array([x, middle])
+        axes.plot(*(centre[:, None] + unit * step @ CIRCLE), color=INK, linewidth=2)
+        axes.plot(*(centre[:, None] + unit * CIRCLE), color=INK, linewidth=1, linestyle=":")
+        for tip, colour, name, place in zip((step @ Vh.T).T, (B, A), both, beside, strict=True):
+            end = centre + unit * tip
+            head = {"arrowstyle": "-|>", "color": colour, "linewidth": 3, "mutation_scale": 18, "shrinkA": 0}
+            axes.annotate("", end, centre, arrowprops={**head, "shrinkB": 0})
+            write(axes, *(centre + place), name, color=colour, weight="bold")
+        write(axes, x, 50, label)
+    for start, stop in ((180, 220), (420, 490), (705, 785)):
+        arrow(axes, (start, 50), (stop, 50))
+    return axes.figure
+
+
+def rivals(ratios: np.ndarray) -> Axes:
+    """Draw ratios (rounds + 1, rivals): the error of each rival after each round, divided by that of the SVD."""
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    first, last = ratios[0], ratios[-1]
+    figure.words = (
+        f"The error of {ratios.shape[1]} rivals against rounds of improvement, in errors of the truncated SVD, on a "
+        f"logarithmic axis. Before the first round they lie between {first.min():.1f} and {first.max():.1f}; after "
+        f"{len(ratios) - 1} rounds between {last.min():.4f} and {last.max():.4f}. A dashed line stands at 1, the "
+        f"truncated SVD. The lowest error of all rounds is {ratios.min():.4f}."
+    )
+    axes.plot(ratios, color=BLUE, linewidth=0.8, alpha=0.35)
+    axes.plot(ratios[:, 0], color=BLUE, linewidth=0.8, label=f"{ratios.shape[1]} rivals")
+    axes.axhline(1, color="black", linestyle="--", linewidth=2, label="the truncated SVD")
+    axes.set(xlabel="rounds of improvement", ylabel="error, in errors of the SVD", yscale="log", ylim=(0.8, None))
+    axes.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
     return axes
 
 
-def loss_by_rank(
-    lines: Mapping[str, Mapping[int, float]],
-    points: Mapping[str, Mapping[int, float]],
-    *,
-    levels: Mapping[str, float],
-    break_even: float,
-) -> Axes:
-    """Draw losses against the rank, lines[name][k] and, as markers of the same colour, points[name][k].
+def loss_by_rank(lines: Mapping[str, Mapping[int, float]], *, levels: Mapping[str, float], break_even: float) -> Axes:
+    """Draw losses against the rank, lines[name][k].
 
     A dashed line stands at each loss of `levels`; right of the rank `break_even` two factors hold more than a matrix.
     """
     _, axes = plt.subplots(figsize=(9.5, 5.4), layout="constrained")
-    handles = []  # a line and its marker in one
-    for (name, losses), colour, marker in zip(lines.items(), (RED, PURPLE, BLUE, GREEN), "os^D", strict=False):
-        style = {"color": colour, "linewidth": 2, "markersize": 9}
+    colours, dashes = (RED, PURPLE, BLUE, GREEN), ("-", "--", "-", "--")
+    for (name, losses), colour, dash, marker in zip(lines.items(), colours, dashes, "os^D", strict=False):
+        style = {"color": colour, "linewidth": 2, "markersize": 9, "linestyle": dash, "marker": marker}
         axes.plot(list(losses), list(losses.values()), label=name, **style)
-        axes.plot(list(points[name]), list(points[name].values()), marker, label=f"{name}, marks", **style)
-        handles.append(Line2D([], [], marker=marker, label=name, **style))
     for label, level in levels.items():
         axes.axhline(level, color="black", linestyle="--", linewidth=1.5)
         axes.annotate(label, (1.01, level), xycoords=("axes fraction", "data"), va="center")
@@ -77,7 +123,7 @@ def loss_by_rank(
     axes.set(xlabel="rank k that is kept", ylabel="loss (nats per token)", yscale="log")
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(ScalarFormatter())
-    axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return axes
 
 
