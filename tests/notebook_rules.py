@@ -414,7 +414,7 @@ def drawings(nb: NotebookNode) -> Iterator[str]:
         yield "no figure is drawn with the kit of lorautils.figures.drawing"
 
 
-REWRITTEN: tuple[str, ...] = ("01_matrix_rank", "03_projection_matrices")
+REWRITTEN_RULES = (verdicts, booleans, brackets, lengths, drawings)
 
 
 # --- no word before it was shown: docs/glossary.md says where each is --------------------------------------------
