@@ -202,8 +202,8 @@ def lora_layer(shape: tuple[int, int] = (576, 576), *, r: int = 8) -> Figure:
     name(axes, b.x + 28, 244, "B", "(out, r)", colour=B)
     write(axes, s.x + 44, s.y, "s = α / r", ha="left")
     write(axes, 800, 114, "y = W x + s B A x", size=1.2 * TEXT)
-    write(axes, 20, 56, f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. Each column of x is a token.", ha="left")
-    write(axes, 20, 22, f"W: {frozen}, frozen. A and B: {trained}, trained.", ha="left")
+    write(axes, 20, 56, f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. A token is drawn as a column.", ha="left")
+    write(axes, 20, 22, f"W: {frozen}, frozen. A, B together: {trained}, trained.", ha="left")
     return axes.figure
 
 
