@@ -166,14 +166,14 @@ def lora_layer(shape: tuple[int, int] = (576, 576), *, r: int = 8) -> Figure:
     """
     out, inputs = shape
     unit = 192 / max(shape)
-    frozen, trained = f"{out * inputs:,} numbers", f"{r * (out + inputs):,} numbers"
+    frozen, trained = f"{out * inputs:,}", f"{r * (out + inputs):,}"
     axes = canvas(
         "LoRA beside one weight W, y = W x + s B A x, from left to right. x (tokens, in), a column for each token, "
         "goes two ways. Above: to W (out, in), a large grey box, frozen, hatched and with a lock; out comes W x "
         "(tokens, out). Below: to A, lora_A (r, in), a thin lying strip as wide as W, trained; then (tokens, r) to B, "
         "lora_B (out, r), a thin standing strip as high as W, trained; then (tokens, out) times s, the scaling, "
         "alpha / r. A plus adds the two ways: y (tokens, out). "
-        f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. W has {frozen}, A and B together {trained}.",
+        f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. W has {frozen} numbers, A and B together {trained}.",
         height=516,
     )
     top, low = 368, 172  # the two ways
@@ -203,7 +203,7 @@ def lora_layer(shape: tuple[int, int] = (576, 576), *, r: int = 8) -> Figure:
     write(axes, s.x + 44, s.y, "s = α / r", ha="left")
     write(axes, 800, 114, "y = W x + s B A x", size=1.2 * TEXT)
     write(axes, 20, 56, f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. A token is drawn as a column.", ha="left")
-    write(axes, 20, 22, f"W: {frozen}, frozen. A, B together: {trained}, trained.", ha="left")
+    write(axes, 20, 22, f"Numbers: W {frozen}, frozen; A and B together {trained}, trained.", ha="left")
     return axes.figure
 
 
