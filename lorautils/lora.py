@@ -263,7 +263,7 @@ def _plan(model: nn.Module, config: Config) -> dict[str, tuple[nn.Linear, int, f
             names = [name for name in modules if name in wanted or name.endswith(tuple(f".{end}" for end in wanted))]
         chosen = {name: config.r_and_alpha(name) for name in names}
     except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"a pattern of the configuration is no regular expression ({error}): correct it") from None
+        raise ValueError(f"target_modules, or a pattern, is no regular expression ({error}): correct it") from None
     if not names:
         ends = sorted({name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)})
         raise ValueError(f"target_modules {wanted!r} names no module; expected some of the linear layers, {ends}")

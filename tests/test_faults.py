@@ -107,7 +107,7 @@ def test_an_empty_read_only_cache_says_what_to_do(cache, monkeypatch, capsys):
             pytest.skip("no disk may be mounted here, and an administrator can write to any folder")
         monkeypatch.setenv("LORAUTILS_CACHE", str(copy))
         said = error(capsys, "fetch")
-        assert "Read-only file system" in said and "set LORAUTILS_CACHE to another folder" in said
+        assert "Read-only file system" in said and "LORAUTILS_CACHE to a folder on another disk" in said
         assert "name another folder with --output" in error(capsys, "train", "--output", str(copy / "mine"))
 
 
