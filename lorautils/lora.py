@@ -263,7 +263,10 @@ def _plan(model: nn.Module, config: Config) -> dict[str, tuple[nn.Linear, int, f
             names = [name for name in modules if name in wanted or name.endswith(tuple(f".{end}" for end in wanted))]
         chosen = {name: config.r_and_alpha(name) for name in names}
     except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"target_modules, or a pattern, is no regular expression ({error}): correct it") from None
+        given = getattr(error, "pattern", wanted)  # a broken pattern knows its text
+        raise ValueError(
+            f"correct {given!r}, in target_modules or a pattern: no regular expression ({error})"
+        ) from None
     if not names:
         ends = sorted({name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)})
         raise ValueError(f"target_modules {wanted!r} names no module; expected some of the linear layers, {ends}")

@@ -120,7 +120,12 @@ INVITED = [  # function, a bad argument, its call, what the sentence holds: the 
     ("lora.LoRALinear", "a matrix", lambda: lora.LoRALinear(M), ["Tensor", "expected"]),
     ("lora.inject", "a wrong name", lambda: injected(target_modules=["qproj"]), ["['qproj'] names no", "'q_proj'"]),
     ("lora.inject", "no regex", lambda: injected(target_modules="q_proj"), ["'q_proj' names no", "['down_proj'"]),
-    ("lora.inject", "a broken regex", lambda: injected(target_modules="("), ["unterminated", "correct it"]),
+    (
+        "lora.inject",
+        "a broken regex",
+        lambda: injected(target_modules="("),
+        ["correct '(', in target_modules", "unterminated"],
+    ),
     ("lora.inject", "a block", lambda: injected(target_modules=["mlp"]), ["LlamaMLP", "leave it out"]),
     ("lora.inject", "table", lambda: injected(target_modules=["embed_tokens"]), ["Embedding", "leave it out"]),
     ("lora.inject", "Conv1D", lambda: injected(gpt2(), target_modules=["c_attn"]), ["Conv1D", "leave it out"]),
