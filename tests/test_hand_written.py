@@ -1,4 +1,4 @@
-"""The tests of the cron task that were written one by one, C, D and E: size, balance, and the form of the answers."""
+"""The tests of the cron task that were written one by one, C to F: size, balance, and the form of the answers."""
 
 import hashlib
 import json
@@ -91,30 +91,37 @@ def test_the_check_of_a_weekday_field_finds_what_is_not_canonical(field):
     assert not field_is_canonical(field, 0, 6)
 
 
-def test_test_e_is_the_file_whose_hash_is_older_than_what_was_trained_for_it():
-    recorded = (DATA / "test_e.sha256").read_text(encoding="utf-8").split()[0]
-    assert hashlib.sha256((DATA / "test_e.jsonl").read_bytes()).hexdigest() == recorded
+NEWER = {"e": task.test_e, "f": task.test_f}  # with schedules and with phrases that cron cannot say
+EACH_NEWER = pytest.mark.parametrize("letter", NEWER)
 
 
-def test_test_e_has_schedules_in_canonical_form_and_phrases_that_cron_cannot_say():
-    schedules, none = task.test_e("schedule"), task.test_e("none")
-    assert len(schedules) >= 150 and len(none) >= 150 and task.test_e() == sorted_as_the_file(schedules + none)
+@EACH_NEWER
+def test_a_newer_test_is_the_file_whose_hash_is_older_than_what_was_trained_for_it(letter):
+    recorded = (DATA / f"test_{letter}.sha256").read_text(encoding="utf-8").split()[0]
+    assert hashlib.sha256((DATA / f"test_{letter}.jsonl").read_bytes()).hexdigest() == recorded
+
+
+@EACH_NEWER
+def test_a_newer_test_has_schedules_in_canonical_form_and_phrases_that_cron_cannot_say(letter):
+    load = NEWER[letter]
+    schedules, none = load("schedule"), load("none")
+    lines = (DATA / f"test_{letter}.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(schedules) >= 150 and len(none) >= 150
+    assert Counter(load()) == Counter(schedules + none) and len(load()) == len(lines)
     assert all(task.is_valid(case.cron) and task.canonical(case.cron) == case.cron for case in schedules)
     assert {case.cron for case in none} == {task.NOT_CRON}
     assert min(Counter(case.family for case in none).values()) >= 8
     with pytest.raises(ValueError, match=r'expected the kind "schedule" or "none", or None for all, got .hand.'):
-        task.test_e("hand")
+        load("hand")
 
 
-def sorted_as_the_file(cases):
-    lines = [json.loads(line)["text"] for line in (DATA / "test_e.jsonl").read_text(encoding="utf-8").splitlines()]
-    return sorted(cases, key=lambda case: lines.index(case.text))
-
-
-def test_no_text_of_test_e_is_in_another_test_the_validation_split_or_training():
+@EACH_NEWER
+def test_no_text_of_a_newer_test_is_in_another_test_the_validation_split_or_training(letter):
     """Only numbers are shown, so that the test stays unread."""
+    cases = NEWER[letter]()
     others = task.test_a() + task.test_b() + task.test_c() + task.test_d() + task.validation()
     others += task.train_examples(2000, human_share=1.0)
-    texts = {task.normalized(case.text) for case in task.test_e()}
-    assert len(texts) == len(task.test_e())
+    others += [case for other, load in NEWER.items() if other != letter for case in load()]
+    texts = {task.normalized(case.text) for case in cases}
+    assert len(texts) == len(cases)
     assert sum(task.normalized(case.text) in texts for case in others) == 0

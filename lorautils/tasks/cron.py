@@ -255,7 +255,7 @@ def fingerprint(text: str) -> str:
 
 
 def reserved() -> set[str]:
-    """Return the fingerprints of the texts of Test-C, Test-D and the validation split."""
+    """Return the fingerprints of the texts of Test-C, D, E, F and the validation split."""
     return set(_data("test_hashes.txt"))
 
 
@@ -270,7 +270,7 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
     """Make n training examples with distinct texts: `human_share` of them in people's phrasing, the rest the library's.
 
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B, or a text of Test-C,
-    of Test-D, of Test-E or of the validation split.
+    of Test-D, E, F or of the validation split.
     A small budget is spent on clock times: the rest is rare at first and has its full share from 5,000 on.
 
     Example:
@@ -350,7 +350,7 @@ def test_d() -> list[Example]:
 
 
 def test_e(kind: str | None = None) -> list[Example]:
-    """Load Test-E: phrases written one by one, apart from grammars and tests; their hash is older than the adapter.
+    """Load Test-E: phrases written one by one, apart from grammars and tests. It is spent: it has been opened.
 
     Its kinds: "schedule", and "none" for what five fields cannot say, answered with NOT_CRON. ValueError for another
     kind; OSError if the file is missing.
@@ -360,6 +360,16 @@ def test_e(kind: str | None = None) -> list[Example]:
         (227, 185)
     """
     return _written("test_e.jsonl", kind, ("schedule", "none"))
+
+
+def test_f(kind: str | None = None) -> list[Example]:
+    """Load Test-F: as Test-E, written after that one was opened, and before the shipped adapter was trained.
+
+    Example:
+        >>> len(test_f("schedule")), len(test_f("none"))
+        (230, 170)
+    """
+    return _written("test_f.jsonl", kind, ("schedule", "none"))
 
 
 def validation(kind: str | None = None) -> list[Example]:
@@ -385,7 +395,8 @@ def _written(name: str, kind: str | None = None, kinds: Sequence[str] = ()) -> l
 
 
 # Functions called test_* in a module that tests import: pytest shall not collect them.
-test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = test_e.__test__ = False
+test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = False
+test_e.__test__ = test_f.__test__ = False
 
 
 # ------------------------------------------------------------------------------- prompts
