@@ -38,16 +38,26 @@ def _mixed(parts: Sequence[str], rng: Random, loose: float = 0.4) -> list[str]:
     return list(parts)[::-1] if rng.random() < loose else list(parts)
 
 
-def _tail(rng: Random) -> tuple[str, str]:
+def _tail(rng: Random, every_day: str = "every day to an interval") -> tuple[str, str]:
     """Draw the days of an expression and say them; every day often without a word."""
     tail = _some_days(rng).split(" ", 2)[2]
-    if tail == "* * *" and rng.random() < 0.5:
-        return tail, ""
+    if tail == "* * *":
+        return tail, "" if rng.random() < 0.5 else expand(rng, every_day)
     return tail, wider.days(f"0 0 {tail}", rng)
+
+
+def _clocks(kind: str, times: Sequence[tuple[int, int]], rng: Random) -> list[str]:
+    """Say times of day in one style."""
+    while True:
+        seed = rng.random()
+        texts = [clock(kind, *time, Random(seed)) for time in times]
+        if None not in texts:
+            return texts
 
 
 # ------------------------------------------------------------------------------- several times of a day
 Times = list[tuple[int, int]]
+KINDS = ("marked", "marked", "24")
 LABELS = {  # what happens at two to four times of a day, and within which hours
     ("breakfast", "lunch", "dinner"): ((6, 9), (11, 13), (17, 20)),
     ("early shift", "late shift", "night shift"): ((5, 7), (13, 15), (20, 23)),
@@ -91,8 +101,8 @@ def _in_one_half(times: Times, rng: Random) -> str | None:
         return None
     half = "am" if times[0][0] < 12 else "pm"
     form = rng.choice(("{h}.{m:02}", "{h}:{m:02}", "{h}:{m:02}", ""))
-    seed = rng.random()
-    texts = [form.format(h=h % 12, m=m) if form else clock("dial", h % 12, m, Random(seed)) for h, m in times]
+    on_dial = [(h % 12, m) for h, m in times]
+    texts = [form.format(h=h, m=m) for h, m in on_dial] if form else _clocks("dial", on_dial, rng)
     if form and rng.random() < 0.5:
         return join(texts, rng) + rng.choice((" ", "")) + expand(rng, half)
     part = expand(rng, shared[0])
@@ -107,8 +117,7 @@ def _labelled(times: Times, rng: Random) -> str | None:
     names = names or [labels[: len(times)] for labels in NEUTRAL if len(labels) >= len(times)]
     if not names:
         return None
-    kind, seed, form = rng.choice(("marked", "24")), rng.random(), rng.choice(("{} {}", "{} at {}", "{}: {}", "{} {}"))
-    clocks = [clock(kind, *time, Random(seed)) for time in times]
+    form, clocks = rng.choice(("{} {}", "{} at {}", "{}: {}", "{} {}")), _clocks(rng.choice(KINDS), times, rng)
     texts = [form.format(*pair) for pair in zip(rng.choice(names), clocks, strict=True)]
     return rng.choice((", ", ", ", "; ", " and ", " / ")).join(texts)
 
@@ -131,7 +140,7 @@ def _past_one_hour(times: Times, rng: Random) -> str | None:
     if len({h for h, _ in times}) > 1 or not all(0 < m < 45 for _, m in times):
         return None
     write = rng.choice((str, str, in_words))
-    told = clock(rng.choice(("marked", "marked", "24")), times[0][0], 0, rng)
+    told = _clocks(rng.choice(KINDS), [(times[0][0], 0)], rng)[0]
     return expand(rng, "minutes of an hour", l=join([write(m) for _, m in times], rng), c=told)
 
 
@@ -140,14 +149,13 @@ def _both_halves(times: Times, rng: Random) -> str | None:
     morning = [(h, m) for h, m in times if 1 <= h <= 10]
     if not morning or sorted(morning + [(h + 12, m) for h, m in morning]) != times:
         return None
-    seed = rng.random()
-    return expand(rng, "two halves", l=join([clock("dial", h, m, Random(seed)) for h, m in morning], rng))
+    return expand(rng, "two halves", l=join(_clocks("dial", morning, rng), rng))
 
 
 def _told(times: Times, rng: Random) -> str | None:
     """Say the times one by one, now and then the later one first."""
-    seed, kind = rng.random() if rng.random() < 0.6 else None, rng.choice(("marked", "marked", "24"))
-    texts = [clock(kind, h, m, Random(seed) if seed else rng) for h, m in times]
+    kind = rng.choice(KINDS)
+    texts = _clocks(kind, times, rng) if rng.random() < 0.6 else [_clocks(kind, [time], rng)[0] for time in times]
     if rng.random() < 0.35:
         rng.shuffle(texts)
     return join(texts, rng, "and times")
@@ -163,7 +171,7 @@ def several_times(fits: bool, rng: Random) -> Said | None:
     if fits and rng.random() < 0.12:
         h, m = rng.randint(1, 10), draw_time(rng)[1]
         times = [(h, m), (h + 12, m)]
-    tail, days = _tail(rng)
+    tail, days = _tail(rng, "every day")
     expressions = [f"{m} {h} {tail}" for h, m in times]
     if len(times) < 2 or is_one_line(expressions) != fits or any(map(cron.is_held_out, expressions)):
         return None
@@ -196,7 +204,9 @@ def dates(fits: bool, rng: Random) -> Said | None:
     form = rng.choice(DATE_FORMS)
     names = {month: (MONTHS[month], choose(MONTHS_SHORT[month], rng)) for _, month in said}
     texts = [form.format(d=d, n=phrasings.ordinal(d), m=names[o][0], s=names[o][1]) for d, o in said]
-    lead = rng.choice(("on ", "on ", "every ", "each ", "every year on ", "each year on ", "yearly on ", ""))
+    lead = rng.choice(("on ", "on ", "on ", "every year on ", "each year on ", "yearly on ", ""))
+    if not form.startswith("the") and rng.random() < 0.25:
+        lead = rng.choice(("every ", "each "))
     if len(said) == 2 and rng.random() < 0.2:
         lead = f"{expand(rng, 'twice a year')}{rng.choice((', on ', ': ', ', ', ' on '))}"
     at = wider.at(h, m, rng) if (h, m) != (0, 0) else rng.choice(("", "", f"at {expand(rng, 'midnight')}"))
@@ -262,7 +272,8 @@ def but_some_months(fits: bool, rng: Random) -> Said:
     out = [(first + index - 1) % 12 + 1 for index in range(count)]
     names = [choose((MONTHS if rng.random() < 0.8 else MONTHS_SHORT)[month], rng) for month in out]
     left_out = join(names, rng) if fits else choose(rng.choice(NO_MONTHS), rng).format_map(wider.filled(rng, PARTS))
-    parts = _mixed([wider.days(f"0 0 {tail}", rng), wider.time(f"{head} * * *", rng)], rng)
+    said = expand(rng, "every day base") if tail == "* * *" else wider.days(f"0 0 {tail}", rng)
+    parts = _mixed([said, wider.time(f"{head} * * *", rng)], rng)
     text = rng.choice((", ", " ", ", ")) + expand(rng, "not in these", x=left_out)
     day, _, weekday = tail.split()
     expression = f"{head} {day} {_csv(month for month in range(1, 13) if month not in out)} {weekday}"
@@ -275,7 +286,7 @@ def short_months(fits: bool, rng: Random) -> Said:
     nth = rng.choice((phrasings.ordinal, ORDINALS.__getitem__))(day)
     note = expand(rng, "no such day" if fits else "another day instead", d=day, nth=nth)
     days, at = expand(rng, "monthday", d=day, nth=nth), wider.at(h, m, rng)
-    parts = rng.choice(([f"{days}, {note},", at], [days, at, f", {note}"], [at, f"{days}, {note}"]))
+    parts = rng.choice(([f"{days}, {note}", f", {at}"], [days, at, f", {note}"], [at, f"{days}, {note}"]))
     return parts, canonical(f"{m} {h} {day} * *") if fits else NOT_CRON
 
 
@@ -286,8 +297,7 @@ STEPS = (5, 10, 15, 20, 30, 5, 10, 15, 20, 30, 2, 4, 6, 12)
 
 
 def _between(often: str, times: Sequence[tuple[int, int]], rng: Random) -> str:
-    kind, seed = rng.choice(("24", "24", "marked")), rng.random()
-    a, b = (clock(kind, *time, Random(seed)) for time in times)
+    a, b = _clocks(rng.choice(("24", "24", "marked")), times, rng)
     return expand(rng, "first to last", often=often, a=a, b=b)
 
 
@@ -334,7 +344,7 @@ def _cut_window(rng: Random) -> str:
 
 def first_to_last(fits: bool, rng: Random) -> Said:
     """Say an interval by its first time and its last: whole hours of it, or hours cut in two."""
-    tail, days = _tail(rng)
+    tail, days = _tail(rng, "every day base")
     if not fits:
         return _mixed([_cut_window(rng), days], rng), NOT_CRON
     head, text = _whole_window(rng)
@@ -365,7 +375,8 @@ def one_in_some(fits: bool, rng: Random) -> Said:
         on = f"{text}{rng.choice((', ', ' '))}on the {phrasings.ordinal(day)}"
         return _mixed([on, at], rng), canonical(f"{m} {h} {day} */{n} *")
     if rng.random() < 0.15:
-        text += rng.choice((", counted from the 1st of the month,", ", beginning on the 1st of each month,"))
+        counted = rng.choice(("counted from the 1st of the month", "beginning on the 1st of each month"))
+        return [f"{text}, {counted}", f", {at}"], canonical(f"{m} {h} */{n} * *")
     if rng.random() < 0.25:
         return [text], canonical(f"0 0 */{n} * *")
     return _mixed([text, at], rng), canonical(f"{m} {h} */{n} * *")
@@ -377,6 +388,9 @@ def resets(fits: bool, rng: Random) -> Said:
     every = rng.choice(("every {} hours", "every {} hours", "every {} hrs", "once every {} hours", "each {} hours"))
     note = expand(rng, "from midnight" if fits else "without a reset")
     text = f"{every.format(rng.choice((str, in_words))(n))}{rng.choice((', ', ', ', ' '))}{note}"
+    if fits and 24 % n == 0 and n < 12 and rng.random() < 0.35:
+        times, gap = rng.choice((str, in_words))(24 // n), rng.choice((str, in_words))(n)
+        text = f"{times} times a day, {gap} hours apart, {note}"
     return [text], canonical(f"0 */{n} * * *") if fits else NOT_CRON
 
 
@@ -425,15 +439,12 @@ def _often_twice(rng: Random) -> tuple[str, str, str]:
     return f"0 */{n}", f"every {rng.choice((str, in_words))(n)} hours", rng.choice((f"{24 // n} times a day", listed))
 
 
-def said_twice(_: bool, rng: Random) -> Said | None:
+def said_twice(_: bool, rng: Random) -> Said:
     """Say a time, days or an interval in two ways, one to explain the other."""
     shape, (h, m) = rng.random(), draw_time(rng)
     if shape < 0.35:
-        tail, days = _tail(rng)
-        kinds = _mixed(("marked", "24"), rng)
-        texts = [clock(kind, h, m, rng) for kind in kinds]
-        if None in texts:
-            return None
+        tail, days = _tail(rng, "every day")
+        texts = [_clocks(kind, [(h, m)], rng)[0] for kind in _mixed(("marked", "24"), rng)]
         said = f"at {expand(rng, 'said twice', x=texts[0], y=texts[1])}"
         return _mixed([said, days], rng), canonical(f"{m} {h} {tail}")
     if shape < 0.75:
@@ -445,12 +456,32 @@ def said_twice(_: bool, rng: Random) -> Said | None:
     return _mixed([expand(rng, "said twice", x=x, y=y), days], rng), canonical(f"{head} {tail}")
 
 
+# ------------------------------------------------------------------------------- an occasion, with its time or without
+OCCASIONS = {"before breakfast": (5, 9), "at lunchtime": (11, 13), "after school": (14, 17), "after dinner": (19, 22)}
+OCCASIONS |= {"while all sleep": (0, 4)}
+
+
+def occasions(fits: bool, rng: Random) -> Said | None:
+    """Say after lunch, at 13:30; or after lunch alone."""
+    (h, m), (tail, days) = draw_time(rng), _tail(rng, "every day")
+    fitting = [rule for rule, (low, high) in OCCASIONS.items() if low <= h <= high]
+    if not fitting:
+        return None
+    occasion = expand(rng, fitting[0])
+    if not fits:
+        return _mixed([occasion, days], rng), NOT_CRON
+    at, expression = wider.at(h, m, rng), canonical(f"{m} {h} {tail}")
+    if rng.random() < 0.35:
+        return [days, f"{at}, {occasion}"], expression
+    return _mixed([f"{occasion}{rng.choice((', ', ' '))}{at}", days], rng), expression
+
+
 # ------------------------------------------------------------------------------- all of them
 MAKERS: dict[str, tuple[float, Callable[[bool, Random], Said | None]]] = {
     "several times": (12, several_times), "dates": (6, dates), "days and times": (3, days_and_times),
     "but some days": (6, but_some_days), "but some months": (5, but_some_months), "short months": (2, short_months),
-    "first to last": (9, first_to_last), "one in some": (6, one_in_some), "resets": (1, resets),
-    "said twice": (6, said_twice),
+    "first to last": (9, first_to_last), "one in some": (6, one_in_some), "resets": (2, resets),
+    "said twice": (6, said_twice), "occasions": (2.5, occasions),
 }  # fmt: skip
 
 

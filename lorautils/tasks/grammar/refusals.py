@@ -220,7 +220,7 @@ def _no_schedule(rng: Random) -> str:
     text = _said(rng, rule)
     if rng.random() < 0.12 and rule in ("command", "chit-chat", "question", "noun alone"):
         opening = _said(rng, "greeting") if rng.random() < 0.5 else wider.expand(rng, "opener")
-        text = f"{opening.rstrip(',')}{rng.choice((', ', ' ', '. ', '! '))}{text}"
+        text = f"{opening.rstrip(',:')}{rng.choice((', ', ' ', '. ', '! '))}{text}"
     if rule in ("code", "gibberish"):
         return text.replace("⟨", "(").replace("⟩", ")")
     return wider.finish(text, rng)

@@ -289,7 +289,8 @@ def _past_or_to(minute: int) -> str:
 def _minutes_past(minutes: Sequence[int], rng: Random) -> str:
     """Say some minutes of every hour: twice an hour, at :15 and :45; at ten and forty past every hour."""
     if all(minute % 5 == 0 for minute in minutes) and rng.random() < 0.25:
-        return expand(rng, "past and to", l=join([_past_or_to(minute) for minute in minutes], rng))
+        rules = ["past and to"] * 2 + [f"{len(minutes)} minutes"] * (len(minutes) in (2, 3))
+        return expand(rng, rng.choice(rules), l=join([_past_or_to(minute) for minute in minutes], rng))
     write = rng.choice(("{:02}".format, ":{:02}".format, ":{:02}".format, str, in_words))
     rules = ["minutes past"] + ["2 minutes"] * (len(minutes) == 2) + ["3 minutes"] * (len(minutes) == 3)
     rules += ["quarters"] * 2 * (tuple(minutes) == (15, 45))
@@ -402,7 +403,8 @@ def _monthdays(dom: Field, rng: Random) -> str | None:
     if dom.kind == "value" and low == 1 and rng.random() < 0.4:
         return expand(rng, "the first")
     if dom.kind == "value":
-        return expand(rng, "monthday", d=low, nth=_nth(low, rng))
+        text = expand(rng, "monthday", d=low, nth=_nth(low, rng))
+        return re.sub(r"(every|each) second", r"\1 2nd", text)  # which is not every other one
     if dom.kind == "range" and low == 1 and high < 16 and rng.random() < 0.4:
         return expand(rng, "first days", n=_number(high, rng), hi=high, b=_nth(high, rng))
     if dom.kind == "range" and len(dom.values) < 28:
@@ -457,6 +459,12 @@ def _months(month: Field, rng: Random) -> str | None:
 def _feasts(days: Sequence[int], months: Sequence[int], rng: Random) -> str | None:
     """Say two or three holidays of one month or of one day; None unless all of the dates have a name."""
     dates = [(day, month) for month in months for day in days]
+    if (
+        len(months) == 1 < len(days) == days[-1] - days[0] + 1
+        and {dates[0], dates[-1]} <= set(FEASTS)
+        and rng.random() < 0.7
+    ):
+        return expand(rng, "feast range", a=choose(FEASTS[dates[0]], rng), b=choose(FEASTS[dates[-1]], rng))
     if not 2 <= len(dates) <= 3 or not all(date in FEASTS for date in dates):
         return None
     return expand(rng, "holiday", x=join([choose(FEASTS[date], rng) for date in dates], rng))
@@ -513,6 +521,14 @@ def time(expression: str, rng: Random) -> str:
     return _time(minute, hour, rng) or phrasings.time_phrase(minute, hour, rng)
 
 
+def _every_day(h: int, m: int, rng: Random) -> str:
+    """Say every day, once in 24 hours, or every evening."""
+    parts = parts_of_day(h, m)
+    if rng.random() < 0.25 and parts:
+        return expand(rng, "every part of the day", p=rng.choice(parts))
+    return expand(rng, "every 24 hours" if rng.random() < 0.06 else "every day")
+
+
 EXCEPTION = re.compile(r",|(not|except|but|no|excluding|apart|minus|bar|never|without)\b", re.I)
 
 
@@ -527,13 +543,14 @@ def phrases(expression: str, rng: Random) -> list[str] | None:
         return phrasings.phrases(expression, rng)
     silent = texts[:2] == ["0", "0"] and texts[2:] != ["*"] * 3 and rng.random() < 0.55
     once = minute.kind == hour.kind == "value"
-    if once and dom.kind == month.kind == "any" and rng.random() < 0.1:
+    if once and dom.kind == month.kind == "any" and rng.random() < 0.14:
         by_part = phrasings.told_by_part(hour.values[0], minute.values[0], dow, rng)
         if by_part:  # on Friday evenings, at half past six
             return by_part if rng.random() < 0.5 else by_part[::-1]
     told = "" if silent else time(expression, rng)
     if not parts[0] and rng.random() < (1 if silent else 0.75 if once else 0.12):
-        parts[0] = expand(rng, "every day" if once else "every day to an interval")
+        often = "every day to an interval" if hour.kind in ("any", "step") else "every day base"
+        parts[0] = _every_day(hour.values[0], minute.values[0], rng) if once else expand(rng, often)
     if any(EXCEPTION.match(text) for text in parts):
         return [told, *parts]
     return rng.choice(([told, *parts], [*parts, told], rng.sample([told, *parts], len(parts) + 1)))
@@ -685,6 +702,7 @@ WIDER = {
     "months but": (1.5, OFTEN_MIDNIGHT, [DAILY, WEEKDAYS, MONTHDAY, "1 @ *"], MOST_MONTHS),
     "day of months": (2, OFTEN_MIDNIGHT, [MONTHDAY, "(1|1|15|{d}) @ *"], SOME_MONTHS),
     "odd and even days": (1, OFTEN_MIDNIGHT, "(*/2|2-30/2) @ *", "*"),
+    "feast ranges": (0.5, OFTEN_MIDNIGHT, "(24-26|24-25|24-31|25-26|25-31|26-31) 12 *", "*"),
     "quarterly": (1.5, OFTEN_MIDNIGHT, "(1|1|1|15|{d}) */3 *", "*"),
     "monthly": (4, OFTEN_MIDNIGHT, "({d}|1|2|3|{d2}|1,15|{d span}) @ *", "*"),
 }
