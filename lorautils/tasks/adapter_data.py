@@ -13,7 +13,7 @@ ALIKE = 0.25  # of the wider sayings and of the refusals: those that look like o
 
 
 def adapter_examples(
-    n: int, seed: int = 0, *, wider: float = 0.4, none: float = 0.15, human_share: float = 0.8
+    n: int, seed: int = 0, *, wider: float = 0.5, none: float = 0.2, human_share: float = 0.8
 ) -> list[Example]:
     """Make n examples with distinct texts, shuffled: shares of wider sayings and of refusals, the rest train_examples'.
 

@@ -59,7 +59,7 @@ def _clocks(kind: str, times: Sequence[tuple[int, int]], rng: Random) -> list[st
 Times = list[tuple[int, int]]
 KINDS = ("marked", "marked", "24")
 LABELS = {  # what happens at two to four times of a day, and within which hours
-    ("breakfast", "lunch", "dinner"): ((6, 9), (11, 13), (17, 20)),
+    ("coffee", "soup", "cake"): ((9, 10), (11, 13), (15, 17)),
     ("early shift", "late shift", "night shift"): ((5, 7), (13, 15), (20, 23)),
     ("open", "close"): ((6, 11), (16, 22)),
     ("start", "break", "end"): ((6, 9), (10, 13), (14, 18)),
@@ -400,7 +400,7 @@ DAYS_TWICE = {
     "* * 0,6": [("at the weekend", "on Saturday and Sunday"), ("Sat and Sun", "both days of the weekend")],
     "* * *": [("every day", "seven days a week"), ("daily", "weekends included"), ("once every 24 hours", "daily")],
     "1 * *": [("at the start of the month", "on the 1st"), ("on the 1st", "the first day of every month")],
-    "15 * *": [("mid-month", "on the 15th"), ("in the middle of the month", "on the 15th"), ("on the 15th", "day 15")],
+    "15 * *": [("in the middle of the month", "on the 15th"), ("on the 15th", "day 15")],
     "1,15 * *": [("twice a month", "on the 1st and the 15th"), ("on the 1st and 15th", "two times a month")],
     "*/2 * *": [("on odd days of the month", "the 1st, 3rd, 5th and so on"), ("on odd dates", "1, 3, 5, 7 and so on")],
     "2-30/2 * *": [("on even days of the month", "the 2nd, 4th, 6th and so on"), ("on even dates", "2, 4, 6, 8 …")],
