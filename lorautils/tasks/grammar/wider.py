@@ -412,7 +412,7 @@ def _monthdays(dom: Field, rng: Random) -> str | None:
     if dom.kind == "list" and len(phrasings.stretches(dom.values, 0, 32)) == len(dom.values) < 6:
         write = rng.choice((phrasings.ordinal, ORDINALS.__getitem__))
         texts = [write(day) for day in dom.values]
-        listed = join(texts, rng)
+        listed = join(texts, rng) if rng.random() < 0.88 else rng.choice((" ", "/", " n ", "+")).join(texts)
         listed = listed.replace("and ", "and the ") if rng.random() < 0.3 else listed
         return expand(rng, "monthday list", l=listed)
     return None
@@ -452,7 +452,9 @@ def _months(month: Field, rng: Random) -> str | None:
     if len(runs) == 1 and len(month.values) > 2:
         return expand(rng, "month range", a=names[runs[0][0] - 1], b=names[runs[0][1] - 1])
     if len(runs) == len(month.values) < 6 or len(month.values) == 2:
-        return expand(rng, "month list", l=join([names[value - 1] for value in month.values], rng))
+        told = [names[value - 1] for value in month.values]
+        listed = join(told, rng) if rng.random() < 0.88 else rng.choice((" ", "/", " + ")).join(told)
+        return expand(rng, "month list", l=listed)
     return None
 
 
