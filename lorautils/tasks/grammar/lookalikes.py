@@ -161,7 +161,24 @@ def _told(times: Times, rng: Random) -> str | None:
     return join(texts, rng, "and times")
 
 
-WAYS = {_in_figures: 4, _in_one_half: 5, _labelled: 3, _later: 3, _past_one_hour: 3, _both_halves: 3, _told: 5}
+def _once_each(times: Times, rng: Random) -> str | None:
+    """Say once at 8am and once at 8pm; None for more than two times."""
+    if len(times) != 2:
+        return None
+    texts = _clocks(rng.choice(KINDS), times, rng)
+    return rng.choice((" and ", ", ", " and then ", " and ")).join(f"once at {text}" for text in texts)
+
+
+WAYS = {
+    _in_figures: 4,
+    _in_one_half: 5,
+    _labelled: 3,
+    _later: 3,
+    _past_one_hour: 3,
+    _both_halves: 3,
+    _told: 5,
+    _once_each: 2,
+}
 WAYS |= {wider.listed: 3}
 
 
@@ -179,7 +196,7 @@ def several_times(fits: bool, rng: Random) -> Said | None:
     text = way(times, rng)
     if text is None:
         return None
-    lead = "" if way in (_labelled, _later, _past_one_hour) else rng.choice(("at ", "at ", ""))
+    lead = "" if way in (_labelled, _later, _past_one_hour, _once_each) else rng.choice(("at ", "at ", ""))
     expression = f"{_csv(m for _, m in times)} {_csv(h for h, _ in times)} {tail}"
     return _mixed([lead + text, days], rng), canonical(expression) if fits else NOT_CRON
 
@@ -407,6 +424,10 @@ DAYS_TWICE = {
     "1 */3 *": [("once a quarter", "on the 1st of January, April, July and October")],
     "* 6-8 *": [("every day in the summer months", "June to August"), ("daily in summer", "June, July and August")],
     "* 1,2,12 *": [("every day in winter", "December to February"), ("daily in winter", "December, January, February")],
+    "* 3-5 *": [("every day in spring", "March to May"), ("daily in the spring", "March, April and May")],
+    "* 9-11 *": [("every day in autumn", "September to November"), ("daily in the fall", "from September to November")],
+    "* 1-6,9-12 *": [("every day in term time", "September to June"), ("daily in the season", "September to June")],
+    "* 4-10 *": [("every day in the season", "April to October")],
     "* 1-3 *": [("every day of the first quarter", "January to March")],
     "* 10-12 *": [("every day of Q4", "October to December")],
     "* 1-6 *": [("every day of the first half of the year", "January to June")],
@@ -415,16 +436,23 @@ DAYS_TWICE = {
 
 def _days_twice(rng: Random) -> tuple[str, str, str]:
     shape = rng.random()
-    if shape < 0.55:
+    if shape < 0.4:
         tail = rng.choice(list(DAYS_TWICE))
         return tail, *rng.choice(DAYS_TWICE[tail])
+    day = rng.randrange(1, 29)
+    if shape < 0.55:
+        return f"{day} * *", expand(rng, "named day of the month"), f"on the {phrasings.ordinal(day)}"
+    day %= 7
+    if shape < 0.65:
+        return f"* * {day}", expand(rng, "named day of the week"), f"on {DAYS[day]}s"
     if shape < 0.75:
-        day = rng.randrange(7)
         once = rng.choice(("once a week", "weekly", "every seven days", "every 7 days"))
         return f"* * {day}", once, f"on {DAYS[day]}s"
-    day, month = rng.choice(list(FEASTS))
+    day, month = rng.choice(list(FEASTS)) if shape < 0.9 else (rng.randint(1, 28), rng.randint(1, 12))
     form = rng.choice(("{d} {m}", "{m} {d}", "the {n} of {m}", "{m} {n}"))
     date = form.format(d=day, m=MONTHS[month], n=phrasings.ordinal(day))
+    if shape >= 0.9:
+        return f"{day} {month} *", expand(rng, "named date"), date
     return f"{day} {month} *", f"{rng.choice(('on ', 'every ', ''))}{choose(FEASTS[day, month], rng)}", date
 
 
