@@ -3,7 +3,7 @@
 An evening's reading is the core, the modules in this folder, best in the order of the notebooks: linalg (01-03), llama
 (04, 05), lora and measure (06), audit (07), data, training and evaluation (08), results (09); then basemodel and plots.
 What serves one notebook, one command or one task has a wing: tasks/ (English -> cron, orders), texts/, figures/,
-scaling/ (12, 13), exercises/, cli/. The core imports no wing.
+scaling/ (12, 13), exercises/, cli/. The core imports no wing, but for the words that `setup` stores with figures.
 """
 
 import contextlib
@@ -47,30 +47,17 @@ def setup(seed: int = 0) -> None:
 
 
 def _prepare_shell() -> None:
-    """Make Jupyter store a text alternative with every figure, where pages and screen readers look for it.
+    """Let Jupyter store every figure in words, too, and complete names by what they hold.
 
-    And complete names by what they hold: jedi reads source for seconds at `model.`, and JupyterLab waits for one.
+    jedi reads source for seconds at `model.`, and JupyterLab waits for one.
     """
     from IPython import get_ipython
-    from IPython.core.pylabtools import print_figure
 
-    if (shell := get_ipython()) is None:
-        return
-    shell.Completer.use_jedi = False
-    import matplotlib_inline.backend_inline  # noqa: F401  (registers its own way first)
-    from matplotlib.figure import Figure
+    if shell := get_ipython():
+        from lorautils.figures import words
 
-    from lorautils.plots import alt_text
-
-    figures = shell.display_formatter.formatters["image/png"]
-
-    def shown(figure: Figure) -> tuple[bytes | str, dict[str, str]]:
-        try:
-            return print_figure(figure), {"alt": alt_text(figure)}
-        except (LookupError, TypeError, ValueError):  # a figure of the reader's own that holds what ours never do
-            return print_figure(figure), {}
-
-    figures.for_type(Figure, shown)
+        shell.Completer.use_jedi = False
+        words.store_with_figures(shell)
 
 
 def release_memory() -> None:

@@ -88,8 +88,7 @@ def text_loss(model: nn.Module, tokenizer, text: str) -> tuple[float, int]:
 def load_adapter(folder: str | Path):
     """Return the base model with the adapter of a folder on it, in evaluation mode, and the tokenizer.
 
-    Raises:
-        OSError: the folder holds no adapter, or one that does not fit the base model.
+    OSError says that the folder holds no adapter, or one that does not fit the base model.
     """
     folder = Path(folder)
     if not (folder / "adapter_config.json").is_file():
@@ -101,17 +100,12 @@ def load_adapter(folder: str | Path):
     try:
         tensors = read_weights(folder)  # PEFT would read a pickle where there is none
         model = PeftModel.from_pretrained(base, folder)
-        _check_fit(model, tensors)
+        known = get_peft_model_state_dict(model, save_embedding_layers=False)
+        if differences := sorted(known.keys() ^ tensors.keys()):  # of which PEFT warns at most
+            raise ValueError(f"{len(differences)} tensors are missing or not in the model, such as {differences[0]}")
     except Exception as error:  # of many kinds: the files can hold anything
         raise OSError(
             f"the adapter in {folder} cannot be loaded ({error}): it is damaged, or made for another model; restore it "
             "with git checkout, or train a new one with lorautils train"
         ) from error
     return model, tokenizer
-
-
-def _check_fit(model: PeftModel, tensors: dict[str, torch.Tensor]) -> None:
-    """Raise ValueError where an adapter's file has not exactly the model's tensors: PEFT warns at most."""
-    names = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
-    if differences := sorted(names ^ tensors.keys()):
-        raise ValueError(f"{len(differences)} tensors are missing or not known to the model, such as {differences[0]}")

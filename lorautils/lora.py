@@ -45,13 +45,9 @@ class Config:
         """Return the rank and the alpha of the layer of that name: those of the first pattern that matches, if any."""
 
         def chosen(patterns: dict, default):
-            return next((value for key, value in patterns.items() if re.match(_ending(key), name)), default)
+            return next((value for end, value in patterns.items() if re.match(rf"(.*\.)?({end})$", name)), default)
 
         return chosen(self.rank_pattern, self.r), chosen(self.alpha_pattern, self.lora_alpha)
-
-
-def _ending(pattern: str) -> str:
-    return rf"(.*\.)?({pattern})$"
 
 
 class LoRALinear(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -65,11 +66,8 @@ def linear_calls(forward: Callable[[], object]) -> int:
     def note(module: nn.Module, *_) -> None:
         calls.append(isinstance(module, nn.Linear))
 
-    handle = nn.modules.module.register_module_forward_hook(note)
-    try:
+    with nn.modules.module.register_module_forward_hook(note):
         forward()
-    finally:
-        handle.remove()
     return sum(calls)
 
 
@@ -94,13 +92,9 @@ def gigaflops(dtype: torch.dtype, seconds: float = 0.5) -> float:
 
     The probe behind every choice of a precision: which one is faster no name of a processor tells.
     """
-    x, w = torch.ones(256, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
-    x @ w.T  # the first product also sets up threads
-    products, begin = 0, perf_counter()
-    while (elapsed := perf_counter() - begin) < seconds:
-        x @ w.T
-        products += 1
-    return products * 2 * 256 * 576 * 1536 / elapsed / 1e9
+    matrices = {"x": torch.ones(256, 576, dtype=dtype), "w": torch.ones(1536, 576, dtype=dtype)}
+    timer = Timer("x @ w.T", globals=matrices, num_threads=torch.get_num_threads())
+    return 2 * 256 * 576 * 1536 / timer.blocked_autorange(min_run_time=seconds).mean / 1e9
 
 
 def kernels(work: Callable[[], object]) -> dict[str, tuple[int, float]]:

@@ -5,15 +5,12 @@ are darker, so that all stand out from white (3:1, WCAG AA). Text in RED, GREEN 
 """
 
 import io
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from ipywidgets import Image, SelectionSlider, VBox
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
-from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#C48300", "#009E73", "#D55E00"
@@ -162,51 +159,3 @@ def stacked(bars: Mapping[str, Mapping[str, float]], *, marks: Mapping[str, floa
     axes.set_xlabel(xlabel)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
-
-
-def alt_text(figure: Figure) -> str:
-    """Return what a figure shows in words, from the data that it draws, for readers who cannot see it.
-
-    A figure that brings its own words, as the drawings do, keeps them.
-    """
-    if words := getattr(figure, "words", ""):
-        return words
-    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
-    texts = [". ".join(_in_words(axes)) for axes in panels]
-    if len(texts) > 1:
-        texts = [f"Panel {number}: {text}" for number, text in enumerate(texts, start=1)]
-    return ". ".join(texts) + "."
-
-
-def _in_words(axes: Axes) -> Iterator[str]:
-    """Yield title, axes, lines, bars, images and points of one panel."""
-    yield from filter(None, [axes.get_title().replace("\n", ", ")])
-    if axes.get_xlabel() and axes.get_ylabel():
-        yield f"{axes.get_ylabel()} against {axes.get_xlabel()}".replace("\n", " ")
-    intervals = [group for group in axes.containers if isinstance(group, ErrorbarContainer)]
-    named = {group.lines[0]: group.get_label() or "_" for group in intervals}
-    caps = {cap for group in intervals for cap in group.lines[1]}
-    for line in (line for line in axes.get_lines() if line not in caps):
-        name, y = named.get(line, line.get_label()), np.asarray(line.get_ydata(orig=False), dtype=float)
-        if len(y) and (not name.startswith("_") or len(y) > 2):  # the others mark a place
-            name = "line" if name.startswith("_") else name
-            yield f"{name}: {len(y)} points from {y[0]:.3g} to {y[-1]:.3g}, lowest {y.min():.3g}, highest {y.max():.3g}"
-    for bars in (group for group in axes.containers if isinstance(group, BarContainer) and len(group)):
-        lying = bars.orientation == "horizontal"
-        heights = [bar.get_width() if lying else bar.get_height() for bar in bars]
-        ticks = [label.get_text() for label in (axes.get_yticklabels() if lying else axes.get_xticklabels())]
-        if len(heights) == len(ticks):
-            shown = ", ".join(f"{tick} {height:.3g}" for tick, height in zip(ticks, heights, strict=True))
-        else:
-            shown = f"{len(heights)} bars, the highest {max(heights):.3g}"
-        yield f"{'bars' if bars.get_label().startswith('_') else bars.get_label()}: {shown}"
-    for image in axes.get_images():
-        values = image.get_array()
-        yield f"image of {values.shape[0]} by {values.shape[1]} values from {values.min():.2g} to {values.max():.2g}"
-    for dots in (group for group in axes.collections if isinstance(group, PathCollection)):
-        name = "points" if dots.get_label().startswith("_") else f"points {dots.get_label()}"
-        if (count := len(dots.get_offsets())) > 1:  # single ones have a name beside them
-            yield f"{name}: {count}"
-    names = [text.get_text().replace("\n", " ") for text in axes.texts]
-    if names := [name for name in names if re.search(r"[A-Za-z]", name)]:
-        yield f"labels: {', '.join(names)}"

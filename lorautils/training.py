@@ -12,12 +12,11 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +26,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import Sampler
+from torch.utils.hooks import RemovableHandle
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -62,14 +62,9 @@ def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tenso
     return F.cross_entropy(logits.float(), labels[keep], reduction="sum")
 
 
-@contextmanager
-def rows_only(module: nn.Module, keep: torch.Tensor) -> Iterator[None]:
-    """Let a module see only the rows that `keep`, a (batch, tokens) mask, selects, as (1, kept, n)."""
-    handle = module.register_forward_pre_hook(lambda module, inputs: (kept_rows(inputs[0], keep), *inputs[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()
+def rows_only(module: nn.Module, keep: torch.Tensor) -> RemovableHandle:
+    """In `with rows_only(module, keep)` the module sees only the rows that `keep`, a (batch, tokens) mask, selects."""
+    return module.register_forward_pre_hook(lambda module, inputs: (kept_rows(inputs[0], keep), *inputs[1:]))
 
 
 def kept_rows(x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -119,7 +114,7 @@ class AnswerTrainer(Trainer):
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the answer tokens; the Trainer shall not divide again
     summed_loss = staticmethod(answer_loss)
-    best: Mapping[str, torch.Tensor] = MappingProxyType({})  # what trains, when the held-out loss was lowest
+    best: dict[str, torch.Tensor] | None = None  # what trains, when the held-out loss was lowest
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int]:
         # the row that fills the last batch of several processes is the one without loss
@@ -144,8 +139,8 @@ class AnswerTrainer(Trainer):
         loss = held_out_loss(self.model, self.eval_dataset)
         lowest = math.inf if self.state.best_metric is None else self.state.best_metric
         if self.args.metric_for_best_model and loss < lowest:
-            trained = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
-            self.best = {name: torch.clone(p).contiguous() for name, p in trained.items()}
+            trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+            self.best = {name: torch.clone(p.detach()).contiguous() for name, p in trained}
             if self.args.should_save and self.args.save_strategy != "no":
                 part = Path(self.args.output_dir, f"{BEST}.part")  # a run that is killed here leaves the file whole
                 save_file(self.best, part)
@@ -263,7 +258,7 @@ def train(
     if keep_best and checkpoint and (best := checkpoint.with_name(BEST)).is_file():
         trainer.best = load_file(best)
     start = time.perf_counter()
-    with closing(bar), bar.catch_interrupt(), loss(model) as summed:
+    with bar.running(), loss(model) as summed:
         trainer.summed_loss = summed
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     if trainer.best:
@@ -274,7 +269,9 @@ def train(
     del trainer
     release_memory()
     if history.interrupted:
-        print(_interrupt_message(history, output_dir, keep_best))
+        again = f"To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
+        then = again if output_dir else "It is in memory only, since no output_dir was given."
+        print(f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it learned.", then)
     return history
 
 
@@ -375,30 +372,27 @@ class _Progress(TrainerCallback):
         if args.should_save:  # by step: the Trainer's own rule goes by time, and a clock set back costs the newest
             rotate_checkpoints(args.output_dir, save_total_limit=2)
 
-    def close(self) -> None:
-        """End the bar, also when an error has ended the training."""
-        self.bar.close()
-
     @contextmanager
-    def catch_interrupt(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into a request to stop; a second one interrupts at once, as usual.
+    def running(self) -> Iterator[None]:
+        """Close the bar at the end, and turn the first Ctrl-C into a request to stop; a second one interrupts at once.
 
         Not in one of several processes, which would stop after different steps and wait for one another.
         """
-        if self.history.processes > 1 or threading.current_thread() is not threading.main_thread():
-            yield
-            return
         previous = signal.getsignal(signal.SIGINT)
+        listens = self.history.processes == 1 and threading.current_thread() is threading.main_thread()
 
         def request_stop(signum, frame):
             self.history.interrupted = True
             signal.signal(signal.SIGINT, previous)
 
-        signal.signal(signal.SIGINT, request_stop)
+        if listens:
+            signal.signal(signal.SIGINT, request_stop)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, previous)
+            self.bar.close()
+            if listens:
+                signal.signal(signal.SIGINT, previous)
 
 
 def batches_of(tokenizer, pairs: Sequence[Pair], size: int = 32) -> list[dict[str, torch.Tensor]]:
@@ -423,14 +417,6 @@ def held_out_loss(model: nn.Module, batches: Sequence[dict[str, torch.Tensor]]) 
             tokens += (batch["labels"][:, 1:] != IGNORED).sum().item()
     model.train(was_training)
     return total / tokens
-
-
-def _interrupt_message(history: History, output_dir: str | Path | None, best: bool) -> str:
-    state = "has its best state so far" if best else "keeps what it has learned so far"
-    message = f"Stopped after step {history.steps} of {history.total_steps}. The model {state}."
-    if output_dir is None:
-        return message + " It is in memory only, since no output_dir was given."
-    return message + f" To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
 
 
 def save_adapter(model: PeftModel, folder: str | Path) -> bool:

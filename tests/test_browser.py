@@ -112,9 +112,7 @@ def test_training_shows_its_progress_and_an_interrupt_ends_it_in_good_order(brow
         cells = cells_when_done(page, minutes=1)
     assert 0 <= width < 100
     assert errors_in(cells) == errors == []
-    stopped = (
-        r"Stopped after step [1-9]\d* of 10000. The model keeps what it has learned so far. It is in memory only, .+\n"
-    )
+    stopped = r"Stopped after step [1-9]\d* of 10000. The model keeps what it learned. It is in memory only, .+\n"
     assert any(re.fullmatch(stopped, text) for text in texts(cells[1:2]))
     assert texts(cells[2:]) == ["True True\n"]
 

@@ -11,8 +11,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import PathPatch, Rectangle
 
-from lorautils import ROOT, plots
+from lorautils import ROOT
 from lorautils.figures import drawing, nb00, nb08
+from lorautils.figures.words import alt_text
 
 DRAWINGS = {
     "lora_layer": drawing.lora_layer,
@@ -134,7 +135,7 @@ def test_w_a_and_b_are_to_scale(shape, r):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_a_drawing_is_told_with_all_parts_and_shapes(name):
-    told = plots.alt_text(DRAWINGS[name]())
+    told = alt_text(DRAWINGS[name]())
     plt.close("all")
     assert not [part for part in NAMED[name] if part not in told]
     assert len(told) < 900
@@ -143,10 +144,10 @@ def test_a_drawing_is_told_with_all_parts_and_shapes(name):
 def test_only_a_figure_that_brings_words_keeps_them():
     axes = drawing.canvas("A box.")
     drawing.block(axes, drawing.Box(500, 300, 100, 100), drawing.A)
-    assert plots.alt_text(axes.figure) == "A box."
+    assert alt_text(axes.figure) == "A box."
     _, chart = plt.subplots(num="a name, no words")
     chart.plot([1, 2, 3], label="loss")
-    assert plots.alt_text(chart.figure).startswith("loss: 3 points")
+    assert alt_text(chart.figure).startswith("loss: 3 points")
     plt.close("all")
 
 

@@ -11,6 +11,7 @@ from matplotlib.transforms import Bbox
 
 from lorautils import plots
 from lorautils.figures import nb03, nb04, nb08, nb10
+from lorautils.figures.words import alt_text
 
 COLOURS = ("BLUE", "ORANGE", "GREEN", "RED", "PURPLE", "SKY", "GREY")
 
@@ -34,7 +35,7 @@ def test_every_colour_stands_out_from_white(name):
 
 def test_a_curve_is_told_in_words():
     axes = nb08.loss_curve([4.0, 3.0, 2.0, 1.0], window=2, title="training")
-    assert plots.alt_text(axes.figure) == (
+    assert alt_text(axes.figure) == (
         "training. loss (nats per answer token) against optimiser step. "
         "each step: 4 points from 4 to 1, lowest 1, highest 4. "
         "mean of 2 steps: 3 points from 3.5 to 1.5, lowest 1.5, highest 3.5."
@@ -43,13 +44,13 @@ def test_a_curve_is_told_in_words():
 
 def test_bars_are_told_with_their_groups():
     axes = plots.grouped_bars({"LoRA": {"A": 1, "B": 2.5}}, ylabel="score")
-    assert "LoRA: A 1, B 2.5" in plots.alt_text(axes.figure)
+    assert "LoRA: A 1, B 2.5" in alt_text(axes.figure)
 
 
 def test_lines_with_intervals_are_told_by_name_and_without_their_caps():
     lines = {"r = 8": {1: (2.0, 1.0, 3.0), 2: (4.0, np.nan, np.nan)}, "r = 1": {1: (1.0, 0.0, 2.0)}}
     axes = plots.error_lines(lines, xlabel="rate", ylabel="score")
-    assert plots.alt_text(axes.figure) == (
+    assert alt_text(axes.figure) == (
         "score against rate. r = 8: 2 points from 2 to 4, lowest 2, highest 4. "
         "r = 1: 1 points from 1 to 1, lowest 1, highest 1."
     )
@@ -71,7 +72,7 @@ def test_a_slider_that_moves_draws_again_with_all_choices_in_their_order():
 def test_lying_bars_are_told_by_their_length():
     _, axes = plt.subplots()
     axes.barh(["here", "there"], [3, 4], height=0.6, label="bytes")
-    assert "bytes: here 3, there 4" in plots.alt_text(axes.figure)
+    assert "bytes: here 3, there 4" in alt_text(axes.figure)
 
 
 def test_what_is_empty_or_has_dates_is_told_too():
@@ -79,17 +80,17 @@ def test_what_is_empty_or_has_dates_is_told_too():
     axes.plot([], [], label="for the legend")
     axes.bar([], [])
     axes.plot([1, 2, 3], np.array(["2026-01-01", "2026-01-02", "2026-01-03"], "datetime64[D]"), label="days")
-    told = plots.alt_text(axes.figure)
+    told = alt_text(axes.figure)
     assert "days: 3 points" in told and "legend" not in told
 
 
 def test_panels_images_points_and_labels_are_told():
     maps = {"head 1": np.eye(2), "head 2": np.ones((2, 2))}
-    told = plots.alt_text(nb04.attention_maps(maps, ["a", "b"]))
+    told = alt_text(nb04.attention_maps(maps, ["a", "b"]))
     assert told.startswith("Panel 1: head 1. image of 2 by 2 values from 0 to 1. Panel 2: head 2.")
     assert "Panel 3" not in told  # the colour bar
     words = {"days": ["Monday", "Friday"], "months": ["May"]}
-    told = plots.alt_text(nb03.word_map(np.array([[0, 0], [1, 1], [0, 1]]), words).figure)
+    told = alt_text(nb03.word_map(np.array([[0, 0], [1, 1], [0, 1]]), words).figure)
     assert "points days: 2" in told
     assert "labels: Monday, Friday, May" in told
 
@@ -101,18 +102,18 @@ def test_words_that_lie_close_have_their_names_in_an_enlarged_view():
     view = next(inner for inner in axes.figure.axes if inner is not axes)
     assert {text.get_text() for text in axes.texts} == {"go"}
     assert {text.get_text() for text in view.texts} == {"map", "way", "path"}
-    assert all(word in plots.alt_text(axes.figure) for word in ("go", "map", "way", "path"))
+    assert all(word in alt_text(axes.figure) for word in ("go", "map", "way", "path"))
 
 
 def test_shadows_on_a_plane_tell_how_far_they_are():
     columns = np.array([[2, 2], [2, 0], [3, 2]])
-    told = plots.alt_text(nb03.light(columns, point=[0, -1, 4], slanted=[3, 2, 4]))
+    told = alt_text(nb03.light(columns, point=[0, -1, 4], slanted=[3, 2, 4]))
     assert "3.00 from b" in told and "4.24 from b" in told
 
 
 def test_eigenvalues_on_one_spot_are_counted():
     values = [0.0] * 20 + [1.0] * 30 + [0.5, -1j]
-    told = plots.alt_text(nb03.eigenvalues({name: values for name in ("P", "noise", "layer 0", "layer 10")}))
+    told = alt_text(nb03.eigenvalues({name: values for name in ("P", "noise", "layer 0", "layer 10")}))
     assert told.count("labels: 20 at 0, 30 at 1") == 4
 
 
@@ -146,4 +147,4 @@ def test_methods_that_lie_close_have_their_names_in_an_enlarged_view():
     view = next(inner for inner in axes.figure.axes if inner is not axes)
     assert {text.get_text() for text in axes.texts} == {"IA3", "PiSSA"}
     assert {text.get_text() for text in view.texts} == {"LoRA", "DoRA", "LoHa"}
-    assert all(name in plots.alt_text(axes.figure) for name in numbers)
+    assert all(name in alt_text(axes.figure) for name in numbers)

@@ -16,6 +16,7 @@ from experiments import records
 from experiments.records import MEASURES, by, overlap, seed_interval, seed_intervals, select, tuned
 from lorautils import plots, results
 from lorautils.figures import nb11
+from lorautils.figures.words import alt_text
 from lorautils.results import over_seeds
 
 PER_RANK = {2: 57_600, 4: 115_200, 3: 190_080, 7: 305_280}  # adapter numbers a unit of rank, by number of targets
@@ -534,7 +535,7 @@ def test_11_section_3_english_moves_by_a_fifth_of_a_nat_and_only_full_fine_tunin
 def test_11_section_3_the_figure_tells_each_way_before_and_after(ways):
     pairs = {w: list(zip(c["cron", "after_first"], c["cron", "after_second"], strict=True)) for w, c in ways.items()}
     axes = nb11.slopes(pairs, xlabel="way", ylabel="schedules, exact (%)")
-    told = plots.alt_text(axes.figure)
+    told = alt_text(axes.figure)
     plots.plt.close(axes.figure)
     assert "same adapter, before: 5 points from 94.5 to 87.5, lowest 87.5, highest 97" in told
     assert "same adapter, after: 5 points from 0 to 0" in told

@@ -286,7 +286,7 @@ def interruptible():
 
 def test_second_interrupt_is_an_ordinary_one(interruptible):
     callback = training._Progress(training.History(), show=False)
-    with pytest.raises(KeyboardInterrupt), callback.catch_interrupt():
+    with pytest.raises(KeyboardInterrupt), callback.running():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
