@@ -97,13 +97,17 @@ def test_test_e_is_the_file_whose_hash_is_older_than_what_was_trained_for_it():
 
 
 def test_test_e_has_schedules_in_canonical_form_and_phrases_that_cron_cannot_say():
-    schedules, none = task.test_e("schedule"), task.test_e("none")
-    assert len(schedules) >= 150 and len(none) >= 150 and task.test_e() == sorted_as_the_file(schedules + none)
+    schedules, none = task.hand_written("test_e", "schedule"), task.hand_written("test_e", "none")
+    assert (
+        len(schedules) >= 150
+        and len(none) >= 150
+        and task.hand_written("test_e") == sorted_as_the_file(schedules + none)
+    )
     assert all(task.is_valid(case.cron) and task.canonical(case.cron) == case.cron for case in schedules)
     assert {case.cron for case in none} == {task.NOT_CRON}
     assert min(Counter(case.family for case in none).values()) >= 8
-    with pytest.raises(ValueError, match=r'expected the kind "schedule" or "none", or None for all, got .hand.'):
-        task.test_e("hand")
+    with pytest.raises(ValueError, match="expected a kind of test_e, none, schedule, or None for all, got 'hand'"):
+        task.hand_written("test_e", "hand")
 
 
 def sorted_as_the_file(cases):
@@ -113,8 +117,10 @@ def sorted_as_the_file(cases):
 
 def test_no_text_of_test_e_is_in_another_test_the_validation_split_or_training():
     """Only numbers are shown, so that the test stays unread."""
-    others = task.test_a() + task.test_b() + task.test_c() + task.test_d() + task.validation()
+    others = (
+        task.test_a() + task.test_b() + task.test_c() + task.hand_written("test_d") + task.hand_written("validation")
+    )
     others += task.train_examples(2000, human_share=1.0)
-    texts = {task.normalized(case.text) for case in task.test_e()}
-    assert len(texts) == len(task.test_e())
+    texts = {task.normalized(case.text) for case in task.hand_written("test_e")}
+    assert len(texts) == len(task.hand_written("test_e"))
     assert sum(task.normalized(case.text) in texts for case in others) == 0

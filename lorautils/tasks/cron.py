@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from itertools import groupby
 from numbers import Integral
 from random import Random
 from typing import NamedTuple
@@ -21,12 +22,12 @@ from croniter import croniter
 from lorautils import ROOT
 from lorautils.data import Pair
 from lorautils.tasks.grammar import phrasings
+from lorautils.tasks.grammar.phrasings import BOUNDS
 from lorautils.tasks.grammar.schedules import CLOCK_FAMILIES, FAMILIES, HELD_OUT, HOLES
 
 FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
 ADAPTER = ROOT / "adapters" / "cron"
 NOT_CRON = "none"  # what a phrase is answered with that five fields cannot say
-BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))  # of each
 MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _ENGLISH = Options(locale_code="en_US", use_24hour_time_format=False)
 
@@ -72,9 +73,7 @@ def _allowed(field: str, index: int) -> frozenset[int]:
         shown = reprlib.repr(field)
         raise ValueError(f"{shown} is no field of standard cron: use numbers, three-letter names, * , - and /")
     fields = ["*"] * 5
-    fields[index] = re.sub(
-        r"\b(\w+)-\1(/\d+)?\b", r"\1", field
-    )  # croniter reads 9-9 as the whole cycle; to cron it is 9
+    fields[index] = re.sub(r"\b(\w+)-\1(/\d+)?\b", r"\1", field)  # 9-9: croniter reads the whole cycle, cron reads 9
     low, high = BOUNDS[index]
     try:
         values = croniter.expand(" ".join(fields))[0][index]
@@ -127,12 +126,8 @@ def _canonical_field(text: str, index: int) -> str:
             values |= _allowed(item, index)
     if len(values) == high - low + 1:
         return "*"
-    parts: list[list[int]] = []
-    for value in sorted(values):
-        if parts and parts[-1][-1] == value - 1:
-            parts[-1].append(value)
-        else:
-            parts.append([value])
+    neighbours = groupby(enumerate(sorted(values)), lambda place: place[1] - place[0])
+    parts = [[value for _, value in run] for _, run in neighbours]
     plain = [(p[0], f"{p[0]}-{p[-1]}" if len(p) > 2 else ",".join(map(str, p))) for p in parts]
     spans = [(a, "*" if (a, b) == (low, high) else f"{a}-{b}", s) for a, b, s in steps]
     return ",".join(text for _, text in sorted(plain + [(a, f"{span}/{s}") for a, span, s in spans]))
@@ -187,21 +182,12 @@ def _firing_times(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[
 # ------------------------------------------------------------------------------- random schedules
 
 
-class _Holes(dict):
-    """A mapping for str.format_map that draws the value of a hole when it is asked for."""
-
-    def __init__(self, rng: Random):
-        self.rng = rng
-
-    def __missing__(self, name: str) -> str:
-        return str(HOLES[name](self.rng))
-
-
 def draw_expression(parts: Sequence[str | list[str]], rng: Random) -> str:
     """Fill templates of times, days and months; draw again if the day never comes, such as 31 June."""
     while True:
         times, days, months = (part if isinstance(part, str) else rng.choice(part) for part in parts)
-        cron = phrasings.choose(f"{times} {days}".replace("@", months), rng).format_map(_Holes(rng))
+        chosen = phrasings.choose(f"{times} {days}".replace("@", months), rng)
+        cron = re.sub(r"{(.+?)}", lambda hole: str(HOLES[hole[1]](rng)), chosen)
         *_, day, month, _ = cron.split()
         if not month.isdigit() or day == "*" or max(_allowed(day, 2)) <= MONTH_DAYS[int(month) - 1] or "/" in day:
             return canonical(cron)
@@ -255,15 +241,12 @@ def fingerprint(text: str) -> str:
 
 
 def reserved() -> set[str]:
-    """Return the fingerprints of the texts of Test-C, Test-D and the validation split."""
-    return set(_data("test_hashes.txt"))
+    """Return the fingerprints of the texts of Test-C, Test-D, Test-E and the validation split."""
+    return set(_lines("test_hashes.txt"))
 
 
-def _data(name: str) -> list[str]:
-    path = resources.files("lorautils") / "tasks" / "cases" / name
-    if not path.is_file():
-        raise OSError(f"{path} is missing: install lorautils from a clone of the repository (pip install -e .)")
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _lines(name: str) -> list[str]:
+    return resources.files("lorautils.tasks").joinpath("cases", name).read_text(encoding="utf-8").splitlines()
 
 
 def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Example]:
@@ -334,58 +317,28 @@ def test_b(n: int = 200) -> list[Example]:
 
 
 def test_c() -> list[Example]:
-    """Load Test-C: phrases written one by one before the first training, which no training code reads.
-
-    OSError if the file is missing.
-    """
-    return _written("test_c.jsonl")
+    """Load Test-C: phrases written one by one before the first training, which no training code reads."""
+    return hand_written("test_c")
 
 
-def test_d() -> list[Example]:
-    """Load Test-D: phrases written one by one after the shipped adapter's training, which no grammar of it knew.
+def hand_written(name: str, kind: str | None = None) -> list[Example]:
+    """Load the cases of cases/NAME.jsonl, or those of one kind; training avoids their texts by `reserved`, unread.
 
-    OSError if the file is missing.
-    """
-    return _written("test_d.jsonl")
-
-
-def test_e(kind: str | None = None) -> list[Example]:
-    """Load Test-E: phrases written one by one, apart from grammars and tests; their hash is older than the adapter.
-
-    Its kinds: "schedule", and "none" for what five fields cannot say, answered with NOT_CRON. ValueError for another
-    kind; OSError if the file is missing.
+    "test_c" was written before the first training, "test_d" after the shipped adapter's, whose grammars never knew it.
+    "test_e" was written apart from grammars and tests; its hash is older than what was trained for it. Its kinds are
+    "schedule", and "none" for what five fields cannot say, answered with NOT_CRON. "validation" alone chooses learning
+    rates, recipes and thresholds. Its kinds are "hand" for what people say, "library" for the library's phrasing of
+    random schedules, and "none". ValueError for a kind that is not there.
 
     Example:
-        >>> len(test_e("schedule")), len(test_e("none"))
-        (227, 185)
-    """
-    return _written("test_e.jsonl", kind, ("schedule", "none"))
-
-
-def validation(kind: str | None = None) -> list[Example]:
-    """Load the validation split: learning rates, recipes and thresholds are chosen by it alone, and by no test.
-
-    Its kinds: "hand" is what people say, "library" the library's phrasing of random schedules, and "none" what five
-    fields cannot say, answered with NOT_CRON. ValueError for another kind; OSError if the file is missing.
-
-    Example:
-        >>> len(validation()), validation("none")[0].cron
+        >>> len(hand_written("validation")), hand_written("test_e", "none")[0].cron
         (360, 'none')
     """
-    return _written("validation.jsonl", kind, ("hand", "library", "none"))
-
-
-def _written(name: str, kind: str | None = None, kinds: Sequence[str] = ()) -> list[Example]:
+    rows = [json.loads(line) for line in _lines(f"{name}.jsonl")]
+    kinds = sorted({row["kind"] for row in rows if "kind" in row})
     if kind not in (None, *kinds):
-        names = " or ".join(f'"{known}"' for known in kinds)
-        raise ValueError(f"expected the kind {names}, or None for all, got {reprlib.repr(kind)}")
-    rows = [json.loads(line) for line in _data(name)]
-    rows = [row for row in rows if kind in (None, row.get("kind"))]
-    return [Example(row["text"], row["cron"] or NOT_CRON, row["family"]) for row in rows]
-
-
-# Functions called test_* in a module that tests import: pytest shall not collect them.
-test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = test_e.__test__ = False
+        raise ValueError(f"expected a kind of {name}, {', '.join(kinds)}, or None for all, got {reprlib.repr(kind)}")
+    return [Example(r["text"], r["cron"] or NOT_CRON, r["family"]) for r in rows if kind in (None, r.get("kind"))]
 
 
 # ------------------------------------------------------------------------------- prompts
@@ -436,9 +389,7 @@ def score(predictions: Sequence[str], examples: Sequence[Example]) -> Score:
         raise ValueError(
             f"got {len(predictions)} predictions for {len(examples)} examples: give one for each, in order"
         )
-    answers = [
-        (str(prediction).strip(), example.cron) for prediction, example in zip(predictions, examples, strict=True)
-    ]
+    answers = [(str(said).strip(), case.cron) for said, case in zip(predictions, examples, strict=True)]
     return Score(
         n=len(answers),
         exact=sum(answer == truth for answer, truth in answers),
