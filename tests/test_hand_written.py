@@ -1,4 +1,4 @@
-"""The tests of the cron task that were written one by one, C, D and E: size, balance, and the form of the answers."""
+"""The tests of the cron task that were written one by one, C to F: size, balance, and the form of the answers."""
 
 import hashlib
 import json
@@ -91,36 +91,38 @@ def test_the_check_of_a_weekday_field_finds_what_is_not_canonical(field):
     assert not field_is_canonical(field, 0, 6)
 
 
-def test_test_e_is_the_file_whose_hash_is_older_than_what_was_trained_for_it():
-    recorded = (DATA / "test_e.sha256").read_text(encoding="utf-8").split()[0]
-    assert hashlib.sha256((DATA / "test_e.jsonl").read_bytes()).hexdigest() == recorded
+NEWER = ("test_e", "test_f")  # with schedules and with phrases that cron cannot say
+EACH_NEWER = pytest.mark.parametrize("name", NEWER)
 
 
-def test_test_e_has_schedules_in_canonical_form_and_phrases_that_cron_cannot_say():
-    schedules, none = task.hand_written("test_e", "schedule"), task.hand_written("test_e", "none")
-    assert (
-        len(schedules) >= 150
-        and len(none) >= 150
-        and task.hand_written("test_e") == sorted_as_the_file(schedules + none)
-    )
+@EACH_NEWER
+def test_a_newer_test_is_the_file_whose_hash_is_older_than_what_was_trained_for_it(name):
+    recorded = (DATA / f"{name}.sha256").read_text(encoding="utf-8").split()[0]
+    assert hashlib.sha256((DATA / f"{name}.jsonl").read_bytes()).hexdigest() == recorded
+
+
+@EACH_NEWER
+def test_a_newer_test_has_schedules_in_canonical_form_and_phrases_that_cron_cannot_say(name):
+    schedules, none, cases = (task.hand_written(name, kind) for kind in ("schedule", "none", None))
+    lines = (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(schedules) >= 150 and len(none) >= 150
+    assert Counter(cases) == Counter(schedules + none) and len(cases) == len(lines)
     assert all(task.is_valid(case.cron) and task.canonical(case.cron) == case.cron for case in schedules)
     assert {case.cron for case in none} == {task.NOT_CRON}
     assert min(Counter(case.family for case in none).values()) >= 8
-    with pytest.raises(ValueError, match="expected a kind of test_e, none, schedule, or None for all, got 'hand'"):
-        task.hand_written("test_e", "hand")
+    with pytest.raises(ValueError, match=f"expected a kind of {name}, none, schedule, or None for all, got 'hand'"):
+        task.hand_written(name, "hand")
 
 
-def sorted_as_the_file(cases):
-    lines = [json.loads(line)["text"] for line in (DATA / "test_e.jsonl").read_text(encoding="utf-8").splitlines()]
-    return sorted(cases, key=lambda case: lines.index(case.text))
-
-
-def test_no_text_of_test_e_is_in_another_test_the_validation_split_or_training():
+@EACH_NEWER
+def test_no_text_of_a_newer_test_is_in_another_test_the_validation_split_or_training(name):
     """Only numbers are shown, so that the test stays unread."""
+    cases = task.hand_written(name)
     others = (
         task.test_a() + task.test_b() + task.test_c() + task.hand_written("test_d") + task.hand_written("validation")
     )
     others += task.train_examples(2000, human_share=1.0)
-    texts = {task.normalized(case.text) for case in task.hand_written("test_e")}
-    assert len(texts) == len(task.hand_written("test_e"))
+    others += [case for other in NEWER if other != name for case in task.hand_written(other)]
+    texts = {task.normalized(case.text) for case in cases}
+    assert len(texts) == len(cases)
     assert sum(task.normalized(case.text) in texts for case in others) == 0

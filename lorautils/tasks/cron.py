@@ -241,7 +241,7 @@ def fingerprint(text: str) -> str:
 
 
 def reserved() -> set[str]:
-    """Return the fingerprints of the texts of Test-C, Test-D, Test-E and the validation split."""
+    """Return the fingerprints of the texts of Test-C, D, E, F and the validation split."""
     return set(_lines("test_hashes.txt"))
 
 
@@ -253,7 +253,7 @@ def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Exam
     """Make n training examples with distinct texts: `human_share` of them in people's phrasing, the rest the library's.
 
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B, or a text of Test-C,
-    of Test-D, of Test-E or of the validation split.
+    of Test-D, E, F or of the validation split.
     A small budget is spent on clock times: the rest is rare at first and has its full share from 5,000 on.
 
     Example:
@@ -325,10 +325,10 @@ def hand_written(name: str, kind: str | None = None) -> list[Example]:
     """Load the cases of cases/NAME.jsonl, or those of one kind; training avoids their texts by `reserved`, unread.
 
     "test_c" was written before the first training, "test_d" after the shipped adapter's, whose grammars never knew it.
-    "test_e" was written apart from grammars and tests; its hash is older than what was trained for it. Its kinds are
-    "schedule", and "none" for what five fields cannot say, answered with NOT_CRON. "validation" alone chooses learning
-    rates, recipes and thresholds. Its kinds are "hand" for what people say, "library" for the library's phrasing of
-    random schedules, and "none". ValueError for a kind that is not there.
+    "test_e" was written apart from grammars and tests, and is spent: it has been opened. "test_f" followed it, before
+    the shipped adapter was trained. Their kinds are "schedule", and "none" for what five fields cannot say, answered
+    with NOT_CRON. "validation" alone chooses learning rates, recipes and thresholds. Its kinds are "hand" for what
+    people say, "library" for the library's phrasing of random schedules, and "none". ValueError for another kind.
 
     Example:
         >>> len(hand_written("validation")), hand_written("test_e", "none")[0].cron
