@@ -118,11 +118,9 @@ def test_a_newer_test_has_schedules_in_canonical_form_and_phrases_that_cron_cann
 def test_no_text_of_a_newer_test_is_in_another_test_the_validation_split_or_training(name):
     """Only numbers are shown, so that the test stays unread."""
     cases = task.hand_written(name)
-    others = (
-        task.test_a() + task.test_b() + task.test_c() + task.hand_written("test_d") + task.hand_written("validation")
-    )
+    names = [other for other in ("test_c", "test_d", *NEWER, "validation") if other != name]
+    others = [case for other in names for case in task.hand_written(other)] + task.test_a() + task.test_b()
     others += task.train_examples(2000, human_share=1.0)
-    others += [case for other in NEWER if other != name for case in task.hand_written(other)]
     texts = {task.normalized(case.text) for case in cases}
     assert len(texts) == len(cases)
     assert sum(task.normalized(case.text) in texts for case in others) == 0
