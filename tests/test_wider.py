@@ -8,9 +8,10 @@ from random import Random
 import pytest
 
 from lorautils.tasks import cron
-from lorautils.tasks.adapter_data import adapter_examples
 from lorautils.tasks.cron import NOT_CRON, canonical, is_held_out, is_valid, normalized
 from lorautils.tasks.grammar import phrasings, refusals, wider
+from lorautils.tasks.grammar.adapter_data import adapter_examples
+from lorautils.tasks.grammar.expressions import _firing_times
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +243,7 @@ def test_two_schedules_are_no_single_line():
     rng = Random(7)
     for _ in range(300):
         expressions, parts = refusals.two_schedules(rng)
-        boxes = [cron._firing_times(expression) for expression in expressions]
+        boxes = [_firing_times(expression) for expression in expressions]
         days = set().union(*(dates for _, _, dates in boxes))
         if len({(minutes, hours) for minutes, hours, _ in boxes}) > 1:
             fired = {(m, h, day) for minutes, hours, dates in boxes for m, h, day in product(minutes, hours, dates)}
