@@ -31,8 +31,8 @@ def main() -> None:
     """Train, save in bf16, load again, score, record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=420_000)
-    parser.add_argument("--wider", type=float, default=0.4, help="share of wider ways to say a schedule")
-    parser.add_argument("--none", type=float, default=0.22, help="share of refusals")
+    parser.add_argument("--wider", type=float, default=0.5, help="share of wider ways to say a schedule")
+    parser.add_argument("--none", type=float, default=0.2, help="share of refusals")
     parser.add_argument("--human-share", type=float, default=0.8, help="of the other examples: share of people's words")
     parser.add_argument("--batch-size", type=int, default=160)
     parser.add_argument("--learning-rate", type=float, default=1.8e-3)

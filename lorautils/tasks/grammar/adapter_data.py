@@ -4,14 +4,16 @@ from random import Random
 
 from lorautils.tasks import cron
 from lorautils.tasks.cron import NOT_CRON, Example
+from lorautils.tasks.grammar.lookalikes import lookalike
 from lorautils.tasks.grammar.refusals import refusal
 from lorautils.tasks.grammar.wider import say, schedule
 
-FROM_WORDS = 0.3  # of the wider sayings: schedules that people say in ways of their own, instead of any schedule
+FROM_WORDS = 0.24  # of the wider sayings: schedules that people say in ways of their own, instead of any schedule
+ALIKE = 0.25  # of the wider sayings and of the refusals: those that look like one another
 
 
 def adapter_examples(
-    n: int, seed: int = 0, *, wider: float = 0.4, none: float = 0.15, human_share: float = 0.8
+    n: int, seed: int = 0, *, wider: float = 0.5, none: float = 0.2, human_share: float = 0.8
 ) -> list[Example]:
     """Make n examples with distinct texts, shuffled: shares of wider sayings and of refusals, the rest train_examples'.
 
@@ -44,7 +46,10 @@ def adapter_examples(
 
 def _wider(rng: Random) -> Example:
     while True:
-        if rng.random() < FROM_WORDS:
+        kind = rng.random()
+        if kind < ALIKE:
+            text, expression, family = lookalike(True, rng)
+        elif kind < ALIKE + FROM_WORDS:
             text, expression, family = schedule(rng)
         else:
             expression, family = cron.random_schedule(rng)
@@ -54,5 +59,7 @@ def _wider(rng: Random) -> Example:
 
 
 def _refusal(rng: Random) -> Example:
+    if rng.random() < ALIKE:
+        return Example(*lookalike(False, rng))
     text, family = refusal(rng)
     return Example(text, NOT_CRON, family)

@@ -28,7 +28,7 @@ from lorautils.tasks.grammar.wider import FEASTS, RULES
 # ------------------------------------------------------------------------------- what the templates are filled with
 
 
-def _drawn(times: str, days: str | list[str]) -> Callable[[Random], str]:
+def drawn(times: str, days: str | list[str]) -> Callable[[Random], str]:
     """Return a function that draws an expression that is not held out: no time may be known from refusals alone."""
 
     def draw(rng: Random) -> str:
@@ -39,11 +39,12 @@ def _drawn(times: str, days: str | list[str]) -> Callable[[Random], str]:
     return draw
 
 
-_clock_time, _some_days = _drawn(CLOCK, DAILY), _drawn("0 0", [DAILY, WEEKDAYS, WEEKDAYS, WEEKDAYS, MONTHDAY])
-_everyday = _drawn(f"({CLOCK}|{CLOCK}|{CLOCK}|{INTERVAL}|{HOUR_INTERVAL}|0 *)", [DAILY, WEEKDAYS, WEEKDAYS, MONTHDAY])
+_clock_time, _some_days = drawn(CLOCK, DAILY), drawn("0 0", [DAILY, WEEKDAYS, WEEKDAYS, WEEKDAYS, MONTHDAY])
+_everyday = drawn(f"({CLOCK}|{CLOCK}|{CLOCK}|{INTERVAL}|{HOUR_INTERVAL}|0 *)", [DAILY, WEEKDAYS, WEEKDAYS, MONTHDAY])
 
 
-def _time(rng: Random) -> tuple[int, int]:
+def draw_time(rng: Random) -> tuple[int, int]:
+    """Draw a time of day, as hour and minute, that training does not withhold."""
     minute, hour = _clock_time(rng).split()[:2]
     return int(hour), int(minute)
 
@@ -81,10 +82,10 @@ WORDS = {60: "sixty", 70: "seventy", 75: "seventy-five", 80: "eighty", 90: "nine
 WORDS |= {100: "a hundred", 110: "a hundred and ten", 150: "one hundred fifty", 200: "two hundred", 500: "five hundred"}
 LONG = [*[90] * 12, *[65, 70, 75, 80, 95, 100, 105, 110, 150] * 2, *(n for n in range(61, 215) if n % 60), 250, 500]
 PARTS: dict[str, Callable[[Random], str]] = {
-    "clock": lambda rng: wider.any_clock(*_time(rng), rng)[1],
-    "at": lambda rng: wider.at(*_time(rng), rng),
-    "at2": lambda rng: wider.at(*_time(rng), rng),
-    "hms": lambda rng: "{}:{:02}:{:02}".format(*_time(rng), rng.choice((5, 15, 30, 45, rng.randint(1, 59)))),
+    "clock": lambda rng: wider.any_clock(*draw_time(rng), rng)[1],
+    "at": lambda rng: wider.at(*draw_time(rng), rng),
+    "at2": lambda rng: wider.at(*draw_time(rng), rng),
+    "hms": lambda rng: "{}:{:02}:{:02}".format(*draw_time(rng), rng.choice((5, 15, 30, 45, rng.randint(1, 59)))),
     "days": lambda rng: wider.days(_some_days(rng), rng),
     "window": _window,
     "bait": _bait,
@@ -111,10 +112,11 @@ PARTS: dict[str, Callable[[Random], str]] = {
     "letters": lambda rng: "".join(rng.choices(ascii_lowercase, k=rng.randint(2, 9))),
     "digits": _digits,
     "h24": lambda rng: str(rng.randrange(24)),
-    "hm": lambda rng: "{}:{:02}".format(*_time(rng)),
+    "hm": lambda rng: "{}:{:02}".format(*draw_time(rng)),
     "k": lambda rng: str(rng.choice((2, 3, 5, 10, 15, 20, 30, rng.randint(2, 59)))),
     "n24": lambda rng: str(rng.randint(2, 12)),
     "v": lambda rng: rng.choice(RULES["vague"]),
+    "s": lambda rng: rng.choice(RULES["vague"]),
 }
 
 
@@ -141,20 +143,24 @@ def is_one_line(expressions: Sequence[str]) -> bool:
 
 def _two_times(rng: Random) -> tuple[list[str], list[str]]:
     """Say two or three times of the same days whose minutes differ as their hours do."""
-    times = sorted({_time(rng) for _ in range(rng.choice((2, 2, 2, 3)))})
+    times = sorted({draw_time(rng) for _ in range(rng.choice((2, 2, 2, 3)))})
     tail = _some_days(rng).split(" ", 2)[2]
     said = [f"at {wider.listed(times, rng)}", "" if tail == "* * *" else wider.days(f"0 0 {tail}", rng)]
     return [f"{m} {h} {tail}" for h, m in times], said if rng.random() < 0.6 else said[::-1]
 
 
+APART = ("* * 1-5", "* * 0,6"), ("* * 1-5", "* * 6"), ("* * 0,6", "* * 1-5"), ("* * 1-4", "* * 5")
+APART += ("* 6-8 *", "* 1-5,9-12 *"), ("* 1-3 *", "* 4-12 *"), ("1 * *", "15 * *"), ("1 * *", "20 * *")
+
+
 def _two_days(rng: Random) -> tuple[list[str], list[str]]:
     """Say times that differ with the days: weekdays at 7:30, weekends at 9; hourly on Mondays, else twice a day."""
     if rng.random() < 0.35:
-        tails = rng.choice((("* * 1-5", "* * 0,6"), ("* * 1-5", "* * 6"), ("* * 0,6", "* * 1-5"), ("* * 1-4", "* * 5")))
+        tails = rng.choice(APART)
     else:
-        draw = _drawn("0 0", [WEEKDAYS, WEEKDAYS, WEEKDAYS, MONTHDAY])
+        draw = drawn("0 0", [WEEKDAYS, WEEKDAYS, WEEKDAYS, MONTHDAY])
         tails = [draw(rng).split(" ", 2)[2] for _ in range(2)]
-    often = _drawn(f"({INTERVAL}|0 *|{HOUR_INTERVAL}|{WINDOW})", DAILY) if rng.random() < 0.2 else _clock_time
+    often = drawn(f"({INTERVAL}|0 *|{HOUR_INTERVAL}|{WINDOW})", DAILY) if rng.random() < 0.2 else _clock_time
     heads = [" ".join(often(rng).split()[:2]) for _ in range(2)]
     expressions = [f"{head} {tail}" for head, tail in zip(heads, tails, strict=True)]
     if heads[0] == heads[1] or any(map(cron.is_held_out, expressions)):  # one time: on the 1st or on Mondays is a line
@@ -174,7 +180,7 @@ def _two_dates(rng: Random) -> tuple[list[str], list[str]]:
         choose(FEASTS[d, o], rng) if (d, o) in FEASTS and feasts else form.format(d=d, m=MONTHS[o], n=ordinal(d))
         for d, o in dates
     ]
-    h, m = _time(rng)
+    h, m = draw_time(rng)
     on = rng.choice(("on ", "on ", "every year on ", "each ", "every ", "")) + wider.join(texts, rng)
     said = [on, wider.at(h, m, rng)] if rng.random() < 0.5 else [on]
     return [f"{m} {h} {d} {o} *" for d, o in dates], said if rng.random() < 0.7 else said[::-1]
@@ -197,15 +203,15 @@ FAMILIES = {
     "every other week": (9, {"every other week": 1}, {"at": 0.45}),
     "interval": (8, {"interval": 1}, {"days": 0.12, "window": 0.08}),
     "once": (8, {"once": 1}, {}),
-    "event": (7, {"event": 1}, {}),
+    "event": (8, {"event": 75, "moving feast": 8, "moving feast at": 17}, {}),
     "exception": (7, {"exception": 1}, {}),
     "other": (5, {"zone": 35, "random": 35, "business": 30}, {}),
-    "contradiction": (7, {"contradiction": 1}, {}),
+    "contradiction": (9, {"contradiction": 1}, {}),
 }
 TWO_SCHEDULES, NO_SCHEDULE, LANGUAGE = 12, 20, 11  # their weights
 NOTHING = {
     "vague frames": 17, "command": 20, "noun alone": 12, "greeting": 9, "chit-chat": 14, "question": 14, "code": 5,
-    "gibberish": 5, "word salad": 8,
+    "gibberish": 5, "word salad": 8, "about a schedule": 8, "chatty": 7,
 }  # fmt: skip
 
 
@@ -214,7 +220,7 @@ def _no_schedule(rng: Random) -> str:
     text = _said(rng, rule)
     if rng.random() < 0.12 and rule in ("command", "chit-chat", "question", "noun alone"):
         opening = _said(rng, "greeting") if rng.random() < 0.5 else wider.expand(rng, "opener")
-        text = f"{opening.rstrip(',')}{rng.choice((', ', ' ', '. ', '! '))}{text}"
+        text = f"{opening.rstrip(',:')}{rng.choice((', ', ' ', '. ', '! '))}{text}"
     if rule in ("code", "gibberish"):
         return text.replace("⟨", "(").replace("⟩", ")")
     return wider.finish(text, rng)

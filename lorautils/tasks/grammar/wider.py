@@ -71,6 +71,11 @@ class _Parts(dict):
         return part(self.rng) if callable(part) else part
 
 
+def filled(rng: Random, parts: dict[str, object]) -> dict:
+    """Return the parts that a text of these rules is filled with, for str.format_map."""
+    return _Parts(rng, parts)
+
+
 def expand(rng: Random, rule: str, **parts: object) -> str:
     """Choose one alternative of a rule; put in the parts, and for all other names what their own rules say."""
     return choose(rng.choice(RULES[rule]), rng).format_map(_Parts(rng, parts))
@@ -235,12 +240,12 @@ SHORT = {"minute": ("min", "mins", "m"), "hour": ("hr", "hrs", "h")}
 FRACTIONS = {30: "half hour", 15: "quarter hour", 20: "third of an hour"}
 
 
-def _every(n: int, unit: str, rng: Random) -> str:
+def every(n: int, unit: str, rng: Random) -> str:
     """Say an interval in minutes or hours: every twenty minutes, two-hourly, four times an hour, every 120 minutes."""
     if unit == "minute" and n in FRACTIONS and rng.random() < 0.45:
         return expand(rng, FRACTIONS[n])
     if n == 2 and rng.random() < 0.5:
-        rule = "even hours" if unit == "hour" and rng.random() < 0.15 else "every other"
+        rule = f"even {unit}s" if rng.random() < 0.15 else "every other"
         return expand(rng, rule, unit=unit, units=f"{unit}s")
     whole, times = (60, "n times an hour") if unit == "minute" else (24, "n times a day")
     if whole % n == 0 and whole // n > 1 and rng.random() < (0.12 if n > 2 else 0):
@@ -265,21 +270,38 @@ def _past(minute: int, rng: Random) -> str:
         return expand(rng, "every hour")
     if minute in (15, 30, 45) and rng.random() < 0.6:
         return expand(rng, f"minute {minute}")
-    if minute > 30 and minute % 5 == 0 and rng.random() < 0.4:
-        return expand(rng, "minute to", g=_number(60 - minute, rng))
-    return expand(rng, "minute past", n=_number(minute, rng), m=minute, mm=f"{minute:02}")
+    if minute > 30 and rng.random() < (0.5 if minute % 5 == 0 or minute > 55 else 0.1):
+        rule = "minute to" if minute % 5 == 0 and rng.random() < 0.6 else "minutes to"
+        return expand(rng, rule, g=_number(60 - minute, rng), gm=_minutes(60 - minute, rng))
+    n, counted = _number(minute, rng), _minutes(minute, rng)
+    return expand(rng, "minute past", n=n, nm=counted, m=minute, mm=f"{minute:02}")
+
+
+def _minutes(n: int, rng: Random) -> str:
+    return rng.choice(("a minute", "one minute", "1 minute")) if n == 1 else f"{_number(n, rng)} minutes"
+
+
+def _past_or_to(minute: int) -> str:
+    told = {0: "on the hour", 15: "quarter past", 30: "half past", 45: "quarter to"}.get(minute)
+    return told or (f"{in_words(minute)} past" if minute < 35 else f"{in_words(60 - minute)} to")
 
 
 def _minutes_past(minutes: Sequence[int], rng: Random) -> str:
     """Say some minutes of every hour: twice an hour, at :15 and :45; at ten and forty past every hour."""
+    if all(minute % 5 == 0 for minute in minutes) and rng.random() < 0.25:
+        rules = ["past and to"] * 2 + [f"{len(minutes)} minutes"] * (len(minutes) in (2, 3))
+        return expand(rng, rng.choice(rules), l=join([_past_or_to(minute) for minute in minutes], rng))
     write = rng.choice(("{:02}".format, ":{:02}".format, ":{:02}".format, str, in_words))
     rules = ["minutes past"] + ["2 minutes"] * (len(minutes) == 2) + ["3 minutes"] * (len(minutes) == 3)
     rules += ["quarters"] * 2 * (tuple(minutes) == (15, 45))
     return expand(rng, rng.choice(rules), l=join([write(minute) for minute in minutes], rng))
 
 
-def window(low: int, high: int, rng: Random) -> str:
-    """Say the hours low to high, both included, as people do: 9 to 5, 8-6, from noon to six, 7am-7pm."""
+def window(low: int, high: int, rng: Random, sharp: bool = False) -> str:
+    """Say the hours low to high, both included, as people do: 9 to 5, 8-6, from noon to six, 7am-7pm.
+
+    Where it fires on the hour alone, `sharp`, the last hour is the last time, too, and may be called so.
+    """
     if (low, high) == (9, 17) and rng.random() < 0.4:
         return expand(rng, "office hours")
     start, end = _on_dial(low), _on_dial(high)
@@ -296,7 +318,8 @@ def window(low: int, high: int, rng: Random) -> str:
         ends = [clock(kind, h, 0, Random(seed)) for h in (low, high)]
         if None in ends:  # a dial has no 17
             ends = [clock("24", h, 0, Random(seed)) for h in (low, high)]
-    form = choose(rng.choice(RULES["in hours"]), rng)
+    rule = "first and last hour" if sharp and rng.random() < 0.3 else "in hours"
+    form = choose(rng.choice(RULES[rule]), rng)
     tight = " " not in "".join(ends)
     return (form if tight else re.sub("}([-–]){", r"} \1 {", form)).format(a=ends[0], b=ends[1])
 
@@ -314,12 +337,12 @@ def _time(minute: Field, hour: Field, rng: Random) -> str | None:
         return often
     if hour.kind == "step" and minute.values == (0,):
         if hour.values == (0, 23):
-            return _every(hour.step, "hour", rng)
+            return every(hour.step, "hour", rng)
         return expand(rng, "odd hours") if (*hour.values, hour.step) == (1, 23, 2) else None
     runs = phrasings.stretches(hour.values, 0, 23)
     if hour.kind not in ("range", "list") or len(runs) > 1 or runs[0][0] == runs[0][1]:
         return None
-    parts = [often, window(*runs[0], rng)]
+    parts = [often, window(*runs[0], rng, sharp=minute.values == (0,))]
     return rng.choice((" ", " ", ", ")).join(parts if rng.random() < 0.6 else parts[::-1])
 
 
@@ -329,10 +352,12 @@ def _often(minute: Field, rng: Random) -> str | None:
         return expand(rng, "every minute")
     if minute.kind == "value":
         return _past(minute.values[0], rng)
-    if minute.kind == "list" and len(minute.values) < 5:
+    if minute.kind in ("list", "range") and len(minute.values) < 5:
         return _minutes_past(minute.values, rng)
+    if (*minute.values, minute.step) == (1, 59, 2):
+        return expand(rng, "odd minutes")
     if minute.kind == "step" and minute.values == (0, 59):
-        return _every(minute.step, "minute", rng)
+        return every(minute.step, "minute", rng)
     return None
 
 
@@ -373,16 +398,21 @@ def _weekdays(dow: Field, rng: Random) -> str:
 
 def _monthdays(dom: Field, rng: Random) -> str | None:
     low, high = dom.values[0], dom.values[-1]
+    if (dom.kind, dom.step) == ("step", 2) and high > 29 and low < 3 and rng.random() < 0.6:
+        return expand(rng, "odd days" if low == 1 else "even days")
     if dom.kind == "value" and low == 1 and rng.random() < 0.4:
         return expand(rng, "the first")
     if dom.kind == "value":
-        return expand(rng, "monthday", d=low, nth=_nth(low, rng))
+        text = expand(rng, "monthday", d=low, nth=_nth(low, rng))
+        return re.sub(r"(every|each) second", r"\1 2nd", text)  # which is not every other one
+    if dom.kind == "range" and low == 1 and high < 16 and rng.random() < 0.4:
+        return expand(rng, "first days", n=_number(high, rng), hi=high, b=_nth(high, rng))
     if dom.kind == "range" and len(dom.values) < 28:
         return expand(rng, "monthday range", a=_nth(low, rng), b=_nth(high, rng), lo=low, hi=high)
     if dom.kind == "list" and len(phrasings.stretches(dom.values, 0, 32)) == len(dom.values) < 6:
         write = rng.choice((phrasings.ordinal, ORDINALS.__getitem__))
         texts = [write(day) for day in dom.values]
-        listed = join(texts, rng)
+        listed = join(texts, rng) if rng.random() < 0.88 else rng.choice((" ", "/", " n ", "+")).join(texts)
         listed = listed.replace("and ", "and the ") if rng.random() < 0.3 else listed
         return expand(rng, "monthday list", l=listed)
     return None
@@ -422,13 +452,21 @@ def _months(month: Field, rng: Random) -> str | None:
     if len(runs) == 1 and len(month.values) > 2:
         return expand(rng, "month range", a=names[runs[0][0] - 1], b=names[runs[0][1] - 1])
     if len(runs) == len(month.values) < 6 or len(month.values) == 2:
-        return expand(rng, "month list", l=join([names[value - 1] for value in month.values], rng))
+        told = [names[value - 1] for value in month.values]
+        listed = join(told, rng) if rng.random() < 0.88 else rng.choice((" ", "/", " + ")).join(told)
+        return expand(rng, "month list", l=listed)
     return None
 
 
 def _feasts(days: Sequence[int], months: Sequence[int], rng: Random) -> str | None:
     """Say two or three holidays of one month or of one day; None unless all of the dates have a name."""
     dates = [(day, month) for month in months for day in days]
+    if (
+        len(months) == 1 < len(days) == days[-1] - days[0] + 1
+        and {dates[0], dates[-1]} <= set(FEASTS)
+        and rng.random() < 0.7
+    ):
+        return expand(rng, "feast range", a=choose(FEASTS[dates[0]], rng), b=choose(FEASTS[dates[-1]], rng))
     if not 2 <= len(dates) <= 3 or not all(date in FEASTS for date in dates):
         return None
     return expand(rng, "holiday", x=join([choose(FEASTS[date], rng) for date in dates], rng))
@@ -447,9 +485,24 @@ def _days(dom: Field, month: Field, dow: Field, rng: Random) -> list[str] | None
         days = expand(rng, "first of quarter" if first else "quarterly", nth=_nth(dom.values[0], rng))
     elif dom.kind == month.kind == "value":
         days = _date(dom.values[0], month.values[0], rng)
-    else:
+    elif dom.kind == "step" or month.kind == "value":
         days = _feasts(dom.values, month.values, rng)
+    else:
+        days = _feasts(dom.values, month.values, rng) if rng.random() < 0.8 else None
+        return [days] if days else _days_of_months(dom, month, rng)
     return None if days is None else [days]
+
+
+def _days_of_months(dom: Field, month: Field, rng: Random) -> list[str] | None:
+    """Say days of several months: on the 10th of March and June; on the 1st of the month, except in August."""
+    if rng.random() < 0.2:
+        return None
+    runs = phrasings.stretches(month.values, 1, 12)
+    if dom.kind == "value" and month.kind == "list" and len(runs) == len(month.values) < 6 and rng.random() < 0.5:
+        names = join(_month_names(month.values, rng), rng)
+        return [expand(rng, "day of months", l=names, d=dom.values[0], nth=_nth(dom.values[0], rng))]
+    days, in_months = _monthdays(dom, rng), _months(month, rng)
+    return None if days is None or in_months is None else [days, in_months]
 
 
 # ------------------------------------------------------------------------------- the schedule
@@ -470,7 +523,15 @@ def time(expression: str, rng: Random) -> str:
     return _time(minute, hour, rng) or phrasings.time_phrase(minute, hour, rng)
 
 
-EXCEPTION = re.compile(r"(not|except|but|no|excluding|apart|minus|bar)\b", re.I)
+def _every_day(h: int, m: int, rng: Random) -> str:
+    """Say every day, once in 24 hours, or every evening."""
+    parts = parts_of_day(h, m)
+    if rng.random() < 0.25 and parts:
+        return expand(rng, "every part of the day", p=rng.choice(parts))
+    return expand(rng, "every 24 hours" if rng.random() < 0.06 else "every day")
+
+
+EXCEPTION = re.compile(r",|(not|except|but|no|excluding|apart|minus|bar|never|without)\b", re.I)
 
 
 def phrases(expression: str, rng: Random) -> list[str] | None:
@@ -484,13 +545,14 @@ def phrases(expression: str, rng: Random) -> list[str] | None:
         return phrasings.phrases(expression, rng)
     silent = texts[:2] == ["0", "0"] and texts[2:] != ["*"] * 3 and rng.random() < 0.55
     once = minute.kind == hour.kind == "value"
-    if once and dom.kind == month.kind == "any" and rng.random() < 0.1:
+    if once and dom.kind == month.kind == "any" and rng.random() < 0.14:
         by_part = phrasings.told_by_part(hour.values[0], minute.values[0], dow, rng)
         if by_part:  # on Friday evenings, at half past six
             return by_part if rng.random() < 0.5 else by_part[::-1]
     told = "" if silent else time(expression, rng)
     if not parts[0] and rng.random() < (1 if silent else 0.75 if once else 0.12):
-        parts[0] = expand(rng, "every day" if once else "every day to an interval")
+        often = "every day to an interval" if hour.kind in ("any", "step") else "every day base"
+        parts[0] = _every_day(hour.values[0], minute.values[0], rng) if once else expand(rng, often)
     if any(EXCEPTION.match(text) for text in parts):
         return [told, *parts]
     return rng.choice(([told, *parts], [*parts, told], rng.sample([told, *parts], len(parts) + 1)))
@@ -498,6 +560,7 @@ def phrases(expression: str, rng: Random) -> list[str] | None:
 
 # ------------------------------------------------------------------------------- the sentence
 FRAMES = {"plain": 24, "asking": 8, "with task": 19, "with noun": 14, "ticket": 8, "comment": 7, "voice": 6, "chat": 14}
+FRAMES |= {"chatty": 13}
 
 
 def frame(parts: Sequence[str], rng: Random) -> str:
@@ -611,6 +674,8 @@ OFTEN_MIDNIGHT = [MIDNIGHT, CLOCK]
 
 TWO_HOURS = "(9,17|8,16|8,17|7,12|8,12,16|9,13,17|10,14|10,14,18|9,12,15|8,13|7,18)"
 NAMED_HOURS = "(0,12|0,12|0,12,18|6,12|0,6,12,18|12,18|8,12,20|7,12|12,22)"
+MOST_MONTHS = "(1-7,9-12|1-6,9-12|1-6,8-12|1-5,9-12|1-11|2-12|{other months}|{other months})"
+SOME_MONTHS = "({o2}|{o2}|{o3}|{o4}|{o span}|1,7|4,10|3,9|3,6,9,12)"
 WINTERS = "(1,11,12|1,2,11,12|1,2,12|1-3,11,12|1,10-12|1,2,10-12|1-3,10-12|1-4,9-12|1-3,12|1-5,11,12)"
 LONG_WEEKENDS = "* @ (0,1,5,6|0,1,5,6|0,5,6|0,5,6|0,1,6|0,4-6|0-2,6|0,1,4-6|0-2,5,6|0-3,6)"
 
@@ -624,9 +689,9 @@ WIDER = {
     "full hours": (4, "0 {h}", DAY_AND_TIME, "*"),
     "any minute": (3, CLOCK, DAY_AND_TIME, "*"),
     "near midnight and noon": (1, "(5|10|15|30|45|50|55|20|1|59) (0|23|11|12)", DAY_AND_TIME, "*"),
-    "minute interval": (4, INTERVAL, [DAILY, DAILY, WEEKDAYS], "*"),
+    "minute interval": (4, [*[INTERVAL] * 4, "(1-59/2|*/2) *"], [DAILY, DAILY, WEEKDAYS], "*"),
     "hour interval": (3, "0 (*/(2|3|4|6|8|12)|*/2|1-23/2)", [DAILY, DAILY, WEEKDAYS], "*"),
-    "hourly": (3, "(0|*|{m}|{m}|15|30|45) *", [DAILY, WEEKDAYS], "*"),
+    "hourly": (3, "(0|*|{m}|{m}|15|30|45|50|55|59|40) *", [DAILY, WEEKDAYS], "*"),
     "minutes past": (2, "(15,45|0,30|10,40|{m2}|{m2}|{m3}) (*|*|9-17|8-18)", [DAILY, DAILY, WEEKDAYS], "*"),
     "over the year's end": (2, OFTEN_MIDNIGHT, [DAILY, WEEKDAYS], WINTERS),
     "over the week's end": (2.5, [CLOCK, CLOCK, MIDNIGHT, INTERVAL, "0 *"], LONG_WEEKENDS, "*"),
@@ -636,6 +701,10 @@ WIDER = {
     "ends of months": (2, OFTEN_MIDNIGHT, MONTH_DATES, "*"),
     "date": (2.5, OFTEN_MIDNIGHT, "{d} {o} *", "*"),
     "months": (2, OFTEN_MIDNIGHT, [DAILY, WEEKDAYS], "({o}|1|12|{o2}|{o span})"),
+    "months but": (1.5, OFTEN_MIDNIGHT, [DAILY, WEEKDAYS, MONTHDAY, "1 @ *"], MOST_MONTHS),
+    "day of months": (2, OFTEN_MIDNIGHT, [MONTHDAY, "(1|1|15|{d}) @ *"], SOME_MONTHS),
+    "odd and even days": (1, OFTEN_MIDNIGHT, "(*/2|2-30/2) @ *", "*"),
+    "feast ranges": (0.5, OFTEN_MIDNIGHT, "(24-26|24-25|24-31|25-26|25-31|26-31) 12 *", "*"),
     "quarterly": (1.5, OFTEN_MIDNIGHT, "(1|1|1|15|{d}) */3 *", "*"),
     "monthly": (4, OFTEN_MIDNIGHT, "({d}|1|2|3|{d2}|1,15|{d span}) @ *", "*"),
 }
