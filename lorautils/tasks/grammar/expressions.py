@@ -134,11 +134,11 @@ def equivalent(a: str, b: str) -> bool:
     if not (is_valid(a) and is_valid(b)):
         return False
     a, b = canonical(a), canonical(b)
-    return a == b or _firing_times(a) == _firing_times(b)
+    return a == b or firing_times(a) == firing_times(b)
 
 
-def _firing_times(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[tuple[int, int, int]]]:
-    """Minutes, hours, and days as (month, day, day of the week): over 400 years each date meets each weekday."""
+def firing_times(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[tuple[int, int, int]]]:
+    """Return minutes, hours, and days as (month, day, day of the week): over 400 years each date meets each weekday."""
     minutes, hours, days, months, weekdays = _expand(cron)
     _, _, day_text, _, weekday_text = cron.split()
     either = "*" not in (day_text, weekday_text)
