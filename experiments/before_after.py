@@ -15,7 +15,7 @@ PHRASES = [
     "payday email on the 25th, quarter to six in the evening",
     "from october to march, every 20 minutes between 8am and noon",
 ]
-TESTS = {"A": cron.test_a(200), "B": cron.test_b(200), "D": cron.test_d()}
+TESTS = {"A": cron.test_a(200), "B": cron.test_b(200), "D": cron.hand_written("test_d")}
 PICTURE = ROOT / "docs" / "before_after.png"
 
 

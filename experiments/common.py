@@ -20,7 +20,7 @@ def device() -> str:
 
 def tests(n: int = 200) -> dict[str, list[cron.Example]]:
     """Return the four test sets: n cases of A and of B, and all of C and D."""
-    return {"A": cron.test_a(n), "B": cron.test_b(n), "C": cron.test_c(), "D": cron.test_d()}
+    return {"A": cron.test_a(n), "B": cron.test_b(n), "C": cron.test_c(), "D": cron.hand_written("test_d")}
 
 
 def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, dict[str, int]]:
@@ -41,7 +41,7 @@ def scores_with_refusals(model, tokenizer, examples, batch_size: int = 64) -> di
 def validation_scores(model, tokenizer) -> dict[str, dict[str, int]]:
     """Return `scores_with_refusals` of each kind of the validation split."""
     kinds = ("hand", "library", "none")
-    return {kind: scores_with_refusals(model, tokenizer, cron.validation(kind)) for kind in kinds}
+    return {kind: scores_with_refusals(model, tokenizer, cron.hand_written("validation", kind)) for kind in kinds}
 
 
 @torch.inference_mode()

@@ -24,7 +24,7 @@ FLAGGED_RIGHT = 0.1
 
 def judged(model, tokenizer, kind: str) -> list[dict]:
     """Answer each phrase of a kind; return it with the answer, its probability, and whether it is right and is cron."""
-    examples = cron.validation(kind)
+    examples = cron.hand_written("validation", kind)
     prompts = [cron.cron_prompt(example.text) for example in examples]
     answers = answers_with_probability(model, tokenizer, prompts, batch_size=64)
     cases = []

@@ -22,8 +22,8 @@ from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import load_adapter
 from lorautils.results import score_table
 from lorautils.tasks import cron
-from lorautils.tasks.adapter_data import adapter_examples
 from lorautils.tasks.cron import ADAPTER, cron_pairs
+from lorautils.tasks.grammar.adapter_data import adapter_examples
 from lorautils.training import lora_config, train
 
 

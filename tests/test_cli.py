@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorautils import basemodel, evaluation
-from lorautils.cli import main
+from lorautils.cli import doctor, main
 from lorautils.cli.ask import THRESHOLD, _explanation, _reason
 from lorautils.tasks import cron
 
@@ -158,7 +158,7 @@ def test_no_phrase_of_the_validation_split_is_given_a_reason_that_is_not_its_own
         "two schedules": {SEVERAL, SPAN, NONE},
         "other": {STEPS, ONCE, EVENTS, NONE},
     }
-    for example in cron.validation("none"):
+    for example in cron.hand_written("validation", "none"):
         assert any(reason in _reason(example.text) for reason in reasons.get(example.family, {NONE})), example
 
 
@@ -353,9 +353,9 @@ def test_fetch_prints_the_folder_alone(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr() == (f"{tmp_path}\n", "Downloading\n")
 
 
-@pytest.mark.parametrize(("problems", "code"), [(0, 0), (3, 1)])
-def test_the_doctor_fails_if_there_are_problems(monkeypatch, problems, code):
-    monkeypatch.setattr("lorautils.cli.doctor.report", lambda: problems)
+@pytest.mark.parametrize(("level", "code"), [("ok", 0), ("note", 0), ("PROBLEM", 1)])
+def test_the_doctor_fails_if_there_is_a_problem(monkeypatch, level, code):
+    monkeypatch.setattr(doctor, "CHECKS", {"one": lambda: [doctor.Finding(level, "found", "do this")]})
     assert main(["doctor"]) == code
 
 

@@ -27,7 +27,8 @@ from test_training import tiny_llama, tiny_lora
 from lorautils import basemodel, evaluation, training
 from lorautils.basemodel import load_tokenizer
 from lorautils.cli import main
-from lorautils.cli.options import Train, plain, train_parser
+from lorautils.cli.options import Train, plain
+from lorautils.cli.train import parser as train_parser
 
 ROOT = Path(__file__).parent.parent
 COPIED = "DistributedDataParallel"

@@ -5,7 +5,17 @@ from importlib import import_module
 
 import pytest
 
-CORE = ("linalg", "lora", "measure", "data", "results", "scaling.memory", "tasks.cron", "tasks.orders")
+CORE = (
+    "linalg",
+    "lora",
+    "measure",
+    "data",
+    "results",
+    "scaling.memory",
+    "tasks.cron",
+    "tasks.orders",
+    "tasks.grammar.expressions",
+)
 MODULES = (*(f"lorautils.{name}" for name in CORE), "experiments.records")
 
 

@@ -302,7 +302,7 @@ def test_a_check_that_breaks_is_a_problem_and_the_next_one_runs(monkeypatch, cap
         yield doctor.ok("fine")
 
     monkeypatch.setattr(doctor, "CHECKS", {"broken": broken, "fine": fine})
-    assert doctor.report() == 1
+    assert doctor.run(None) == 1
     assert capsys.readouterr().out.splitlines() == [
         "note     broken     something",
         "                    -> do this",

@@ -152,7 +152,7 @@ def test_ask_warns_below_the_threshold_that_the_record_gives():
     record = results.read(RECORD.name)
     assert record["threshold"] == how_sure.choose(record["cases"]) == THRESHOLD
     assert [case["text"] for case in record["cases"]] == [
-        example.text for kind in how_sure.KINDS for example in cron.validation(kind)
+        example.text for kind in how_sure.KINDS for example in cron.hand_written("validation", kind)
     ]
 
 

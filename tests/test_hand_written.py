@@ -91,37 +91,36 @@ def test_the_check_of_a_weekday_field_finds_what_is_not_canonical(field):
     assert not field_is_canonical(field, 0, 6)
 
 
-NEWER = {"e": task.test_e, "f": task.test_f}  # with schedules and with phrases that cron cannot say
-EACH_NEWER = pytest.mark.parametrize("letter", NEWER)
+NEWER = ("test_e", "test_f")  # with schedules and with phrases that cron cannot say
+EACH_NEWER = pytest.mark.parametrize("name", NEWER)
 
 
 @EACH_NEWER
-def test_a_newer_test_is_the_file_whose_hash_is_older_than_what_was_trained_for_it(letter):
-    recorded = (DATA / f"test_{letter}.sha256").read_text(encoding="utf-8").split()[0]
-    assert hashlib.sha256((DATA / f"test_{letter}.jsonl").read_bytes()).hexdigest() == recorded
+def test_a_newer_test_is_the_file_whose_hash_is_older_than_what_was_trained_for_it(name):
+    recorded = (DATA / f"{name}.sha256").read_text(encoding="utf-8").split()[0]
+    assert hashlib.sha256((DATA / f"{name}.jsonl").read_bytes()).hexdigest() == recorded
 
 
 @EACH_NEWER
-def test_a_newer_test_has_schedules_in_canonical_form_and_phrases_that_cron_cannot_say(letter):
-    load = NEWER[letter]
-    schedules, none = load("schedule"), load("none")
-    lines = (DATA / f"test_{letter}.jsonl").read_text(encoding="utf-8").splitlines()
+def test_a_newer_test_has_schedules_in_canonical_form_and_phrases_that_cron_cannot_say(name):
+    schedules, none, cases = (task.hand_written(name, kind) for kind in ("schedule", "none", None))
+    lines = (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(schedules) >= 150 and len(none) >= 150
-    assert Counter(load()) == Counter(schedules + none) and len(load()) == len(lines)
+    assert Counter(cases) == Counter(schedules + none) and len(cases) == len(lines)
     assert all(task.is_valid(case.cron) and task.canonical(case.cron) == case.cron for case in schedules)
     assert {case.cron for case in none} == {task.NOT_CRON}
     assert min(Counter(case.family for case in none).values()) >= 8
-    with pytest.raises(ValueError, match=r'expected the kind "schedule" or "none", or None for all, got .hand.'):
-        load("hand")
+    with pytest.raises(ValueError, match=f"expected a kind of {name}, none, schedule, or None for all, got 'hand'"):
+        task.hand_written(name, "hand")
 
 
 @EACH_NEWER
-def test_no_text_of_a_newer_test_is_in_another_test_the_validation_split_or_training(letter):
+def test_no_text_of_a_newer_test_is_in_another_test_the_validation_split_or_training(name):
     """Only numbers are shown, so that the test stays unread."""
-    cases = NEWER[letter]()
-    others = task.test_a() + task.test_b() + task.test_c() + task.test_d() + task.validation()
+    cases = task.hand_written(name)
+    names = [other for other in ("test_c", "test_d", *NEWER, "validation") if other != name]
+    others = [case for other in names for case in task.hand_written(other)] + task.test_a() + task.test_b()
     others += task.train_examples(2000, human_share=1.0)
-    others += [case for other, load in NEWER.items() if other != letter for case in load()]
     texts = {task.normalized(case.text) for case in cases}
     assert len(texts) == len(cases)
     assert sum(task.normalized(case.text) in texts for case in others) == 0

@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lorautils import basemodel, data, linalg, llama, lora, results
 from lorautils.audit import audit
-from lorautils.cli.options import train_parser
+from lorautils.cli.train import parser as train_parser
 from lorautils.tasks import cron, orders
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from lorautils.basemodel import load_tokenizer
-from lorautils.texts import KINDS, SOURCES, read
+from lorautils.texts import HASHES, KINDS, read
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +29,16 @@ def units(text: str) -> Counter:
     return Counter(paragraphs) | Counter(long_lines)
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", HASHES)
 def test_the_text_is_the_one_that_the_figures_were_measured_on(kind):
-    assert hashlib.sha256(read(kind).encode()).hexdigest() == SOURCES[kind].sha256
+    assert hashlib.sha256(read(kind).encode()).hexdigest() == HASHES[kind]
 
 
-def test_every_kind_has_a_source():
-    assert set(KINDS) <= set(SOURCES)
-    assert all(source.source for source in SOURCES.values())
+def test_every_kind_has_a_hash():
+    assert set(KINDS) <= set(HASHES)
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", HASHES)
 def test_lines_end_with_a_line_feed_and_the_text_with_one(kind):
     text = read(kind)
     assert text.endswith("\n") and not text.endswith("\n\n")
@@ -55,7 +54,7 @@ def test_all_four_together_have_about_25_000_tokens(tokens):
     assert 22_000 <= sum(tokens.values()) <= 28_000
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", HASHES)
 def test_no_special_tokens(kind, tokenizer):
     text = read(kind)
     assert "<|" not in text
@@ -64,13 +63,13 @@ def test_no_special_tokens(kind, tokenizer):
     assert not [token for token in special if token in text]
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", HASHES)
 def test_no_paragraph_or_long_line_occurs_twice_in_a_text(kind):
     assert not [unit for unit, times in units(read(kind)).items() if times > 1]
 
 
 def test_no_paragraph_or_long_line_occurs_in_two_texts():
-    texts = Counter(unit for kind in SOURCES for unit in units(read(kind)))
+    texts = Counter(unit for kind in HASHES for unit in units(read(kind)))
     assert not [unit for unit, number in texts.items() if number > 1]
 
 
@@ -79,7 +78,7 @@ def test_an_unknown_kind_is_named_with_what_there_is(kind):
     with pytest.raises(ValueError) as error:
         read(kind)
     assert repr(kind) in str(error.value)
-    assert all(name in str(error.value) for name in SOURCES)
+    assert all(name in str(error.value) for name in HASHES)
 
 
 def test_reading_does_not_import_torch():

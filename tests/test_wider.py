@@ -8,9 +8,10 @@ from random import Random
 import pytest
 
 from lorautils.tasks import cron
-from lorautils.tasks.adapter_data import adapter_examples
 from lorautils.tasks.cron import NOT_CRON, canonical, is_held_out, is_valid, normalized
 from lorautils.tasks.grammar import lookalikes, phrasings, refusals, wider
+from lorautils.tasks.grammar.adapter_data import adapter_examples
+from lorautils.tasks.grammar.expressions import firing_times
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +245,7 @@ def test_two_schedules_are_no_single_line():
     rng = Random(7)
     for _ in range(300):
         expressions, parts = refusals.two_schedules(rng)
-        boxes = [cron._firing_times(expression) for expression in expressions]
+        boxes = [firing_times(expression) for expression in expressions]
         days = set().union(*(dates for _, _, dates in boxes))
         if len({(minutes, hours) for minutes, hours, _ in boxes}) > 1:
             fired = {(m, h, day) for minutes, hours, dates in boxes for m, h, day in product(minutes, hours, dates)}
@@ -335,7 +336,7 @@ def test_a_window_told_by_its_ends_fires_first_and_last_at_these():
     for _ in range(2000):
         (text, *_), expression = lookalikes.first_to_last(True, rng)
         times = re.findall(r"(?<![\d:])([012]\d):([0-5]\d)(?![\d:])", text)
-        minutes, hours, _ = cron._firing_times(expression)
+        minutes, hours, _ = firing_times(expression)
         if len(times) == 2 and not re.search(r"am|pm|a\.m|p\.m", text) and times[0] < times[1]:
             fired = sorted(product(hours, minutes))
             assert [fired[0], fired[-1]] == [(int(h), int(m)) for h, m in times], (text, expression)
@@ -347,7 +348,7 @@ def test_left_out_days_and_months_are_not_in_the_answer():
     rng = Random(12)
     for _ in range(1000):
         parts, expression = lookalikes.but_some_days(True, rng)
-        fired = {weekday for *_, weekday in cron._firing_times(expression)[2]}
+        fired = {weekday for *_, weekday in firing_times(expression)[2]}
         text = " ".join(parts)
         named = {index for index, day in enumerate(phrasings.DAYS) if day in text}
         if not re.search("Monday (to|through)|Mondays to", text):

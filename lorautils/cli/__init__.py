@@ -14,18 +14,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv = sys.argv[1:] if argv is None else argv
     try:
-        from lorautils.cli import ask, fetch, train
-        from lorautils.cli.options import Parser
+        from lorautils.cli import ask, fetch, options, train
     except ImportError as error:  # the doctor, whom a broken environment needs, does without a library
         return doctor.run(None) if list(argv[:1]) == ["doctor"] else fail(f"{error}; `lorautils doctor` says more")
     commands = {"doctor": doctor, "fetch": fetch, "ask": ask, "train": train}
-    parser = Parser(prog="lorautils", description="The command line of the LoRA course.")
+    parser = options.Parser(prog="lorautils", description="The command line of the LoRA course.")
     subcommands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, command in commands.items():
-        subcommands.add_subcommand(name, command.parser(), help=command.SUMMARY)
+        own = command.parser() if hasattr(command, "parser") else options.Parser()
+        subcommands.add_subcommand(name, own, help=command.SUMMARY)
     try:
-        options = parser.parse_args(argv)
-        return commands[options.subcommand].run(options[options.subcommand])
+        given = parser.parse_args(argv)
+        return commands[given.subcommand].run(given[given.subcommand])
     except FileNotFoundError as error:
         missing = f"{error.filename} is not there: check its name and the current folder"
         return fail(missing if error.filename else error)

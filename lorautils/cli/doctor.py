@@ -129,12 +129,10 @@ def check_processor() -> Iterator[Finding]:
     instructions = torch.backends.cpu.get_cpu_capability()
     has_bf16 = any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
     single, half = gigaflops(torch.float32), gigaflops(torch.bfloat16)
-    advice = f"{single / half:.1f} times slower here, stay with float32 as the course does"
+    times, advice = single / half, "slower here, stay with float32 as the course does"
     if half > single:
-        advice = (
-            f"{half / single:.1f} times faster here: load_base_model(dtype=torch.bfloat16) uses it, the course does not"
-        )
-    speeds = f"float32 {single:.0f} GFLOP/s, bf16 {half:.0f} GFLOP/s: bf16 is {advice}"
+        times, advice = half / single, "faster here: load_base_model(dtype=torch.bfloat16) uses it, the course does not"
+    speeds = f"float32 {single:.0f} GFLOP/s, bf16 {half:.0f} GFLOP/s: bf16 is {times:.1f} times {advice}"
     yield ok(f"{instructions}, {'with' if has_bf16 else 'without'} bf16 instructions; {speeds}")
     if single < 20:
         yield note("the processor is slow or busy: the notebooks count on 100 GFLOP/s", "close other programs")
@@ -146,10 +144,9 @@ def check_threads() -> Iterator[Finding]:
     if (policy or "").upper() == "PASSIVE":
         yield ok("OMP_WAIT_POLICY is PASSIVE: two open notebooks share the cores")
     else:
-        found = (
-            f"OMP_WAIT_POLICY is {policy or 'not set'} here: where Jupyter runs so, two open notebooks slow each other"
-        )
-        yield note(found, "set OMP_WAIT_POLICY=PASSIVE before JupyterLab starts (`make lab` does)")
+        found = f"OMP_WAIT_POLICY is {policy or 'not set'} here"
+        effect = "where Jupyter runs so, two open notebooks slow each other"
+        yield note(f"{found}: {effect}", "set OMP_WAIT_POLICY=PASSIVE before JupyterLab starts (`make lab` does)")
 
 
 def check_cache() -> Iterator[Finding]:
@@ -228,20 +225,8 @@ def examine(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield problem(f"cannot be checked: {_first_line(error)}", INSTALL)
 
 
-def parser():
-    """Return the parser of a command without options; it is not needed where its library is missing."""
-    from lorautils.cli.options import Parser
-
-    return Parser()
-
-
 def run(options) -> int:
-    """Print the report; 1 if there is a problem."""
-    return 1 if report() else 0
-
-
-def report() -> int:
-    """Print every finding with its remedy; return the number of problems."""
+    """Print every finding with its remedy; return 1 if there is a problem."""
     problems = 0
     for subject, check in CHECKS.items():
         for level, text, remedy in examine(check):
@@ -250,7 +235,7 @@ def report() -> int:
             if remedy:
                 print(f"{'':19} -> {remedy}", flush=True)
     print(f"{problems} problem{'' if problems == 1 else 's'} found.")
-    return problems
+    return 1 if problems else 0
 
 
 def _first_line(error):

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loader
+from jsonargparse import ArgumentParser, get_loader, set_loader
 from jsonargparse.typing import PositiveInt, restricted_number_type
 
 Positive = restricted_number_type("Positive", float, [(">", 0), ("<", math.inf)])
@@ -77,12 +77,3 @@ def plain(options) -> Train:
     numbers = {name: float(value) for name, value in given.items() if isinstance(value, float)}
     counts = {name: int(value) for name, value in given.items() if type(value) is PositiveInt}
     return Train(**given | numbers | counts)
-
-
-def train_parser() -> Parser:
-    """Return the parser of `lorautils train`."""
-    parser = Parser()
-    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, as configs/run.yaml")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
-    parser.add_class_arguments(Train, None)
-    return parser

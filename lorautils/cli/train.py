@@ -8,15 +8,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from jsonargparse import ActionConfigFile
+
 from lorautils.cli import fail
-from lorautils.cli.options import Parser, Train, plain, train_parser
+from lorautils.cli.options import Parser, Train, plain
 
 SUMMARY = "Train a LoRA adapter, as notebook 08 does, and save it."
 
 
 def parser() -> Parser:
     """Return the parser of the options, which may also stand in a file."""
-    return train_parser()
+    options = Parser()
+    options.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, as configs/run.yaml")
+    options.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
+    options.add_class_arguments(Train, None)
+    return options
 
 
 def run(options) -> int:

@@ -26,7 +26,7 @@ from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
 from lorautils.data import IGNORED
-from lorautils.training import kept_rows, rows_only
+from lorautils.training import SummedLoss, kept_rows, rows_only
 
 SHORT = 128  # tokens; attention keeps tokens * tokens numbers a head
 GENERATOR = ContextVar("GENERATOR", default=None)  # of dropout's masks, in a thread; None: torch's own
@@ -299,20 +299,15 @@ def short_parts(model: nn.Module) -> Iterator[None]:
             modeling_llama.apply_rotary_pos_emb = rotate
             for norm in model.modules():
                 if type(norm) is LlamaRMSNorm and not norm.weight.requires_grad:
-                    norm.forward = _forward_of(norm)
+                    norm.forward = partial(_normed, norm)
                     undo.callback(delattr, norm, "forward")
         yield
 
 
-def _forward_of(norm: LlamaRMSNorm) -> Callable[[Tensor], Tensor]:
-    theirs = norm.forward
-
-    def forward(x: Tensor) -> Tensor:
-        if not x.dtype == norm.weight.dtype == torch.float32 or torch.compiler.is_compiling():
-            return theirs(x)
-        return FrozenNorm.apply(x, norm.weight, norm.variance_epsilon)
-
-    return forward
+def _normed(norm: LlamaRMSNorm, x: Tensor) -> Tensor:
+    if not x.dtype == norm.weight.dtype == torch.float32 or torch.compiler.is_compiling():
+        return LlamaRMSNorm.forward(norm, x)
+    return FrozenNorm.apply(x, norm.weight, norm.variance_epsilon)
 
 
 @contextmanager
@@ -324,24 +319,22 @@ def needed_rows_only(model: nn.Module, keep: Tensor) -> Iterator[None]:
     """
     bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
     layer = [None, *getattr(bare.get_decoder(), "layers", [])][-1]
-    # transformers checkpoints by wrapping the forward method, which must stay then.
-    exact = type(layer) is LlamaDecoderLayer and not (layer.training and layer.gradient_checkpointing)
-    if not exact:
-        with rows_only(bare.get_output_embeddings(), keep):
+    first = bare.get_output_embeddings()
+    with ExitStack() as undo:
+        # transformers checkpoints by wrapping the forward method, which must stay then.
+        if type(layer) is LlamaDecoderLayer and not (layer.training and layer.gradient_checkpointing):
+            first = layer.self_attn.o_proj
+            layer.forward = partial(_last_layer, layer, keep)
+            undo.callback(delattr, layer, "forward")
+        with rows_only(first, keep):
             yield
-        return
 
-    def forward(hidden_states: Tensor, **kwargs) -> Tensor:
-        attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
-        rows = kept_rows(hidden_states, keep) + attended
-        return rows + layer.mlp(layer.post_attention_layernorm(rows))
 
-    layer.forward = forward
-    try:
-        with rows_only(layer.self_attn.o_proj, keep):
-            yield
-    finally:
-        del layer.forward
+def _last_layer(layer: LlamaDecoderLayer, keep: Tensor, hidden_states: Tensor, **kwargs) -> Tensor:
+    """Do what a layer does, whose attention gives the selected rows alone."""
+    attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
+    rows = kept_rows(hidden_states, keep) + attended
+    return rows + layer.mlp(layer.post_attention_layernorm(rows))
 
 
 def loss_of_fewer_rows(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -353,9 +346,7 @@ def loss_of_fewer_rows(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     labels = F.pad(batch["labels"], (0, 1), value=IGNORED)[:, 1 : 1 + width]  # position t predicts token t + 1
     keep = labels != IGNORED
     with needed_rows_only(model, keep):
-        logits = model(
-            input_ids=batch["input_ids"][:, :width], attention_mask=batch["attention_mask"][:, :width]
-        ).logits
+        logits = model(**{name: batch[name][:, :width] for name in ("input_ids", "attention_mask")}).logits
     return F.cross_entropy(logits[0].float(), labels[keep], reduction="sum")
 
 
@@ -363,11 +354,9 @@ def loss_of_fewer_rows(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 # A product of large matrices keeps two cores busy. The thousands of small kernels between the products do not: each one
 # would have to wake the other core first. With half of the rows for each core, no kernel waits for another.
 
-Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
-
 
 @contextmanager
-def loss(model: nn.Module, *, shared_masks: bool = True, halves: bool = True) -> Iterator[Loss]:
+def loss(model: nn.Module, *, shared_masks: bool = True, halves: bool = True) -> Iterator[SummedLoss]:
     """Fuse the LoRA layers of a PEFT model, and yield the loss that computes fastest with them: train(..., loss=loss).
 
     It is called as loss(model, batch), with a batch as `data.collate` makes it, and returns the sum of the answer

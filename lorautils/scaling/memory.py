@@ -71,11 +71,7 @@ Model = str | Shape | LlamaConfig
 
 
 def shape_of(model: Model) -> Shape:
-    """Return the shape of a model: a name in SHAPES, a shape, or a configuration of transformers.
-
-    Raises:
-        ValueError: the name is not in SHAPES.
-    """
+    """Return the shape of a model: a name in SHAPES or ValueError, a shape, or a configuration of transformers."""
     if isinstance(model, LlamaConfig):
         return Shape(*(getattr(model, name) for name in LLAMA_NAMES))
     return SHAPES[_one_of("model", model, SHAPES)] if isinstance(model, str) else model
@@ -86,21 +82,7 @@ def configuration(shape: Shape, **more) -> LlamaConfig:
     return LlamaConfig(**dict(zip(LLAMA_NAMES, shape, strict=True)), use_cache=False, **more)
 
 
-class Precision(NamedTuple):
-    """Bytes a number: in the base's weights, in the residual stream, in what goes into and comes out of products."""
-
-    weights: int
-    residual: int
-    product: int
-
-
-PRECISIONS = {
-    "float32": Precision(4, 4, 4),
-    "autocast": Precision(4, 4, 2),  # float32 weights under bf16 autocast: train(..., bf16=True)
-    "bfloat16": Precision(2, 2, 2),  # bf16 weights and gradients; the adapter stays in float32 (PEFT), bf16 autocast
-}
-
-
+PRECISIONS = {"float32": 4, "bfloat16": 2}  # bytes
 METHODS, SHARDINGS = ("LoRA", "QLoRA", "full"), ("DDP", "FSDP")
 
 
@@ -112,9 +94,7 @@ class Step:
     predicted: tokens that the output head sees, None for all. padding: some rows are shorter, so attention has a mask.
     checkpointing: each layer keeps its input only and is computed again. sharding: "DDP" copies everything to every
     device; "FSDP" splits weights, gradients and moments, and gathers one layer at a time (`fully_shard` a layer).
-
-    Raises:
-        ValueError: a number is below 1, or a method, precision, device or sharding is unknown.
+    ValueError for a number below 1 or a word that is not known.
     """
 
     batch: int
@@ -137,6 +117,11 @@ class Step:
         choices = {"method": METHODS, "precision": PRECISIONS, "device": ("cuda", "cpu"), "sharding": SHARDINGS}
         for name, known in choices.items():
             _one_of(name, getattr(self, name), known)
+
+    @property
+    def size(self) -> int:
+        """Bytes of a number in weights, activations and gradients; an adapter stays in float32 (PEFT)."""
+        return PRECISIONS[self.precision]
 
     @property
     def tokens(self) -> int:
@@ -187,10 +172,10 @@ class Ledger(NamedTuple):
 def layer_activations(model: Model, step: Step) -> dict[str, int]:
     """Return the bytes that one decoder layer keeps for the backward pass, term by term.
 
-    T is batch * length; a bf16 path keeps `c` = 2 bytes a number, float32 keeps 4.
+    T is batch * length, and c the bytes of a number.
     """
-    s, p, T = shape_of(model), PRECISIONS[step.precision], step.tokens
-    c, d, q, kv = p.product, s.hidden, s.heads * s.head_size, s.kv_heads * s.head_size
+    s, c, T = shape_of(model), step.size, step.tokens
+    d, q, kv = s.hidden, s.heads * s.head_size, s.kv_heads * s.head_size
     terms = {
         "norms": 2 * 4 * (T * d + T),  # x (T, hidden) in float32 and 1 / rms (T,), twice
         "queries": c * T * q,  # (batch, heads, length, head size), after RoPE
@@ -199,26 +184,21 @@ def layer_activations(model: Model, step: Step) -> dict[str, int]:
         "attention mask": c * T * step.length if step.padding else 0,
         "MLP": 3 * c * T * s.mlp,  # gate x, SiLU(gate x), up x: (T, mlp) each
         "inputs": _inputs(s, step),
-        "bf16 weights": _weight_copies(s, step),
+        "bf16 weights": 2 * lora_parameters(s, step) // s.layers if c == 2 else 0,  # autocast's copies of A and B
     }
     if step.method == "full":
-        return terms | {"normalised": 2 * p.residual * T * d}  # x / rms, for the norms' weights
+        return terms | {"normalised": 2 * c * T * d}  # x / rms, for the norms' weights
     return terms | {"dropout": _masks(s, step), "h": c * T * step.r * len(step.targets)}  # A x: (T, r) for each target
 
 
 def _inputs(s: Shape, step: Step) -> int:
-    """Bytes kept of what the projections read: (T, in); shared, or one each after a cast or dropout."""
-    p, total = PRECISIONS[step.precision], 0
+    """Bytes kept of what the projections read: (T, in); one each after a cast or dropout, or else shared."""
     names = PROJECTIONS if step.method == "full" else step.targets
-    shares = step.method == "QLoRA" and step.device == "cuda"  # PEFT's 4-bit layer leaves the cast to CUDA's autocast
-    lora_copies = step.method != "full" and (step.dropout > 0 or (p.product == 2 and not shares))
-    for readers in (PROJECTIONS[:3], PROJECTIONS[3:4], PROJECTIONS[4:6], PROJECTIONS[6:]):
-        copies = sum(name in names for name in readers)
-        casts = p.residual != p.product and readers[0] in ("q_proj", "gate_proj")  # behind a norm: still float32
-        if not lora_copies and not casts:
-            copies = min(copies, 0 if readers == ["o_proj"] else 1)  # attention keeps its output already
-        total += copies * p.product * step.tokens * s.linears[readers[0]][0]
-    return total
+    casts = step.precision == "bfloat16" and not (step.method == "QLoRA" and step.device == "cuda")  # there CUDA casts
+    if step.method == "full" or not (step.dropout > 0 or casts):
+        groups = PROJECTIONS[:3], PROJECTIONS[4:6], PROJECTIONS[6:]  # what o_proj reads, attention keeps already
+        names = [group[0] for group in groups if set(group) & set(names)]
+    return step.size * step.tokens * sum(s.linears[name][0] for name in names)
 
 
 def _masks(s: Shape, step: Step, names: Sequence[str] = PROJECTIONS) -> int:
@@ -226,14 +206,6 @@ def _masks(s: Shape, step: Step, names: Sequence[str] = PROJECTIONS) -> int:
     size = 1 if step.device == "cuda" else 4
     width = sum(s.linears[name][0] for name in step.targets if name in names)
     return size * step.tokens * width if step.dropout and step.method != "full" else 0
-
-
-def _weight_copies(s: Shape, step: Step) -> int:
-    """Bytes of the bf16 copies that autocast makes of float32 weights of a layer, and autograd keeps."""
-    p = PRECISIONS[step.precision]
-    base = s.layer_weights if p.weights > p.product and step.method != "QLoRA" else 0
-    adapter = lora_parameters(s, step) // s.layers if p.product == 2 else 0
-    return p.product * (base + adapter)
 
 
 def lora_parameters(model: Model, step: Step) -> int:
@@ -251,7 +223,7 @@ def lora_parameters(model: Model, step: Step) -> int:
 def _trainable(s: Shape, step: Step) -> int:
     """Bytes of what trains: the base in its own precision, or the adapter, which PEFT keeps in float32."""
     if step.method == "full":
-        return PRECISIONS[step.precision].weights * s.parameters
+        return step.size * s.parameters
     return 4 * lora_parameters(s, step)
 
 
@@ -260,16 +232,14 @@ def activations(model: Model, step: Step) -> int:
 
     With checkpointing each layer keeps its input alone. The loss keeps its log-probabilities in float32.
     """
-    s, p, full = shape_of(model), PRECISIONS[step.precision], step.method == "full"
+    s, c, full = shape_of(model), step.size, step.method == "full"
     T, d = step.tokens, s.hidden
     norm = 4 * (T * d + T)
     ends = norm + 4 * step.rows * s.vocabulary  # the last norm; log-probabilities (rows, vocabulary)
     if full:
-        ends += p.residual * T * d + p.product * step.rows * d  # x / rms; what the trained head reads
-    if p.weights > p.product:
-        ends += p.product * s.embedding  # the head in bf16
+        ends += c * T * d + c * step.rows * d  # x / rms; what the trained head reads
     if step.checkpointing:
-        return ends + s.layers * p.residual * T * d
+        return ends + s.layers * c * T * d
     first = 0 if full else norm + _masks(s, step, PROJECTIONS[:3])  # nothing below it trains, so it keeps less
     return ends + s.layers * sum(layer_activations(s, step).values()) - first
 
@@ -281,16 +251,16 @@ def predict(model: Model, step: Step) -> Ledger:
     Left out: the CUDA context, memory that the allocator holds and does not use, kernels' own buffers. Where only the
     MLP has adapters, the first layer keeps less than is said here.
     """
-    s, p, T = shape_of(model), PRECISIONS[step.precision], step.tokens
+    s, c, T = shape_of(model), step.size, step.tokens
     full, trainable = step.method == "full", _trainable(s, step)
     share = step.devices if step.sharding == "FSDP" else 1
     layer = 4 * T * (2 * s.mlp + s.hidden)  # about two float32 gradients (T, mlp) and one (T, hidden)
     if step.checkpointing:
         layer += sum(layer_activations(s, step).values())
     if step.method == "QLoRA":
-        layer += p.product * max(rows * columns for rows, columns in s.linears.values())  # one matrix, dequantised
+        layer += c * max(rows * columns for rows, columns in s.linears.values())  # one matrix, dequantised
     if full:
-        layer += p.weights * s.embedding * (2 if s.tied else 1)  # the head's gradient waits for the embedding's
+        layer += c * s.embedding * (2 if s.tied else 1)  # the head's gradient waits for the embedding's
     return Ledger(
         weights=_weights(s, step) // share,
         adapter=0 if full else trainable // share,
@@ -305,7 +275,7 @@ def predict(model: Model, step: Step) -> Ledger:
 
 def _weights(s: Shape, step: Step) -> int:
     """Bytes of the base; QLoRA quantises the seven projections and nothing else."""
-    size, projections = PRECISIONS[step.precision].weights, s.layers * s.layer_weights
+    size, projections = step.size, s.layers * s.layer_weights
     quantised = projections if step.method == "QLoRA" else 0
     return size * (s.parameters - quantised) + round(NF4_BYTES * quantised)
 
@@ -321,7 +291,7 @@ def _communication(s: Shape, step: Step) -> int:
 
 def _gathered_once(s: Shape, step: Step) -> int:
     """Bytes of the embeddings and the last norm, which stay gathered from the forward to the backward pass."""
-    return PRECISIONS[step.precision].weights * ((1 if s.tied else 2) * s.embedding + s.hidden)
+    return step.size * ((1 if s.tied else 2) * s.embedding + s.hidden)
 
 
 def communicated(model: Model, step: Step) -> int:

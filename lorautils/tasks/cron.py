@@ -1,5 +1,5 @@
-"""The course's task, English -> cron: random schedules, their descriptions, honest splits, and scoring.
-Notebooks 00 and 08 to 13 train and test on it; grammar/ says which schedules there are, and how people say them.
+"""The course's task, English -> cron: random schedules, honest splits, prompts, and scoring.
+Notebooks 00 and 08 to 13 train and test on it; grammar/ says what an expression means, and how people say it.
 Format: "minute hour day-of-month month day-of-week", e.g. "At 09:30 AM, Monday through Friday" -> "30 9 * * 1-5"."""
 
 import hashlib
@@ -9,26 +9,19 @@ import reprlib
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import resources
 from numbers import Integral
 from random import Random
 from typing import NamedTuple
 
-from cron_descriptor import ExpressionDescriptor, FormatException, Options
-from croniter import croniter
-
 from lorautils import ROOT
 from lorautils.data import Pair
 from lorautils.tasks.grammar import phrasings
+from lorautils.tasks.grammar.expressions import MONTH_DAYS, allowed, canonical, describe, equivalent, is_valid
 from lorautils.tasks.grammar.schedules import CLOCK_FAMILIES, FAMILIES, HELD_OUT, HOLES
 
-FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
 ADAPTER = ROOT / "adapters" / "cron"
 NOT_CRON = "none"  # what a phrase is answered with that five fields cannot say
-BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))  # of each
-MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_ENGLISH = Options(locale_code="en_US", use_24hour_time_format=False)
 
 
 @dataclass(frozen=True)
@@ -40,170 +33,17 @@ class Example:
     family: str
 
 
-# ------------------------------------------------------------------------------- what an expression means
-
-
-def describe(cron: str) -> str:
-    """Return cron-descriptor's English for an expression, e.g. "At 09:30 AM, Monday through Friday".
-
-    ValueError for what is not a standard five-field expression.
-
-    Example:
-        >>> describe("30 9 * * 1-5")
-        'At 09:30 AM, Monday through Friday'
-    """
-    allowed = _expand(cron)
-    try:
-        return ExpressionDescriptor(cron, _ENGLISH).get_description()
-    except FormatException:  # it cannot read some lists with steps in them, such as "*/5,0" hours
-        values = [",".join(map(str, sorted(of))) for of in allowed]
-        fields = [text if text == "*" else spelled for text, spelled in zip(cron.split(), values, strict=True)]
-        return ExpressionDescriptor(" ".join(fields), _ENGLISH).get_description()
-
-
-_ITEM = r"(\*|[0-9]+(-[0-9]+)?|[a-z]{3}(-[a-z]{3})?)(/[0-9]+)?"
-_FIELD = re.compile(rf"{_ITEM}(,{_ITEM})*", re.IGNORECASE)
-
-
-@lru_cache(maxsize=100_000)
-def _allowed(field: str, index: int) -> frozenset[int]:
-    """Return the values that one field allows, by croniter; ValueError if it is not standard cron."""
-    if not _FIELD.fullmatch(field):
-        shown = reprlib.repr(field)
-        raise ValueError(f"{shown} is no field of standard cron: use numbers, three-letter names, * , - and /")
-    fields = ["*"] * 5
-    fields[index] = re.sub(
-        r"\b(\w+)-\1(/\d+)?\b", r"\1", field
-    )  # croniter reads 9-9 as the whole cycle; to cron it is 9
-    low, high = BOUNDS[index]
-    try:
-        values = croniter.expand(" ".join(fields))[0][index]
-    except ValueError:  # croniter's errors are ValueErrors
-        raise ValueError(f"{reprlib.repr(field)} is no {FIELDS[index]}: expected values from {low} to {high}") from None
-    return frozenset(range(low, high + 1) if "*" in values else values)
-
-
-def _expand(cron: str) -> list[frozenset[int]]:
-    """Return the values that each of the five fields allows; ValueError if it is not standard cron."""
-    fields = cron.split()
-    if len(fields) != 5:
-        shown = reprlib.repr(cron)
-        raise ValueError(f"{shown} has {len(fields)} fields: write minute hour day-of-month month day-of-week")
-    return [_allowed(field, index) for index, field in enumerate(fields)]
-
-
-def is_valid(cron: str | None) -> bool:
-    """Tell whether this is a standard cron expression of exactly five fields.
-
-    Example:
-        >>> is_valid("30 9 * * 1-5"), is_valid("30 25 * * *"), is_valid(None)
-        (True, False, False)
-    """
-    try:
-        return isinstance(cron, str) and bool(_expand(cron))
-    except ValueError:
-        return False
-
-
-def _stepped(item: str, low: int, high: int) -> tuple[int, int, int] | None:
-    """Read `*/s`, `a/s` or `a-b/s` as (a, b, s); None if it is no step that reaches at least two values."""
-    match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)/(\d+)", item)
-    if match is None:
-        return None
-    start, end, step = (int(group) if group else None for group in match.groups())
-    start, end = (low, high) if start is None else (start, high if end is None else end)
-    return (start, end, step) if step > 1 and low <= start and start + step <= end <= high else None
-
-
-@lru_cache(maxsize=100_000)
-def _canonical_field(text: str, index: int) -> str:
-    low, high = BOUNDS[index]
-    values, steps = set(), set()
-    for item in text.split(","):
-        step = _stepped(item, low, high)
-        if step:
-            steps.add(step)
-        else:
-            values |= _allowed(item, index)
-    if len(values) == high - low + 1:
-        return "*"
-    parts: list[list[int]] = []
-    for value in sorted(values):
-        if parts and parts[-1][-1] == value - 1:
-            parts[-1].append(value)
-        else:
-            parts.append([value])
-    plain = [(p[0], f"{p[0]}-{p[-1]}" if len(p) > 2 else ",".join(map(str, p))) for p in parts]
-    spans = [(a, "*" if (a, b) == (low, high) else f"{a}-{b}", s) for a, b, s in steps]
-    return ",".join(text for _, text in sorted(plain + [(a, f"{span}/{s}") for a, span, s in spans]))
-
-
-def canonical(cron: str) -> str:
-    """Write an expression in the one form that the course trains on; it fires at the same times.
-
-    Numbers only, Sunday is 0, lists sorted, three or more neighbours as a range, `*` for all, `*/15` for `0-59/15`.
-    ValueError for what is not a standard five-field expression.
-
-    Example:
-        >>> canonical("0-59/15 9 * * MON,TUE,WED,7")
-        '*/15 9 * * 0-3'
-    """
-    _expand(cron)
-    fields = [_canonical_field(text, index) for index, text in enumerate(cron.lower().split())]
-    for one, other in ((2, 4), (4, 2)):  # days of the month and of the week: 1-31 OR Mondays is every day
-        if fields[one] == "*" and cron.split()[one] not in ("*", "*/1") and "*" not in fields[other]:
-            fields[other] = "*"
-    return " ".join(fields)
-
-
-def equivalent(a: str, b: str) -> bool:
-    """Tell whether two expressions fire at the same times; False if one of them is not valid.
-
-    Example:
-        >>> equivalent("0 9 * * 7", "0 9 * * SUN")
-        True
-    """
-    if not (is_valid(a) and is_valid(b)):
-        return False
-    a, b = canonical(a), canonical(b)
-    return a == b or _firing_times(a) == _firing_times(b)
-
-
-def _firing_times(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[tuple[int, int, int]]]:
-    """Minutes, hours, and days as (month, day, day of the week): over 400 years each date meets each weekday."""
-    minutes, hours, days, months, weekdays = _expand(cron)
-    _, _, day_text, _, weekday_text = cron.split()
-    either = "*" not in (day_text, weekday_text)
-    dates = frozenset(
-        (month, day, weekday)
-        for month in months
-        for day in range(1, MONTH_DAYS[month - 1] + 1)
-        for weekday in range(7)
-        if ((day in days or weekday in weekdays) if either else (day in days and weekday in weekdays))
-    )
-    return (minutes, hours, dates) if dates else (frozenset(), frozenset(), dates)
-
-
 # ------------------------------------------------------------------------------- random schedules
-
-
-class _Holes(dict):
-    """A mapping for str.format_map that draws the value of a hole when it is asked for."""
-
-    def __init__(self, rng: Random):
-        self.rng = rng
-
-    def __missing__(self, name: str) -> str:
-        return str(HOLES[name](self.rng))
 
 
 def draw_expression(parts: Sequence[str | list[str]], rng: Random) -> str:
     """Fill templates of times, days and months; draw again if the day never comes, such as 31 June."""
     while True:
         times, days, months = (part if isinstance(part, str) else rng.choice(part) for part in parts)
-        cron = phrasings.choose(f"{times} {days}".replace("@", months), rng).format_map(_Holes(rng))
+        chosen = phrasings.choose(f"{times} {days}".replace("@", months), rng)
+        cron = re.sub(r"{(.+?)}", lambda hole: str(HOLES[hole[1]](rng)), chosen)
         *_, day, month, _ = cron.split()
-        if not month.isdigit() or day == "*" or max(_allowed(day, 2)) <= MONTH_DAYS[int(month) - 1] or "/" in day:
+        if not month.isdigit() or day == "*" or max(allowed(day, 2)) <= MONTH_DAYS[int(month) - 1] or "/" in day:
             return canonical(cron)
 
 
@@ -256,14 +96,11 @@ def fingerprint(text: str) -> str:
 
 def reserved() -> set[str]:
     """Return the fingerprints of the texts of Test-C, D, E, F and the validation split."""
-    return set(_data("test_hashes.txt"))
+    return set(_lines("test_hashes.txt"))
 
 
-def _data(name: str) -> list[str]:
-    path = resources.files("lorautils") / "tasks" / "cases" / name
-    if not path.is_file():
-        raise OSError(f"{path} is missing: install lorautils from a clone of the repository (pip install -e .)")
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _lines(name: str) -> list[str]:
+    return resources.files("lorautils.tasks").joinpath("cases", name).read_text(encoding="utf-8").splitlines()
 
 
 def train_examples(n: int, seed: int = 0, human_share: float = 0.3) -> list[Example]:
@@ -334,69 +171,28 @@ def test_b(n: int = 200) -> list[Example]:
 
 
 def test_c() -> list[Example]:
-    """Load Test-C: phrases written one by one before the first training, which no training code reads.
-
-    OSError if the file is missing.
-    """
-    return _written("test_c.jsonl")
+    """Load Test-C: phrases written one by one before the first training, which no training code reads."""
+    return hand_written("test_c")
 
 
-def test_d() -> list[Example]:
-    """Load Test-D: phrases written one by one after the shipped adapter's training, which no grammar of it knew.
+def hand_written(name: str, kind: str | None = None) -> list[Example]:
+    """Load the cases of cases/NAME.jsonl, or those of one kind; training avoids their texts by `reserved`, unread.
 
-    OSError if the file is missing.
-    """
-    return _written("test_d.jsonl")
-
-
-def test_e(kind: str | None = None) -> list[Example]:
-    """Load Test-E: phrases written one by one, apart from grammars and tests. It is spent: it has been opened.
-
-    Its kinds: "schedule", and "none" for what five fields cannot say, answered with NOT_CRON. ValueError for another
-    kind; OSError if the file is missing.
+    "test_c" was written before the first training, "test_d" after the shipped adapter's, whose grammars never knew it.
+    "test_e" was written apart from grammars and tests, and is spent: it has been opened. "test_f" followed it, before
+    the shipped adapter was trained. Their kinds are "schedule", and "none" for what five fields cannot say, answered
+    with NOT_CRON. "validation" alone chooses learning rates, recipes and thresholds. Its kinds are "hand" for what
+    people say, "library" for the library's phrasing of random schedules, and "none". ValueError for another kind.
 
     Example:
-        >>> len(test_e("schedule")), len(test_e("none"))
-        (227, 185)
-    """
-    return _written("test_e.jsonl", kind, ("schedule", "none"))
-
-
-def test_f(kind: str | None = None) -> list[Example]:
-    """Load Test-F: as Test-E, written after that one was opened, and before the shipped adapter was trained.
-
-    Example:
-        >>> len(test_f("schedule")), len(test_f("none"))
-        (230, 170)
-    """
-    return _written("test_f.jsonl", kind, ("schedule", "none"))
-
-
-def validation(kind: str | None = None) -> list[Example]:
-    """Load the validation split: learning rates, recipes and thresholds are chosen by it alone, and by no test.
-
-    Its kinds: "hand" is what people say, "library" the library's phrasing of random schedules, and "none" what five
-    fields cannot say, answered with NOT_CRON. ValueError for another kind; OSError if the file is missing.
-
-    Example:
-        >>> len(validation()), validation("none")[0].cron
+        >>> len(hand_written("validation")), hand_written("test_e", "none")[0].cron
         (360, 'none')
     """
-    return _written("validation.jsonl", kind, ("hand", "library", "none"))
-
-
-def _written(name: str, kind: str | None = None, kinds: Sequence[str] = ()) -> list[Example]:
+    rows = [json.loads(line) for line in _lines(f"{name}.jsonl")]
+    kinds = sorted({row["kind"] for row in rows if "kind" in row})
     if kind not in (None, *kinds):
-        names = " or ".join(f'"{known}"' for known in kinds)
-        raise ValueError(f"expected the kind {names}, or None for all, got {reprlib.repr(kind)}")
-    rows = [json.loads(line) for line in _data(name)]
-    rows = [row for row in rows if kind in (None, row.get("kind"))]
-    return [Example(row["text"], row["cron"] or NOT_CRON, row["family"]) for row in rows]
-
-
-# Functions called test_* in a module that tests import: pytest shall not collect them.
-test_a.__test__ = test_b.__test__ = test_c.__test__ = test_d.__test__ = False
-test_e.__test__ = test_f.__test__ = False
+        raise ValueError(f"expected a kind of {name}, {', '.join(kinds)}, or None for all, got {reprlib.repr(kind)}")
+    return [Example(r["text"], r["cron"] or NOT_CRON, r["family"]) for r in rows if kind in (None, r.get("kind"))]
 
 
 # ------------------------------------------------------------------------------- prompts
@@ -447,9 +243,7 @@ def score(predictions: Sequence[str], examples: Sequence[Example]) -> Score:
         raise ValueError(
             f"got {len(predictions)} predictions for {len(examples)} examples: give one for each, in order"
         )
-    answers = [
-        (str(prediction).strip(), example.cron) for prediction, example in zip(predictions, examples, strict=True)
-    ]
+    answers = [(str(said).strip(), case.cron) for said, case in zip(predictions, examples, strict=True)]
     return Score(
         n=len(answers),
         exact=sum(answer == truth for answer, truth in answers),
