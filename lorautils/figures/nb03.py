@@ -152,7 +152,7 @@ def eigenvalues(clouds: Mapping[str, Sequence[complex]]) -> Figure:
         radius = np.abs(values).max() / 2
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.axvline(0, color=GREY, linewidth=0.8)
-        axes.add_patch(Circle((0, 0), radius, fill=False, color=RED, linestyle="--", linewidth=2))
+        axes.add_patch(Circle((0, 0), radius, fill=False, color=RED, linestyle="--", linewidth=2, zorder=4))
         axes.scatter(values.real, values.imag, s=16, color=BLUE, alpha=0.5, zorder=3)
         for index, spot in enumerate((0, 1)):
             if (many := int((np.abs(values - spot) < 0.01).sum())) > 10:
