@@ -1,6 +1,6 @@
 """The exercises of notebook 03: a projector's signature, a line anywhere, PCA, a weight without a direction; a build.
 
-The formulas behind them: 1 <= |P|, trace P = rank P; p + t (q - p); X rebuilt is mean + (X - mean) V_k V_k^T;
+The formulas behind them: trace P = rank P; p + t (q - p); X rebuilt is mean + (X - mean) V_k V_k^T;
 (I - d d^T / d.d) W. The build, `projector` in my/linalg.py, finds orthonormal columns Q by Gram-Schmidt: P = Q Q^T.
 """
 
@@ -59,16 +59,17 @@ signature = Exercise(
     minutes=4,
     hints=(
         "Trace and rank: what must hold between them for any projector?",
-        "A projector that keeps anything leaves it as long as it was. How small can its largest singular value be?",
-        "The first can be an orthogonal projector. The second stretches: an oblique one. The third and the fourth?",
+        "An orthogonal projector never lengthens, an oblique one always lengthens something.",
+        "The first is an orthogonal projector. The second lengthens. What are the trace and the rank of the others?",
     ),
-    source="""answer = ("orthogonal", "oblique", "neither", "neither")  # 63.2 is no rank, 0.97 is below 1""",
-    takeaway="Three numbers cannot prove a projector, and they can rule one out.",
+    source="""answer = ("orthogonal", "oblique", "neither", "neither")  # 64 is not the rank 128, and -64 is no rank""",
+    takeaway="No trace is above the rank times the largest singular value. If that value is 1, only an orthogonal "
+    "projector reaches this bound, as the first one does. The fourth is such a projector with its signs changed.",
     mistakes=(
         Mistake(
-            "a trace that is no rank",
+            "a whole trace is enough",
             ("orthogonal", "oblique", "orthogonal", "neither"),
-            "look at the third: the trace of a projector is its rank, and 63.2 is no rank.",
+            "look at the third: the trace of a projector is its rank, and 64 is not 128.",
         ),
         Mistake(
             "a broken trace as a slant",
@@ -76,14 +77,14 @@ signature = Exercise(
             "look at the third: slanted light changes no eigenvalue, so the trace is still the rank.",
         ),
         Mistake(
-            "nothing stays",
+            "the sign of the trace",
             ("orthogonal", "oblique", "neither", "orthogonal"),
-            "look at the fourth: what lies in the subspace stays as it is, so something is stretched by 1.",
+            "look at the fourth: its trace is negative. A projector's trace is a rank, so never below 0.",
         ),
         Mistake(
-            "a slant that shortens",
+            "a slant that changes the sign",
             ("orthogonal", "oblique", "neither", "oblique"),
-            "look at the fourth: slanted light only makes shadows longer. Something is stretched by 1 or more.",
+            "look at the fourth: slanted light changes no eigenvalue. They are 0 and 1, and their sum is not negative.",
         ),
         Mistake(
             "a slant is no projector",
@@ -94,6 +95,11 @@ signature = Exercise(
             "a straight one that stretches",
             ("orthogonal", "orthogonal", "neither", "neither"),
             "look at the second: an orthogonal projector never lengthens, and 1.41 is more than 1.",
+        ),
+        Mistake(
+            "a slant that lengthens nothing",
+            ("oblique", "oblique", "neither", "neither"),
+            "look at the first: an oblique projector lengthens something, so its largest singular value is above 1.",
         ),
     ),
 )

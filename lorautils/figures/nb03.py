@@ -17,7 +17,11 @@ def shadow_on_line(point: Sequence[float], shadow: Sequence[float]) -> Axes:
     """Draw a vector of the plane, its shadow on a line through the origin, and the rest between the two."""
     point, shadow = np.asarray(point, dtype=float), np.asarray(shadow, dtype=float)
     rest = point - shadow
-    _, axes = plt.subplots(figsize=(7, 5.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 5.2), layout="constrained")
+    figure.words = (
+        f"A line through the origin and the point b at {_place(point)} beside it. The shadow P b is the point "
+        f"{_place(shadow)} of the line. The rest, a dashed line from the shadow to b, is at a right angle to the line."
+    )
     axes.axline((0, 0), shadow, color=GREY, linewidth=1)
     true_length = {"angles": "xy", "scale_units": "xy", "scale": 1}
     axes.quiver(0, 0, *point, color=BLUE, width=0.009, zorder=3, **true_length)
@@ -31,6 +35,10 @@ def shadow_on_line(point: Sequence[float], shadow: Sequence[float]) -> Axes:
     low, high = min(0, *point, *shadow) - 0.5, max(*point, *shadow) + 0.5
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="first coordinate", ylabel="second coordinate")
     return axes
+
+
+def _place(point: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in point) + ")"
 
 
 def light(columns: np.ndarray, point: Sequence[float], slanted: Sequence[float]) -> Figure:
@@ -134,22 +142,29 @@ def word_map(
 def eigenvalues(clouds: Mapping[str, Sequence[complex]]) -> Figure:
     """Draw the eigenvalues of four matrices in the complex plane, each under its name, all on one scale.
 
-    A dashed circle has half the largest radius; where many lie on one spot, their number stands beside it.
+    A dashed circle has half the largest radius, and the title says how many lie inside; where many lie on one spot,
+    their number stands beside it.
     """
-    figure, panels = plt.subplots(2, 2, figsize=(7.4, 7.8), sharex=True, sharey=True, layout="constrained")
+    figure, panels = plt.subplots(2, 2, figsize=(7.4, 8.4), sharex=True, sharey=True, layout="constrained")
     reach = 1.1 * max(np.abs(values).max() for values in clouds.values())
     for axes, (name, values) in zip(panels.flat, clouds.items(), strict=True):
         values = np.asarray(values)
+        radius = np.abs(values).max() / 2
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.axvline(0, color=GREY, linewidth=0.8)
-        axes.add_patch(Circle((0, 0), np.abs(values).max() / 2, fill=False, color=RED, linestyle="--", linewidth=2))
+        axes.add_patch(Circle((0, 0), radius, fill=False, color=RED, linestyle="--", linewidth=2, zorder=4))
         axes.scatter(values.real, values.imag, s=16, color=BLUE, alpha=0.5, zorder=3)
         for index, spot in enumerate((0, 1)):
             if (many := int((np.abs(values - spot) < 0.01).sum())) > 10:
                 axes.annotate(
                     f"{many} at {spot}", (spot, 0), (spot + 1, 2.2 - 4.4 * index), arrowprops={"arrowstyle": "-"}
                 )
-        axes.set(title=name, aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
+        axes.set(
+            title=f"{name}\n{np.mean(np.abs(values) < radius):.0%} inside the circle",
+            aspect="equal",
+            xlim=(-reach, reach),
+            ylim=(-reach, reach),
+        )
     figure.supxlabel("real part")
     figure.supylabel("imaginary part")
     return figure
