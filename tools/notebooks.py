@@ -70,7 +70,9 @@ def watch_memory(client: NotebookClient, done: threading.Event, peak: list[int])
             continue  # the kernel has not started yet
         try:
             kernel = psutil.Process(provisioner.pid)
-            processes = [kernel, *kernel.children(recursive=True)]
+            # a child that was forked just now still shows its parent's memory as its own
+            started = [child for child in kernel.children(recursive=True) if time.time() - child.create_time() > 1]
+            processes = [kernel, *started]
             peak[0] = max(peak[0], sum(process.memory_info().rss for process in processes))
         except psutil.NoSuchProcess:
             continue  # a child ended between the two lines
