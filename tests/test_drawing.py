@@ -133,6 +133,16 @@ def test_w_a_and_b_are_to_scale(shape, r):
     assert [bool(box.get_hatch()) for box in boxes] == [True, False, False]
 
 
+@pytest.mark.parametrize(("shape", "share"), [((576, 576), "36 times"), ((192, 576), "18 times")])
+def test_lora_says_in_words_what_trains_which_way_tokens_lie_and_who_chooses_alpha(shape, share):
+    written = [text.get_text() for text in drawing.lora_layer(shape).axes[0].texts]
+    plt.close("all")
+    assert [sum(word in text for text in written) for word in ("frozen", "trained")] == [1, 2]
+    for part in ("a row of the tensors", "you choose α", f"{shape[0]} × {shape[1]} numbers", share):
+        assert sum(part in text for text in written) == 1, part
+    assert not [text for text in written if re.search(r"\d,\d", text)]  # a decimal comma to half of the world
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_a_drawing_is_told_with_all_parts_and_shapes(name):
     told = alt_text(DRAWINGS[name]())

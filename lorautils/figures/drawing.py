@@ -166,25 +166,25 @@ def lora_layer(shape: tuple[int, int] = (576, 576), *, r: int = 8) -> Figure:
     """
     out, inputs = shape
     unit = 192 / max(shape)
-    frozen, trained = f"{out * inputs:,}", f"{r * (out + inputs):,}"
+    frozen, trained = out * inputs, r * (out + inputs)
     axes = canvas(
-        "LoRA beside one weight W, y = W x + s B A x, from left to right. x (tokens, in), a column for each token, "
-        "goes two ways. Above: to W (out, in), a large grey box, frozen, hatched and with a lock; out comes W x "
-        "(tokens, out). Below: to A, lora_A (r, in), a thin lying strip as wide as W, trained; then (tokens, r) to B, "
-        "lora_B (out, r), a thin standing strip as high as W, trained; then (tokens, out) times s, the scaling, "
-        "alpha / r. A plus adds the two ways: y (tokens, out). "
-        f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. W has {frozen} numbers, A and B together {trained}.",
-        height=516,
+        "LoRA beside one weight W, y = W x + s B A x, from left to right. x (tokens, in), each token a row, drawn as a "
+        "column, goes two ways. Above: to W (out, in), a large grey box, frozen, hatched and with a lock; out comes "
+        "W x (tokens, out). Below: to A, lora_A (r, in), a thin lying strip as wide as W, trained; then "
+        "(tokens, r) to B, lora_B (out, r), a thin standing strip as high as W, trained; then (tokens, out) times s, "
+        "the scaling, alpha / r, where you choose alpha. A plus adds the two ways: y (tokens, out). "
+        f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. W has {frozen:,} numbers, A and B together {trained:,}.",
+        height=556,
     )
-    top, low = 368, 172  # the two ways
+    top, low = 406, 192  # the two ways
     x, y = (
-        tokens(axes, Box(place, top, 52, side * unit), cells=max(3, round(14 * side / max(shape))), seed=seed)
-        for place, side, seed in ((184, inputs, 0), (940, out, 1))
+        tokens(axes, Box(place, top, 48, side * unit), cells=max(3, round(14 * side / max(shape))), seed=seed)
+        for place, side, seed in ((118, inputs, 0), (950, out, 1))
     )
-    w = matrix(axes, shape, 470, top, unit=unit, colour=W, frozen=True)
-    a = matrix(axes, (r, inputs), x.x, 222, unit=unit, colour=A)
-    b = matrix(axes, (out, r), 576, low, unit=unit, colour=B)
-    plus, s = disc(axes, 776, top, "+"), disc(axes, 776, 244, "×s")
+    w = matrix(axes, shape, 412, top, unit=unit, colour=W, frozen=True)
+    a = matrix(axes, (r, inputs), x.x, 248, unit=unit, colour=A)
+    b = matrix(axes, (out, r), 512, low, unit=unit, colour=B)
+    plus, s = disc(axes, 840, top, "+"), disc(axes, 840, 284, "×s")
     arrow(axes, x.right, w.left, shape="(tokens, in)")
     arrow(axes, w.right, plus.left, shape="(tokens, out)")
     arrow(axes, plus.right, y.left)
@@ -194,16 +194,16 @@ def lora_layer(shape: tuple[int, int] = (576, 576), *, r: int = 8) -> Figure:
     arrow(axes, s.top, plus.bottom)
     lock(axes, *w[:2], size=min(64, 0.6 * w.width, 0.6 * w.height))
     write(axes, x.x, x.top[1] + 26, "x", size=NAME, weight="bold")
+    name(axes, w.x - 80, w.top[1] + 26, "W", "(out, in), frozen")
     write(axes, y.x, y.top[1] + 26, "y", size=NAME, weight="bold")
     write(axes, y.x - 26, y.top[1] + 24, "(tokens, out)", ha="right")
-    write(axes, x.x - 16, (x.bottom[1] + a.y) / 2, "(tokens, in)", ha="right")
-    name(axes, w.x - 62, w.top[1] + 26, "W", "(out, in)")
-    name(axes, a.right[0] + 34, a.y + 10, "A", "(r, in)", colour=A)
-    name(axes, b.x + 28, 244, "B", "(out, r)", colour=B)
-    write(axes, s.x + 44, s.y, "s = α / r", ha="left")
-    write(axes, 800, 114, "y = W x + s B A x", size=1.2 * TEXT)
-    write(axes, 20, 56, f"To scale: in = {inputs:,}, out = {out:,}, r = {r}. A token is drawn as a column.", ha="left")
-    write(axes, 20, 22, f"Numbers: W {frozen}, frozen; A and B together {trained}, trained.", ha="left")
+    name(axes, a.right[0] + 34, a.y + 6, "A", "(r, in), trained", colour=A)
+    name(axes, b.x + 32, 254, "B", "(out, r), trained", colour=B)
+    write(axes, 780, 140, "y = W x + s B A x", size=1.2 * TEXT)
+    write(axes, 780, 104, "s = α / r, you choose α")
+    write(axes, 20, 58, "A token is a row of the tensors x and y, drawn as a column.", ha="left")
+    fewer = f"To scale, r = {r}: W has {out} × {inputs} numbers, A and B {frozen / trained:.0f} times fewer."
+    write(axes, 20, 22, fewer, ha="left")
     return axes.figure
 
 
