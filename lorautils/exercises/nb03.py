@@ -150,6 +150,11 @@ nearest_on_line = Exercise(
             "that is right where p and q are 1 apart. Divide by the squared length of q - p.",
         ),
         Mistake(
+            "divided by the length once",
+            lambda p, q, b: p + ((b - p) @ (q - p)) / (q - p).norm() * (q - p),
+            "q - p enters twice: divide by its length squared, (q - p) @ (q - p).",
+        ),
+        Mistake(
             "coordinate instead of point",
             lambda p, q, b: ((b - p) @ (q - p)) / ((q - p) @ (q - p)),
             "that is t, one number. The point is p + t * (q - p).",
