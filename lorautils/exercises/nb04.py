@@ -1,234 +1,419 @@
-"""The exercises of notebook 04: weights of a layer, bytes of the cache, heads repeated, causal weights, a bug in RoPE.
+"""The exercises of notebook 04: a cache, four bugs, a checkpoint put back, a fairer ablation; a build, attention.
 
 The formula behind them: softmax(Q K^T / sqrt(head_dim) + mask) V for each head, then W_O; RoPE turns q and k before.
 """
 
-import torch
+import inspect
+from functools import cache
 
+import torch
+from torch import nn
+from transformers import LlamaConfig
+
+from lorautils.basemodel import load_base_model, load_tokenizer
+
+from .build import Build, Case, Step
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "04_attention_q_k_v_o"
 
-attention_parameters = Exercise(
-    name="attention_parameters",
-    question="How many numbers do q_proj, k_proj, v_proj and o_proj of one layer hold together?",
-    difficulty=1,
-    minutes=3,
-    hints=(
-        "Nine query heads and three KV heads of 64, hidden size 576. A weight has shape (out, in).",
-        "q_proj and o_proj are (576, 576), k_proj and v_proj are (192, 576).",
-    ),
-    source="answer = 2 * 576 * 576 + 2 * 192 * 576  # q and o, then k and v",
-    takeaway="A quarter of the layer's 3.54 million weights. The MLP of notebook 05 has the rest.",
-    mistakes=(
-        Mistake("no grouped heads", 4 * 576 * 576, "k_proj and v_proj serve 3 heads, not 9: they are (192, 576)."),
-        Mistake(
-            "o_proj shrunk, or k and v forgotten",
-            576 * 576 + 3 * 192 * 576,
-            "o_proj reads all nine query heads, so it keeps its 576 columns; k and v are (192, 576) each.",
-        ),
-        Mistake(
-            "o_proj forgotten",
-            576 * 576 + 2 * 192 * 576,
-            "that is q, k and v. o_proj, which mixes the heads, belongs to attention too.",
-        ),
-        Mistake("all layers", 30 * 884_736, "that is the whole model, all 30 layers. One layer was asked for."),
-        Mistake(
-            "one query head's share",
-            4 * 64 * 576,
-            "that counts one head. q_proj and o_proj have nine of them, k_proj and v_proj three.",
-        ),
-    ),
-)
-
 kv_cache_bytes = Exercise(
     name="kv_cache_bytes",
-    question="How many bytes does the KV cache of 8,192 tokens take in bf16?",
+    question="How many bytes does the KV cache of 8,192 tokens take in Llama 3.1 8B, in bf16?",
     difficulty=1,
-    minutes=4,
-    hints=(
-        "For each token and layer the cache keeps one key and one value of each KV head. 30 layers, 3 KV heads of 64.",
-        "A number in bf16 has two bytes: 2 (k and v) * 30 * 3 * 64 * 2 bytes a token.",
-    ),
-    source="answer = 2 * 30 * 3 * 64 * 2 * 8192  # k and v, layers, KV heads, head_dim, bytes, tokens",
-    takeaway="189 MB, when the model itself takes 269 MB in bf16; nine KV heads would take 566 MB.",
-    mistakes=(
-        Mistake("query heads", 2 * 30 * 9 * 64 * 2 * 8192, "the cache holds the 3 KV heads. They are repeated later."),
-        Mistake("float32", 2 * 30 * 3 * 64 * 4 * 8192, "that is float32. A number in bf16 takes two bytes."),
-        Mistake(
-            "a factor of two",
-            30 * 3 * 64 * 2 * 8192,
-            "half of it. The cache keeps keys and values, and a number takes two bytes: two twos.",
-        ),
-        Mistake("one token", 2 * 30 * 3 * 64 * 2, "that is one token. The text has 8,192 of them."),
-        Mistake(
-            "megabytes", 2 * 30 * 3 * 64 * 2 * 8192 / 1e6, "that is in megabytes, and right. Bytes were asked for."
-        ),
-        Mistake("one layer", 2 * 3 * 64 * 2 * 8192, "that is one layer. Each of the 30 keeps its own keys and values."),
-    ),
-)
-
-_K = torch.arange(8.0).reshape(2, 2, 2)  # (KV heads, tokens, head_dim)
-
-repeat_heads = Exercise(
-    name="repeat_heads",
-    question="Write repeat_heads(k, groups): (KV heads, tokens, head_dim) to (KV heads * groups, tokens, head_dim).",
-    difficulty=2,
     minutes=5,
     hints=(
-        "With groups = 3, query heads 0, 1 and 2 belong to KV head 0, and heads 3, 4 and 5 to KV head 1.",
-        "The order is 0 0 0 1 1 1, not 0 1 0 1 0 1. torch has a function for each of the two.",
+        "For each token and layer the cache keeps one key and one value of each KV head. How wide is a head here?",
+        "4,096 / 32 = 128 numbers a head. 2 (k and v) * 32 layers * 8 KV heads * 128 * 2 bytes a token.",
     ),
-    source="""def repeat_heads(k, groups):
-    return k.repeat_interleave(groups, dim=0)  # 0 0 0 1 1 1: neighbours share""",
-    takeaway="With repeat() all shapes are right, nothing raises, and most heads read the wrong keys.",
+    source="answer = 2 * 32 * 8 * (4096 // 32) * 2 * 8192  # k and v, layers, KV heads, head_dim, bytes, tokens",
+    takeaway="Exactly 1 GiB, for one text. With a KV head for each query head it would be 4 GiB.",
     mistakes=(
+        Mistake("query heads", 2 * 32 * 32 * 128 * 2 * 8192, "the cache holds the 8 KV heads, not 32."),
         Mistake(
-            "tiled instead of repeated",
-            lambda k, groups: k.repeat(groups, 1, 1),
-            "repeat() gives 0 1 0 1: head 1 would read KV head 1. Neighbours share here: 0 0 1 1.",
+            "heads of 64", 2 * 32 * 8 * 64 * 2 * 8192, "a half, as if heads had 64 numbers, or k or v were left out."
         ),
+        Mistake("float32", 2 * 32 * 8 * 128 * 4 * 8192, "that is float32. A number in bf16 takes two bytes."),
         Mistake(
-            "tokens repeated",
-            lambda k, groups: k.repeat_interleave(groups, dim=1),
-            "that repeats the tokens. Heads are dimension 0.",
+            "numbers", 32 * 8 * 128 * 8192, "that counts the numbers of the keys. Add the values, then take bytes."
         ),
+        Mistake("one token", 2 * 32 * 8 * 128 * 2, "that is one token. The text has 8,192 of them."),
         Mistake(
-            "features repeated",
-            lambda k, groups: k.repeat_interleave(groups, dim=-1),
-            "that makes each head wider. Heads are dimension 0.",
+            "one layer", 2 * 8 * 128 * 2 * 8192, "that is one layer. Each of the 32 keeps its own keys and values."
         ),
-        Mistake(
-            "no dimension named",
-            lambda k, groups: k.repeat_interleave(groups),
-            "without dim, repeat_interleave repeats single numbers and gives one long row. Heads are dimension 0.",
-        ),
-        Mistake("not repeated", lambda k, groups: k, "these are still the KV heads, and there are too few of them."),
+        Mistake("whole width", 2 * 32 * 4096 * 8 * 2 * 8192, "4,096 is all query heads together. One has 4,096 / 32."),
+        Mistake("gibibytes", 1.0, "right, in GiB. Bytes were asked for."),
+        Mistake("gigabytes", 2 * 32 * 8 * 128 * 2 * 8192 / 1e9, "right, in GB. Bytes were asked for."),
     ),
-    cases=((_K, 2), (_K.flip(2), 3), (_K[:1], 2)),
 )
 
-_HIDDEN = -1e9  # finite, so that a row in which all is hidden shows as equal weights, not as nan
+_FOUR = ("mask", "softmax", "groups", "pairs")
 
 
-def _masked(scores, hidden):
-    return scores.masked_fill(hidden, _HIDDEN).softmax(dim=-1)
+def _swapped(first, second):
+    """The right answer with two of its words exchanged."""
+    return tuple({first: second, second: first}.get(word, word) for word in _FOUR)
 
 
-_SCORES = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0], [2.0, 0.0, 1.0]])
-
-causal_weights = Exercise(
-    name="causal_weights",
-    question="Write causal_weights(scores): (tokens, tokens) to attention weights that look at no later token.",
+four_bugs = Exercise(
+    name="four_bugs",
+    question="Four attention layers have one bug each. Name the part of each: mask, softmax, groups or pairs.",
     difficulty=2,
     minutes=8,
     hints=(
-        "Row i is the query of token i. It may see the keys 0 to i, its own among them.",
-        "torch.ones_like(scores).tril() is 1 where it may look. masked_fill sets the rest to -1e9.",
-        "Softmax comes last and runs along the keys, dim=-1. A nan in row 0 means that token 0 sees nothing at all.",
+        "Which bug lets in the value of a later token? And when do the weights not sum to one?",
+        "With three query heads a KV head, head h should read KV head h // 3. Which heads are right with h % 3?",
     ),
-    source="""import torch
-
-
-def causal_weights(scores):
-    hidden = torch.ones_like(scores).tril() == 0  # the keys right of the diagonal
-    return scores.masked_fill(hidden, -1e9).softmax(dim=-1)""",
-    takeaway="The mask goes on the scores, so that each row still sums to one.",
+    source='answer = ("mask", "softmax", "groups", "pairs")',
+    takeaway="Each bug leaves shapes alone and raises nothing. A symptom of its own gives it away.",
     mistakes=(
-        Mistake("no mask", lambda s: s.softmax(-1), "each token still sees the whole text, also what comes after it."),
         Mistake(
-            "mask after softmax",
-            lambda s: s.softmax(-1).tril(),
-            "the rows no longer sum to one: later tokens took their share before they were hidden. Mask the scores.",
+            "the first two exchanged",
+            _swapped("mask", "softmax"),
+            "only a value of the second token can turn the output. Who lets it in?",
         ),
         Mistake(
-            "wrong triangle",
-            lambda s: _masked(s, torch.ones_like(s).triu() == 0),
-            "each token sees itself and what comes after it. Hide the keys right of the diagonal, not left.",
+            "the last two exchanged", _swapped("groups", "pairs"), "a wrong turn would spare no head, and token 0."
         ),
-        Mistake(
-            "own token hidden",
-            lambda s: _masked(s, torch.ones_like(s).tril(-1) == 0),
-            "the diagonal is hidden too, and token 0 has nothing left to look at. A token may see itself.",
-        ),
-        Mistake(
-            "scores set to 0",
-            lambda s: s.tril().softmax(-1),
-            "a score of 0 still gets weight, since exp(0) = 1. Use -1e9, which gets none.",
-        ),
-        Mistake(
-            "no softmax",
-            lambda s: s.masked_fill(torch.ones_like(s).tril() == 0, _HIDDEN),
-            "the mask is right, but these are still scores. Softmax along the keys, dim=-1, makes weights of them.",
-        ),
-        Mistake(
-            "softmax along the queries",
-            lambda s: s.masked_fill(torch.ones_like(s).tril() == 0, _HIDDEN).softmax(0),
-            "the columns sum to one. Each query shares out its own weight: softmax along the keys, dim=-1.",
-        ),
+        Mistake("first and third", _swapped("mask", "groups"), "if keys went to the wrong heads, who would hear whom?"),
+        Mistake("first and last", _swapped("mask", "pairs"), "which of the two spares the first token?"),
+        Mistake("second and third", _swapped("softmax", "groups"), "in 3 the weights of every head still sum to one."),
+        Mistake("second and last", _swapped("softmax", "pairs"), "in 4 the weights of every token still sum to one."),
     ),
-    cases=((_SCORES,), (_SCORES.T * 2,), (torch.zeros(4, 4),)),
 )
 
-_TURN = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.5, 0.1], [2.0, 1.0, 0.2]])  # (tokens, pairs)
-_X = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 0.0, 2.0, 0.5, 1.0, -1.0], [0.0, 3.0, 1.0, 1.0, -2.0, 2.0]])
+_ROWS = torch.arange(24.0).reshape(8, 3)  # two heads of four rows, hidden size 3
 
 
-def _turned(first, second, angles, sign=-1):
-    """A rotation of each pair; wrong if `sign`, that of the first sine, is +1."""
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat([first * cos + sign * second * sin, second * cos + first * sin], dim=-1)
+def _to_halves(W, head_dim):
+    """The way there: features 0 2 4 ... 1 3 5 ... of each head."""
+    order = [*range(0, head_dim, 2), *range(1, head_dim, 2)]
+    return W.unflatten(0, (-1, head_dim))[:, order].flatten(0, 1)
 
 
-fix_rope = Exercise(
-    name="fix_rope",
-    question="Write fix_rope(x, angles), the rotation that this model needs: the function above without its bug.",
-    difficulty=3,
+to_neighbours = Exercise(
+    name="to_neighbours",
+    question="Write to_neighbours(W, head_dim): a W_Q for halves, its rows sorted back for code that turns neighbours.",
+    difficulty=2,
     minutes=10,
     hints=(
-        "Lengths and relative positions are right, so it is a rotation. Which numbers does it turn together?",
-        "The model pairs feature i with feature i + head_dim / 2. Which pairs do x[:, 0::2] and x[:, 1::2] form?",
-        "Halves come from x.chunk(2, dim=-1). The rest of the function can stay.",
+        "Within a head, code for neighbours turns rows 0 and 1 together. Which rows of the given W are that pair?",
+        "Rows 0 and head_dim / 2. So the new order within a head is 0, d/2, 1, d/2 + 1, ...",
+        "W.unflatten(0, (-1, 2, head_dim // 2)) is (heads, half, pair, hidden). Swap two dimensions, then flatten.",
     ),
-    source="""import torch
-
-
-def fix_rope(x, angles):
-    first, second = x.chunk(2, dim=-1)  # feature i with feature i + head_dim / 2
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)""",
-    takeaway="Both conventions are RoPE. Weights trained with one are useless under the other.",
+    source="""def to_neighbours(W, head_dim):
+    halves = W.unflatten(0, (-1, 2, head_dim // 2))  # (heads, half, pair, hidden)
+    return halves.transpose(1, 2).flatten(0, 2)  # pair first: 0, d/2, 1, d/2 + 1, ...""",
+    takeaway="The way back is another order than the way there, and each head is sorted by itself.",
     mistakes=(
         Mistake(
-            "the bug is still there",
-            lambda x, angles: _turned(x[:, 0::2], x[:, 1::2], angles),
-            "it still turns neighbours, features 0 and 1, as one pair. The model pairs i with i + head_dim / 2.",
+            "the way there",
+            _to_halves,
+            "that sorts neighbours into halves, as section 11 does. Asked is the way back, which is another order.",
         ),
         Mistake(
-            "neighbours, put back as neighbours",
-            lambda x, angles: _turned(x[:, 0::2], x[:, 1::2], angles).unflatten(-1, (2, -1)).mT.flatten(1),
-            "that is the convention of the RoPE paper, correct in itself. This model's weights expect halves.",
+            "all heads as one",
+            lambda W, head_dim: W.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1),
+            "that mixes the rows of different heads. Each head of head_dim rows is sorted by itself.",
         ),
+        Mistake("not sorted", lambda W, head_dim: W, "the rows are as they were: pairs are still halves apart."),
         Mistake(
-            "halves turned, put back as neighbours",
-            lambda x, angles: _turned(*x.chunk(2, dim=-1), angles).unflatten(-1, (2, -1)).mT.flatten(1),
-            "your scores are right, but each feature wants its own place: cat puts the halves back, stack interleaves.",
-        ),
-        Mistake(
-            "turned backwards",
-            lambda x, angles: _turned(*x.chunk(2, dim=-1), -angles),
-            "the pairs are right, the sine has the wrong sign: first * cos - second * sin.",
-        ),
-        Mistake(
-            "halves exchanged",
-            lambda x, angles: _turned(*reversed(x.chunk(2, dim=-1)), angles),
-            "the two halves are in the wrong order: x.chunk(2, dim=-1) gives first, then second.",
-        ),
-        Mistake(
-            "no minus",
-            lambda x, angles: _turned(*x.chunk(2, dim=-1), angles, sign=1),
-            "without the minus it is no rotation, and lengths change: first * cos - second * sin.",
+            "columns sorted",
+            lambda W, head_dim: W[:, torch.arange(W.shape[1]).roll(1)],
+            "the columns read the stream, and stay. The features of a query are the rows.",
         ),
     ),
-    cases=((_X, _TURN), (_X.flip(0) * 2, _TURN * 3)),
+    cases=((_ROWS, 4), (_ROWS.flip(1), 8), (torch.arange(24.0).reshape(12, 2), 6)),
+)
+
+_HEADS = torch.tensor(
+    [[[1.0, 2.0], [3.0, 0.0], [5.0, 4.0]], [[0.0, 1.0], [0.0, 3.0], [6.0, 2.0]], [[2.0, 2.0], [4.0, 8.0], [0.0, 5.0]]]
+)  # (heads, tokens, head_dim)
+
+
+def _filled(heads, which, value):
+    heads = heads.clone()
+    heads[which] = value
+    return heads
+
+
+mean_ablated = Exercise(
+    name="mean_ablated",
+    question="Write mean_ablated(heads, h): head h brings every token its mean over the tokens; the others stay.",
+    difficulty=2,
+    minutes=8,
+    hints=(
+        "heads[h] is (tokens, head_dim). Which dimension has the tokens? The mean must fit back in.",
+        "heads[h].mean(dim=0) is (head_dim,), and can be assigned to all tokens at once. Work on a clone.",
+    ),
+    source="""def mean_ablated(heads, h):
+    ablated = heads.clone()
+    ablated[h] = heads[h].mean(dim=0)  # over the tokens: what the head always brings
+    return ablated""",
+    takeaway="What is lost now is only what the head tells *apart*. Zeros also take away what it always brings.",
+    mistakes=(
+        Mistake("zeros", lambda heads, h: _filled(heads, h, 0.0), "that is what section 14 did. Put the mean there."),
+        Mistake(
+            "mean over features",
+            lambda heads, h: _filled(heads, h, heads[h].mean(dim=1, keepdim=True)),
+            "that is the mean over the features of each token. Take it over the tokens.",
+        ),
+        Mistake(
+            "one number",
+            lambda heads, h: _filled(heads, h, heads[h].mean()),
+            "that is one number for all. Each feature has a mean of its own, over the tokens.",
+        ),
+        Mistake(
+            "mean over heads",
+            lambda heads, h: _filled(heads, h, heads.mean(dim=0)),
+            "that is what the heads bring on average. Take the mean of head h alone, over its tokens.",
+        ),
+        Mistake(
+            "every head",
+            lambda heads, h: heads.mean(dim=1, keepdim=True).expand_as(heads),
+            "all heads have lost their differences. Only head h is asked for.",
+        ),
+        Mistake("nothing", lambda heads, h: heads, "nothing is ablated yet."),
+    ),
+    cases=((_HEADS, 1), (_HEADS, 0), (_HEADS[:, :2], 2)),
+)
+
+
+def rope(x, theta):
+    """Turn queries or keys by their positions, 0, 1, 2, ...: (..., tokens, head_dim) to the same shape.
+
+    At position p the pair (x[i], x[i + head_dim / 2]) turns by the angle p * theta^(-2i / head_dim).
+    """
+    tokens, head_dim = x.shape[-2:]
+    speeds = theta ** -(torch.arange(0, head_dim, 2) / head_dim)
+    angles = torch.arange(tokens)[:, None] * speeds  # (tokens, pairs)
+    cos, sin = angles.cos(), angles.sin()
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention with RoPE; `config` is a LlamaConfig, and names are those of transformers.
+
+    Read head_dim, hidden_size, num_attention_heads, num_key_value_heads and rope_parameters["rope_theta"] from it.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.head_dim, self.theta = config.head_dim, config.rope_parameters["rope_theta"]
+        self.groups = config.num_attention_heads // config.num_key_value_heads
+        size, kv_size = config.num_attention_heads * self.head_dim, config.num_key_value_heads * self.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
+        self.o_proj = nn.Linear(size, config.hidden_size, bias=False)
+
+    def forward(self, x):
+        """Map (batch, tokens, hidden) to the same shape."""
+        q, k, v = (
+            layer(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (batch, heads, tokens, head_dim)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q, k = rope(q, self.theta), rope(k, self.theta)
+        k, v = k.repeat_interleave(self.groups, dim=1), v.repeat_interleave(self.groups, dim=1)
+        scores = q @ k.mT / self.head_dim**0.5  # (batch, heads, tokens, tokens)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(diagonal=1)
+        weights = scores.masked_fill(later, float("-inf")).softmax(dim=-1)
+        return self.o_proj((weights @ v).transpose(1, 2).flatten(2))
+
+
+def _wrong(reference, *changes):
+    """The reference with pieces of its source replaced, each by (old, new)."""
+    source, namespace = inspect.getsource(reference), dict(globals())
+    for old, new in changes:
+        source = source.replace(old, new)
+    exec(source, namespace)
+    return namespace[reference.__name__]
+
+
+def _small(heads, kv_heads):
+    return LlamaConfig(
+        hidden_size=4, num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=2, rope_theta=10_000.0
+    )
+
+
+@torch.no_grad()
+def _by_hand(answer, x, heads, kv_heads):
+    """What a small layer gives; its weights, small whole numbers, are the same each time."""
+    layer, generator = answer(_small(heads, kv_heads)), torch.Generator().manual_seed(0)
+    shapes = {
+        "q_proj": (2 * heads, 4),
+        "k_proj": (2 * kv_heads, 4),
+        "v_proj": (2 * kv_heads, 4),
+        "o_proj": (4, 2 * heads),
+    }
+    weights = {
+        f"{name}.weight": torch.randint(-2, 3, shape, generator=generator) / 1.0 for name, shape in shapes.items()
+    }
+    layer.load_state_dict(weights)
+    return layer(x)
+
+
+@cache
+def _real(layer):
+    """Layer `layer` of the model, its configuration, and what goes into its attention for a sentence of 15 tokens."""
+    model, tokenizer = load_base_model(), load_tokenizer()
+    ids = tokenizer("The capital of France is Paris, and the capital of Spain is Madrid.", return_tensors="pt")
+    block = model.model.layers[layer]
+    with torch.no_grad():
+        x = block.input_layernorm(model(**ids, output_hidden_states=True).hidden_states[layer])
+    return block.self_attn, model.config, x
+
+
+@torch.no_grad()
+def _in_the_model(answer, layer):
+    original, config, x = _real(layer)
+    written = answer(config)
+    written.load_state_dict(original.state_dict())
+    return written(x)
+
+
+_TOKENS = torch.tensor([[[1.0, 0, 0, 2], [0, 0, 2, 0], [0, 2, 0, 0]], [[2.0, 0, 1, 0], [0, 0, 1, 2], [0, 2, 0, 1]]])
+_QUERIES = torch.tensor([[1.0, 2, 3, 4], [1, 0, 2, 0.5], [0, 3, 1, 1]])
+
+_NEIGHBOURS = ("x.chunk(2, dim=-1)", "x[..., 0::2], x[..., 1::2]")
+_MASKED = 'scores.masked_fill(later, float("-inf"))'
+_REPEAT_K, _REPEAT_V = (f"{name}.repeat_interleave(self.groups, dim=1)" for name in "kv")
+_TILE_K, _TILE_V = (f"{name}.repeat(1, self.groups, 1, 1)" for name in "kv")
+
+llama = Build(
+    name="llama",
+    question="Write attention by hand: RoPE, then the whole layer, until it equals layer 10 of the model.",
+    header='"""A Llama, written by hand."""\n\nimport torch\nfrom torch import nn',
+    steps=(
+        Step(
+            name="rope",
+            question="RoPE: turn queries or keys by angles that grow with the position.",
+            difficulty=2,
+            minutes=10,
+            hints=(
+                "First the speeds, one a pair: theta ** -(torch.arange(0, head_dim, 2) / head_dim).",
+                "angles = positions[:, None] * speeds is (tokens, pairs). x.chunk(2, dim=-1) gives the two halves.",
+                "A turn by t takes (a, b) to (a cos t - b sin t, b cos t + a sin t). torch.cat puts the halves back.",
+            ),
+            takeaway="Position 0 does not turn, lengths stay, and there is nothing to train.",
+            mistakes=(
+                Mistake(
+                    "neighbours as pairs",
+                    _wrong(rope, _NEIGHBOURS),
+                    "features 0 and 1 turn as one pair. In this model the pairs are i and i + head_dim / 2.",
+                ),
+                Mistake(
+                    "the paper's pairs",
+                    _wrong(rope, _NEIGHBOURS, ("torch.cat", "torch.stack"), ("dim=-1)\n", "dim=-1).flatten(-2)\n")),
+                    "neighbours are the pairs of RoPE's paper. This model's pairs are i and i + head_dim / 2.",
+                ),
+                Mistake("backwards", _wrong(rope, ("angles.sin()", "-angles.sin()")), "the sine has the wrong sign."),
+                Mistake(
+                    "no minus",
+                    _wrong(rope, ("cos - second", "cos + second")),
+                    "this is no turn, lengths change: first * cos - second * sin.",
+                ),
+                Mistake(
+                    "positions from 1",
+                    _wrong(rope, ("torch.arange(tokens)", "torch.arange(1, tokens + 1)")),
+                    "all is turned one step too far. Scores would be right, but position 0 must stay as it is.",
+                ),
+                Mistake(
+                    "speeds too close",
+                    _wrong(rope, ("torch.arange(0, head_dim, 2)", "torch.arange(head_dim // 2)")),
+                    "the exponent of pair i is -2i / head_dim. Yours lacks the 2.",
+                ),
+            ),
+            reference=rope,
+            cases=(
+                Case("one pair", (_QUERIES[:, :2], 10_000.0)),
+                Case("two pairs", (_QUERIES, 10_000.0)),
+                Case("two heads, another theta", (torch.stack([_QUERIES, _QUERIES.flip(0)]), 100.0)),
+            ),
+        ),
+        Step(
+            name="attention",
+            question="Causal grouped-query attention, as a module.",
+            difficulty=3,
+            minutes=25,
+            hints=(
+                "Four nn.Linear without bias: q_proj and o_proj for all query heads, k_proj and v_proj for KV heads.",
+                "Cut into heads: unflatten(-1, (-1, head_dim)).transpose(1, 2). Call rope on q and k. Repeat k and v.",
+                "Scores by the root of head_dim, -inf for later tokens, softmax, times v. Then back, and o_proj.",
+            ),
+            takeaway="The last case was layer 10 of the model.",
+            mistakes=(
+                Mistake(
+                    "not divided",
+                    _wrong(Attention, (" / self.head_dim**0.5", "")),
+                    "divide the scores by the root of head_dim.",
+                ),
+                Mistake(
+                    "divided by the wrong root",
+                    _wrong(Attention, ("self.head_dim**0.5", "x.shape[-1] ** 0.5")),
+                    "that is the root of the model's width. A score adds head_dim products: take their root.",
+                ),
+                Mistake(
+                    "not rooted",
+                    _wrong(Attention, ("self.head_dim**0.5", "self.head_dim")),
+                    "divide the scores by the root of head_dim, not by head_dim.",
+                ),
+                Mistake(
+                    "no mask", _wrong(Attention, (_MASKED, "scores")), "each token still sees what comes after it."
+                ),
+                Mistake(
+                    "mask after softmax",
+                    _wrong(Attention, (_MASKED + ".softmax(dim=-1)", "scores.softmax(dim=-1).masked_fill(later, 0)")),
+                    "later tokens took their share before they were hidden, and the rest is below 1. Mask the scores.",
+                ),
+                Mistake(
+                    "masked with 0",
+                    _wrong(Attention, ('float("-inf")', "0")),
+                    "a score of 0 still gets weight, since exp(0) = 1. Use -inf.",
+                ),
+                Mistake(
+                    "own token hidden",
+                    _wrong(Attention, ("triu(diagonal=1)", "triu()")),
+                    "the diagonal is hidden, and token 0 has nothing to look at. A token may see itself.",
+                ),
+                Mistake(
+                    "KV heads tiled",
+                    _wrong(Attention, (_REPEAT_K, _TILE_K), (_REPEAT_V, _TILE_V)),
+                    "repeat() gives 0 1 0 1. Query heads that share a KV head are neighbours: 0 0 1 1.",
+                ),
+                Mistake(
+                    "no RoPE",
+                    _wrong(Attention, ("        q, k = rope(q, self.theta), rope(k, self.theta)\n", "")),
+                    "the order of the words makes no difference yet. Turn q and k with rope.",
+                ),
+                Mistake(
+                    "values turned",
+                    _wrong(
+                        Attention, ("rope(k, self.theta)\n", "rope(k, self.theta)\n        v = rope(v, self.theta)\n")
+                    ),
+                    "the values are turned too. What a token hands over does not depend on where it stands.",
+                ),
+                Mistake(
+                    "softmax over the queries",
+                    _wrong(Attention, ("softmax(dim=-1)", "softmax(dim=-2)")),
+                    "the columns sum to one. Each query shares out its own weight: dim=-1.",
+                ),
+                Mistake(
+                    "heads not brought back",
+                    _wrong(Attention, (".transpose(1, 2).flatten(2))", ".reshape(x.shape[0], x.shape[1], -1))")),
+                    "the heads' results must lie side by side for each token: transpose(1, 2) before flatten(2).",
+                ),
+            ),
+            reference=Attention,
+            needs=("rope",),
+            cases=(
+                Case("one token", (_TOKENS[:1, :1], 2, 1), _by_hand),
+                Case("three tokens, one head", (_TOKENS[:1], 1, 1), _by_hand),
+                Case("three tokens, two heads that share k and v", (_TOKENS[:1], 2, 1), _by_hand),
+                Case("two texts, four heads, two KV heads", (_TOKENS, 4, 2), _by_hand),
+                Case("layer 10 of the model", (10,), _in_the_model),
+            ),
+        ),
+    ),
 )
