@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from lorautils.figures.drawing import INK, A, B, arrow, canvas, write
 from lorautils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
@@ -105,26 +104,33 @@ def rivals(ratios: np.ndarray) -> Axes:
     return axes
 
 
-def loss_by_rank(lines: Mapping[str, Mapping[int, float]], *, levels: Mapping[str, float], break_even: float) -> Axes:
-    """Draw losses against the rank, lines[name][k].
+def loss_by_rank(recorded: Mapping, *, blind: float, break_even: float) -> Figure:
+    """Draw the losses of experiments/results/truncated_weights.json against the rank, a panel for each text.
 
-    A dashed line stands at each loss of `levels`; right of the rank `break_even` two factors hold more than a matrix.
+    Dashed lines stand at the loss of a `blind` guess and at that of the whole model. Right of the rank `break_even`, on
+    grey, two factors hold more numbers than a matrix.
     """
-    _, axes = plt.subplots(figsize=(9.5, 5.4), layout="constrained")
-    colours, dashes = (RED, PURPLE, BLUE, GREEN), ("-", "--", "-", "--")
-    for (name, losses), colour, dash, marker in zip(lines.items(), colours, dashes, "os^D", strict=False):
-        style = {"color": colour, "linewidth": 2, "markersize": 9, "linestyle": dash, "marker": marker}
-        axes.plot(list(losses), list(losses.values()), label=name, **style)
-    for label, level in levels.items():
-        axes.axhline(level, color="black", linestyle="--", linewidth=1.5)
-        axes.annotate(label, (1.01, level), xycoords=("axes fraction", "data"), va="center")
-    axes.axvspan(break_even, axes.get_xlim()[1], color=GREY, alpha=0.15, linewidth=0)
-    axes.annotate("factors hold\nmore than W", (break_even + 6, axes.get_ylim()[1]), va="top")
-    axes.set(xlabel="rank k that is kept", ylabel="loss (nats per token)", yscale="log")
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(ScalarFormatter())
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return axes
+    names = {"truncated": "plain cut", "noise": "noise, same size", "aware": "careful cut"}
+    figure, panels = plt.subplots(1, 2, figsize=(9.5, 5.6), sharey=True, layout="constrained")
+    for axes, (text, ways) in zip(panels, recorded["losses"].items(), strict=True):
+        for (way, losses), colour, line in zip(ways.items(), (RED, PURPLE, BLUE), ("-o", "--s", "-.^"), strict=True):
+            by_rank = {int(k): loss for k, loss in losses.items() if 8 <= int(k) < 576}
+            axes.plot(list(by_rank), list(by_rank.values()), line, color=colour, lw=2, label=names[way])
+        whole = recorded["whole"][text]
+        for level in (blind, whole):
+            axes.axhline(level, color="black", linestyle="--", linewidth=1.5)
+        axes.annotate("whole model", (0, whole), (0, 4), textcoords="offset points")
+        axes.annotate("factors hold\nmore than W", (break_even + 6, 0.98), xycoords=("data", "axes fraction"), va="top")
+        axes.axvspan(break_even, 576, color=GREY, alpha=0.15, linewidth=0)
+        title = {"english": "English text", "wine": "wine text"}[text]
+        axes.set(title=title, xlabel="rank k that is kept", yscale="log", xticks=[8, 128, 256, 384, 480, 576])
+        axes.tick_params(axis="x", labelrotation=45)
+    panels[-1].annotate("blind\nguess", (1.02, blind), xycoords=("axes fraction", "data"), va="center")
+    panels[0].set_ylabel("loss (nats per token)")
+    panels[0].set_yticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
+    panels[0].minorticks_off()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
 
 
 def score_by_rank(scores: Mapping[str, Mapping[int, tuple[float, float, float]]], *, level: float, label: str) -> Axes:
