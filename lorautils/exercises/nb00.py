@@ -55,6 +55,8 @@ answer_probability = Exercise(
         Mistake("mean taken twice", math.exp(-0.1 / 8), "0.1 is the mean already. The sum is 8 times that."),
         Mistake("the loss", 0.8, "that is the loss of the whole answer, in nats. Its probability is exp(-loss)."),
         Mistake("sign", math.exp(0.8), "a probability is at most 1. The loss is -ln p: mind the sign."),
+        Mistake("per cent", 100 * math.exp(-0.8), "a probability lies between 0 and 1. Divide by 100."),
+        Mistake("rounded", 0.45, "that is rounded too far. Give three digits or more."),
         Mistake("bits", 2**-0.8, "that is a power of 2, for a loss in bits. In nats the base is e: math.exp."),
     ),
 )

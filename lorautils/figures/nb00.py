@@ -99,7 +99,7 @@ def three_ways(model: int, adapter: int) -> Figure:
         write(axes, x, 66, "trained:")
         write(axes, x, 30, numbers)
         if examples:
-            write(axes, 12, middle + 74, "examples", ha="left")
+            write(axes, 12, middle + 92, "examples", ha="left")
         if frozen:
             lock(axes, x, middle, size=56)
         else:
