@@ -246,7 +246,8 @@ def _shape(value):
 def kind(value: Any) -> str:
     """Return what plain data is, without its values."""
     if isinstance(value, (list, Large)):
-        return f"values of shape {value.shape if isinstance(value, Large) else _shape(value)}"
+        shape = value.shape if isinstance(value, Large) else _shape(value)
+        return f"values of shape {shape}" if len(shape) > 1 else f"{shape[0]} value" + "s" * (shape[0] != 1)
     if _is_number(value):
         return "a number"
     if value is None or isinstance(value, bool):
@@ -259,9 +260,9 @@ def _difference(got, expected):
     if _is_number(got) and got != got:
         return "nan is not a number; perhaps a ____ is left in the formula"
     if same(flat(got), flat(expected)):
-        return f"the values are right, the shape is not: {kind(expected)} was expected, got {kind(got)}"
+        return f"the values are right, the shape is not: expected {kind(expected)}, got {kind(got)}"
     if kind(got) != kind(expected):
-        return f"{kind(expected)} was expected, got {kind(got)}"
+        return f"expected {kind(expected)}, got {kind(got)}"
     return f"{show(got)} is not it"
 
 
@@ -273,7 +274,7 @@ def call_difference(result: list, wanted: list) -> str:
     if same(got, expected):
         return "returns the right value, but changes what it was given"
     if same(flat(got), flat(expected)):
-        return f"gives the right values in the wrong shape: {kind(expected)} was expected, got {kind(got)}"
+        return f"gives the right values in the wrong shape: expected {kind(expected)}, got {kind(got)}"
     if kind(got) != kind(expected) and (len(_shape(expected)) > 1 or show(got) == show(expected)):
         return f"should give {kind(expected)}, got {kind(got)}"
     place = ""
