@@ -25,7 +25,8 @@ help: ## show this list
 setup: .venv/.lab ## the environment in .venv and the base model in the cache
 	@echo "Ready. Next: make lab"
 
-lab: .venv/.lab ## set up, then open JupyterLab at notebook 00
+lab: .venv/.lab ## set up, then open JupyterLab at your working copy of notebook 00, in my/
+	@$(BIN)/python -m lorautils fresh
 	$(BIN)/python -m jupyterlab $(LAB_OPTIONS)
 
 test: .venv/.test ## set up, then everything that CI checks

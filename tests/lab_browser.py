@@ -15,6 +15,8 @@ from chromium import opened
 from course_copy import ROOT, copy_course
 from playwright.sync_api import Page
 
+from lorautils.cli.fresh import short
+
 STEMS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 # The notebook as JupyterLab holds it: the page itself shows only the cells in view.
 CELLS = "() => jupyterapp.shell.currentWidget.content.model.toJSON().cells.filter(cell => cell.cell_type == 'code')"
@@ -47,6 +49,7 @@ def lab(course) -> Iterator[str]:
     So are the settings and the workspace, the list of what was open: a test shall not find the notebooks of another.
     """
     own = {f"JUPYTERLAB_{name}_DIR": str(course / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    own["LORAUTILS_MY"] = str(course / "my")
     options = f"--no-browser --allow-root --LabApp.expose_app_in_browser=True --ServerApp.root_dir={course}"
     command = ["make", "-o", ".venv/.lab", "lab", f"BIN={Path(sys.executable).parent}", f"LAB_OPTIONS={options}"]
     log = course / "log"
@@ -74,9 +77,9 @@ def address(server: subprocess.Popen, log: Path) -> str:
 
 @contextmanager
 def notebook_open(browser: str, lab: str, name: str) -> Iterator[tuple[Page, list[str], list[str]]]:
-    """A notebook in JupyterLab, with what `opened` tells of its page; all kernels end with it."""
+    """A working copy in JupyterLab, with what `opened` tells of its page; all kernels end with it."""
     with opened(browser) as (page, outside, errors):
-        page.goto(lab.replace("00_start_here", name) + "&reset")
+        page.goto(lab.replace("00_start_here", short(name)) + "&reset")
         wait_until_idle(page)
         try:
             yield page, outside, errors

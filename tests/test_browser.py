@@ -27,6 +27,7 @@ from lab_browser import (
 from playwright.sync_api import Page, expect
 
 from lorautils import linalg
+from lorautils.cli.fresh import short
 
 # A small model, since the test is of what one sees, and one sees it at any size.
 TRAINING = """from lorautils import basemodel, setup, training
@@ -49,10 +50,10 @@ READY_OR_ASKS = """path => {
 
 
 def write(course, name: str, *sources: str) -> None:  # noqa: F811
-    """A notebook of these cells, beside those of the course."""
+    """A notebook of these cells, beside the working copies."""
     cells = [nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), course / "notebooks" / f"{name}.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), course / "my" / f"{name}.ipynb")
 
 
 @pytest.mark.long("85 s; the other tests here run cells and look for other hosts, too")
@@ -80,11 +81,24 @@ def test_every_notebook_opens_without_a_question_and_with_its_table_of_contents(
     with notebook_open(browser, lab, "00_start_here") as (page, outside, errors):
         page.evaluate("() => jupyterapp.commands.execute('toc:show-panel')")
         for name in STEMS:
-            page.evaluate(OPEN, f"notebooks/{name}.ipynb")
-            page.wait_for_function(READY_OR_ASKS, arg=f"notebooks/{name}.ipynb")
+            page.evaluate(OPEN, f"my/{short(name)}.ipynb")
+            page.wait_for_function(READY_OR_ASKS, arg=f"my/{short(name)}.ipynb")
             assert page.locator(".jp-Dialog").all_inner_texts() == [], name
             expect(page.locator(".jp-TableOfContents-tree .jp-tocItem")).to_have_count(headings(name), timeout=20_000)
     assert outside == errors == []
+
+
+def test_what_follows_a_prediction_is_folded_and_a_notebook_that_was_only_read_is_unchanged(browser, lab):  # noqa: F811
+    with notebook_open(browser, lab, "00_start_here") as (page, _, errors):
+        page.evaluate(SHOW_CELL, "predict-base")
+        reading = page.locator("details").first
+        expect(reading.locator("p")).to_be_hidden()
+        reading.get_by_text("after your run").click()
+        expect(reading.locator("p")).to_be_visible()
+        assert not page.evaluate("() => jupyterapp.shell.currentWidget.context.model.dirty")
+        cut = "names => names.filter(name => name.scrollWidth > name.clientWidth).map(name => name.innerText)"
+        assert page.locator(".jp-DirListing-itemText").evaluate_all(cut) == []
+    assert errors == []
 
 
 def test_a_slider_moves_and_draws_anew(browser, lab):  # noqa: F811

@@ -35,7 +35,8 @@ Without make (Windows), in the folder `course`:
     .venv\\Scripts\\python -m pip install --no-index --find-links ..\\wheelhouse -c constraints.txt -e ".[lab]"
     set LORAUTILS_CACHE=%CD%\\..\\model
     set OMP_WAIT_POLICY=PASSIVE
-    .venv\\Scripts\\python -m jupyterlab --config jupyter_config\\jupyter_lab_config.py notebooks\\00_start_here.ipynb
+    .venv\\Scripts\\python -m lorautils fresh
+    .venv\\Scripts\\python -m jupyterlab --config jupyter_config\\jupyter_lab_config.py my\\00_start_here.ipynb
 """
 
 

@@ -1,0 +1,125 @@
+"""`lorautils fresh`: working copies of the notebooks in my/, which `make lab` opens. No notebook teaches it.
+
+A copy has no outputs, and what tells the answer to a Predict is folded. One that holds work, a changed cell or an
+output, is never overwritten.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+from datetime import datetime
+from pathlib import Path
+
+from lorautils import ROOT
+from lorautils.cli import notice
+from lorautils.cli.options import Parser
+
+SUMMARY = "Write working copies of the notebooks into my/, without outputs."
+NOTEBOOKS = ROOT / "notebooks"
+PARTS = re.compile(r"(.*?)(^#+ .*|^> \*\*Predict.*|\Z)", re.DOTALL | re.MULTILINE)  # prose, something else
+LINK = re.compile(r"(?<=\]\()\d\d_\w+(?=\.ipynb)")
+FOLD = "<details><summary>after your run</summary>\n\n{}\n\n</details>"
+# What a kernel says of itself: JupyterLab would add it, and call a notebook changed that was only opened.
+LANGUAGE = {"codemirror_mode": {"name": "ipython", "version": 3}, "file_extension": ".py", "mimetype": "text/x-python"}
+LANGUAGE |= {"name": "python", "nbconvert_exporter": "python", "pygments_lexer": "ipython3"}
+
+
+def parser() -> Parser:
+    """Return the parser of the numbers of the notebooks to start anew."""
+    options = Parser(epilog="Without a number, missing copies are written, and old ones that hold no work updated.")
+    options.add_argument("number", nargs="*", help="start this one anew, such as 03; your work is kept beside it")
+    return options
+
+
+def run(options) -> int:
+    """Write the copies; say where they are, what was kept, and what is newer in the course."""
+    courses = [_course(number) for number in options.number] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    my = Path(os.environ.get("LORAUTILS_MY", ROOT / "my"))
+    my.mkdir(parents=True, exist_ok=True)
+    for said in filter(None, (renew(course, my, anew=bool(options.number)) for course in courses)):
+        notice(said)
+    notice(f"Your working copies of the notebooks are in {my}")
+    return 0
+
+
+def renew(course: Path, my: Path, anew: bool) -> str | None:
+    """Write the copy of a notebook where it is missing, old or to start anew; return what a learner must know of it."""
+    copy, target, said = working_copy(course), my / f"{short(course.stem)}.ipynb", None
+    if target.exists():
+        old = _read(target)
+        if not anew and _made(old) == _made(copy):
+            return None
+        if not anew and holds_work(old):
+            command = f"`lorautils fresh {course.name[:2]}`"
+            return f"{target.name} is newer in the course. Yours has your work and stays; {command} starts anew."
+        said = f"{target.name} is fresh. Is it open in JupyterLab? Then choose File > Reload Notebook from Disk."
+        if holds_work(old):
+            kept = target.with_stem(f"{target.stem}_{datetime.now():%Y-%m-%d_%H%M%S}")
+            said += f" Your work is in {target.rename(kept).name}."
+    target.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return said if anew else None
+
+
+def short(name: str) -> str:
+    """Return the name of a copy: JupyterLab's list of files cuts longer ones off."""
+    return "_".join(name.split("_")[:4])
+
+
+def working_copy(course: Path) -> dict:
+    """Return a notebook without outputs, folded, and with a mark by which changes are seen."""
+    notebook = json.loads(course.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+        else:
+            cell["source"] = LINK.sub(lambda name: short(name[0]), cell["source"])
+    fold(notebook["cells"])
+    notebook["metadata"]["language_info"] = LANGUAGE | {"version": platform.python_version()}
+    notebook["metadata"]["lorautils"] = {"made": _digest(notebook)}
+    return notebook
+
+
+def fold(cells: list[dict]) -> None:
+    """Fold, in place, the first prose after the code that follows a Predict, up to a heading or the next Predict."""
+    asked = ran = False
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            ran = asked
+            continue
+        reading, rest = re.match(
+            r"(.*?)(^#+ .*|^> \*\*Predict.*|\Z)", cell["source"], re.DOTALL | re.MULTILINE
+        ).groups()
+        if ran and reading.strip():
+            cell["source"] = f"{FOLD.format(reading.strip())}\n\n{rest}".strip()
+        if ran or rest:
+            asked, ran = "> **Predict" in rest, False
+
+
+def holds_work(copy: dict) -> bool:
+    """Return whether a cell of a copy was changed, or has an output."""
+    return _digest(copy) != _made(copy) or any(cell.get("outputs") for cell in copy["cells"])
+
+
+def _course(number):
+    for path in NOTEBOOKS.glob(f"{number.zfill(2)}_*.ipynb"):
+        return path
+    raise ValueError(f"there is no notebook {number!r}: give the two digits of its name, such as 03")
+
+
+def _digest(notebook):
+    cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+
+
+def _made(copy):
+    return copy["metadata"].get("lorautils", {}).get("made")
+
+
+def _read(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # no notebook any more: whatever it is, it is not ours to overwrite
+        return {"cells": [], "metadata": {}}

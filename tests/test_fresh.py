@@ -1,0 +1,164 @@
+"""`lorautils fresh`: working copies in my/ that hide the answers, and never cost a learner any work."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from course_copy import ROOT
+
+from lorautils.cli import fresh, main
+
+COURSES = sorted(fresh.NOTEBOOKS.glob("*.ipynb"))
+PREDICT = "> **Predict.**"
+BEGIN, END = fresh.FOLD.split("{}")
+# How many readings are folded; the other predictions are followed by a heading, under which something else begins.
+FOLDED = {
+    "00_start_here": 3,
+    "01_matrix_rank": 5,
+    "02_svd_low_rank_approximation": 5,
+    "03_projection_matrices": 5,
+    "04_attention_q_k_v_o": 21,
+    "05_mlp_gate_up_down": 17,
+    "06_lora_from_scratch": 23,
+    "07_peft_lora_config": 26,
+    "08_peft_lora_run": 9,
+    "09_lora_knobs": 16,
+    "10_beyond_lora": 6,
+    "11_several_adapters": 10,
+    "12_laptop_to_cluster": 12,
+    "13_where_the_step_goes": 4,
+}
+
+
+@pytest.fixture
+def my(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("LORAUTILS_MY", str(tmp_path / "my"))
+    return tmp_path / "my"
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch) -> Path:
+    """A course of one notebook, of which an author changes what they like."""
+    monkeypatch.setattr(fresh, "NOTEBOOKS", tmp_path)
+    sources = [("markdown", f"{PREDICT} How many?"), ("code", "print(40 + 2)"), ("markdown", "42.")]
+    return write(tmp_path / "03_projection_matrices.ipynb", sources)
+
+
+def write(path: Path, sources: list[tuple[str, str]]) -> Path:
+    cells = [getattr(nbformat.v4, f"new_{kind}_cell")(source) for kind, source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.mark.parametrize("path", COURSES, ids=lambda path: path.stem)
+def test_a_copy_is_the_notebook_without_outputs_and_what_answers_a_prediction_is_folded(path):
+    copy, course = nbformat.from_dict(fresh.working_copy(path)), read(path)
+    nbformat.validate(copy)
+    opened = [cell.source.replace(BEGIN, "").replace(END, "") for cell in copy.cells]
+    for cell, source, original in zip(copy.cells, opened, course.cells, strict=True):
+        assert fresh.LINK.sub("", source) == fresh.LINK.sub("", original.source)
+        assert cell.cell_type != "code" or (cell.outputs, cell.execution_count) == ([], None)
+    for index, cell in enumerate(course.cells):
+        if cell.cell_type == "markdown" and re.search("^" + re.escape(PREDICT), cell.source, re.MULTILINE):
+            rest = copy.cells[index + 1 :]
+            code = next(i for i, following in enumerate(rest) if following.cell_type == "code")
+            reading = next(following.source for following in rest[code:] if following.cell_type == "markdown")
+            assert reading.startswith((BEGIN, "#")), cell.id
+    folds = re.findall(f"{re.escape(BEGIN)}(.*?){re.escape(END)}", "\n".join(c.source for c in copy.cells), re.DOTALL)
+    assert len(folds) == FOLDED[path.stem]
+    for fold in folds:
+        assert fold.count("```") % 2 == 0 and not re.search(rf"^#+ |{re.escape(PREDICT)}", fold, re.MULTILINE)
+
+
+def test_links_lead_from_a_copy_to_copies_and_pages(my):
+    main(["fresh"])
+    for path in my.glob("*.ipynb"):
+        for target in re.findall(r"\]\(([^)#\s]+\.(?:ipynb|md|png|svg))", path.read_text()):
+            assert (my / target).exists() or (ROOT / "my" / target).exists(), f"{path.name}: {target}"
+
+
+def test_names_fit_into_the_list_of_files_and_differ(my):
+    main(["fresh"])
+    names = [path.stem for path in my.iterdir()]
+    assert len(names) == len(COURSES) and max(map(len, names)) <= 22  # as far as JupyterLab shows them
+
+
+def run(copy: nbformat.NotebookNode) -> None:
+    copy.cells[1].outputs = [nbformat.v4.new_output("stream", text="42\n")]
+
+
+def edit(copy: nbformat.NotebookNode) -> None:
+    copy.cells[1].source = "print(6 * 7)"
+
+
+def note(copy: nbformat.NotebookNode) -> None:
+    copy.cells.append(nbformat.v4.new_markdown_cell("Why?"))
+
+
+@pytest.mark.parametrize("work", [run, edit, note])
+def test_a_copy_with_work_is_left_alone_until_asked_and_kept_even_then(my, course, capsys, work):
+    main(["fresh"])
+    target = my / course.name
+    copy = read(target)
+    work(copy)
+    nbformat.write(copy, target)
+    mine = target.read_bytes()
+    capsys.readouterr()
+
+    main(["fresh"])
+    assert target.read_bytes() == mine
+    assert course.name not in capsys.readouterr().err
+
+    write(course, [("code", "print('new')")])
+    main(["fresh"])
+    assert target.read_bytes() == mine
+    assert f"{course.name} is newer in the course" in capsys.readouterr().err
+
+    assert main(["fresh", "3"]) == 0
+    assert read(target).cells[0].source == "print('new')"
+    kept = next(path for path in my.iterdir() if path != target)
+    assert kept.read_bytes() == mine
+    assert kept.name in capsys.readouterr().err
+    assert re.fullmatch(r"03_projection_matrices_\d{4}-\d\d-\d\d_\d{6}\.ipynb", kept.name)
+
+
+def test_a_copy_without_work_follows_the_course(my, course):
+    main(["fresh"])
+    opened = json.loads((my / course.name).read_text())
+    opened["cells"][1]["execution_count"] = 1  # run, with nothing to show for it
+    (my / course.name).write_text(json.dumps(opened))
+    write(course, [("code", "print('new')")])
+    main(["fresh"])
+    assert read(my / course.name).cells[0].source == "print('new')"
+    assert main(["fresh", "03"]) == 0
+    assert [path.name for path in my.iterdir()] == [course.name]
+
+
+@pytest.mark.parametrize("text", ["", "{"])
+def test_a_damaged_copy_stops_nothing_and_is_kept(my, course, text):
+    my.mkdir()
+    (my / course.name).write_text(text)
+    assert main(["fresh"]) == 0
+    assert (my / course.name).read_text() == text
+    assert main(["fresh", "03"]) == 0
+    assert sorted(path.read_text() == text for path in my.iterdir()) == [False, True]
+
+
+@pytest.mark.parametrize("number", ["40", "all"])
+def test_a_number_that_no_notebook_has_is_named_and_nothing_is_written(my, capsys, number):
+    assert main(["fresh", "03", number]) == 2
+    assert f"there is no notebook {number!r}" in capsys.readouterr().err
+    assert not my.exists()
+
+
+def test_no_torch_is_loaded(my):
+    code = "import sys; from lorautils.cli import main; main(['fresh']); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
