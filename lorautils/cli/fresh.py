@@ -89,9 +89,7 @@ def fold(cells: list[dict]) -> None:
         if cell["cell_type"] == "code":
             ran = asked
             continue
-        reading, rest = re.match(
-            r"(.*?)(^#+ .*|^> \*\*Predict.*|\Z)", cell["source"], re.DOTALL | re.MULTILINE
-        ).groups()
+        reading, rest = PARTS.match(cell["source"]).groups()
         if ran and reading.strip():
             cell["source"] = f"{FOLD.format(reading.strip())}\n\n{rest}".strip()
         if ran or rest:
