@@ -22,7 +22,7 @@ CHOSEN = (
     22,
     692,
     -1,
-)  # layer, feature, sign: the best that expects words; those before it expect digits, line ends, signs
+)  # layer, feature, sign: the first that expects words on both texts; before it: digits, line ends, signs
 WINDOW, STRONGEST, RAISED = 256, 20, 10
 
 
