@@ -29,6 +29,7 @@ REWRITTEN: tuple[str, ...] = (
     "01_matrix_rank",
     "02_svd_low_rank_approximation",
     "03_projection_matrices",
+    "05_mlp_gate_up_down",
 )
 SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
