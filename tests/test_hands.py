@@ -263,9 +263,9 @@ def test_a_wrong_last_number_is_shown(said, exercise):
 
 
 def test_the_place_of_a_difference_is_named(said):
-    exercise = exercises.nb04.fix_rope
-    spoiled = after(lambda value: (value[-1:].fill_(9.0), value)[1], exercise.reference)
-    assert re.search(r"should give \S+ at \[2\]\[0\], got 9\.", said(exercise, spoiled))
+    exercise = exercises.nb04.to_neighbours
+    spoiled = after(lambda value: (value[-1:].fill_(99.0), value)[1], exercise.reference)
+    assert re.search(r"should give \S+ at \[7\]\[0\], got 99\.", said(exercise, spoiled))
 
 
 def test_whole_numbers_may_be_off_by_rounding(said):

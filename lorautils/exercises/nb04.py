@@ -61,14 +61,16 @@ four_bugs = Exercise(
     difficulty=2,
     minutes=8,
     hints=(
-        "Who could hear of a later token? And what must be wrong if the weights do not share out 100 %?",
+        "Which bug lets in the value of a later token? And when do the weights not sum to one?",
         "With three query heads a KV head, head h should read KV head h // 3. Which heads are right with h % 3?",
     ),
     source='answer = ("mask", "softmax", "groups", "pairs")',
     takeaway="Each bug leaves shapes alone and raises nothing. A symptom of its own gives it away.",
     mistakes=(
         Mistake(
-            "the first two exchanged", _swapped("mask", "softmax"), "1 lets a token hear of the future, 2 does not."
+            "the first two exchanged",
+            _swapped("mask", "softmax"),
+            "only a value of the second token can turn the output. Who lets it in?",
         ),
         Mistake(
             "the last two exchanged", _swapped("groups", "pairs"), "a wrong turn would spare no head, and token 0."
