@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorautils import texts
 from lorautils.basemodel import load_base_model, load_tokenizer
 
 from . import nb04
@@ -300,14 +299,15 @@ def _logits_of(answer: Callable, ids: Tensor) -> Tensor:
     return _loaded(answer, _small(), _random(Llama, _small()))(ids)
 
 
+_TEXT = "The river had been high for a week, and the ferry stayed on the other bank. There was nothing to do but wait."
 _base = cache(load_base_model)
 
 
 @cache
 @torch.no_grad()
 def _stream(layer: int) -> Tensor:
-    """The residual stream before a layer of the real model, at the first eight tokens of a text: (1, 8, 576)."""
-    ids = load_tokenizer()(texts.read("english"), return_tensors="pt")["input_ids"][:, :8]
+    """The residual stream before a layer of the real model, at eight tokens: (1, 8, 576)."""
+    ids = load_tokenizer()(_TEXT, return_tensors="pt")["input_ids"][:, :8]
     return _base()(ids, output_hidden_states=True).hidden_states[layer]
 
 
@@ -329,9 +329,9 @@ def _whole(answer: Callable) -> nn.Module:
 
 
 @torch.no_grad()
-def _all_logits(answer: Callable, kind: str) -> Tensor:
+def _all_logits(answer: Callable, text: str) -> Tensor:
     """Four weighted sums of the logits of each token, over the whole vocabulary: (tokens, 4)."""
-    ids = load_tokenizer()(texts.read(kind), return_tensors="pt")["input_ids"]
+    ids = load_tokenizer()(text, return_tensors="pt")["input_ids"]
     logits = _whole(answer)(ids)[0]
     return logits @ torch.randn(logits.shape[-1], 4, generator=torch.Generator().manual_seed(0))
 
@@ -614,7 +614,7 @@ _LLAMA = Step(
     cases=(
         Case("three tokens of a small model", (torch.tensor([[1, 5, 2]]),), _logits_of),
         Case("two texts", (torch.tensor([[1, 5], [0, 6]]),), _logits_of),
-        Case("all logits of the real model", ("english",), _all_logits),
+        Case("all logits of the real model", (_TEXT,), _all_logits),
         Case("50 tokens of the real model", ("The first ten prime numbers are", 50), _greedy),
     ),
 )
