@@ -336,6 +336,7 @@ def _all_logits(answer: Callable, text: str) -> Tensor:
     return logits @ torch.randn(logits.shape[-1], 4, generator=torch.Generator().manual_seed(0))
 
 
+@lru_cache(maxsize=2)
 @torch.no_grad()
 def _greedy(answer: Callable, prompt: str, tokens: int) -> list[int]:
     ids = load_tokenizer()(prompt, return_tensors="pt")["input_ids"]
