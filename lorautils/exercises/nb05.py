@@ -1,69 +1,89 @@
-"""The exercises of notebook 05: the width of a SwiGLU, the size of a layer, SwiGLU, RMSNorm, the order of a layer.
+"""The exercises of notebook 05: a layer counted, black boxes, features kept, a norm folded in; a build.
 
 The formulas behind them: down(silu(gate x) * up x); x / sqrt(mean(x^2) + eps) * weight; x + f(norm(x)), twice.
+The build, in my/llama.py, is a Llama whose parameters have the names of transformers, so that a real checkpoint loads.
 """
+
+from collections.abc import Callable
+from copy import copy
+from functools import cache, lru_cache
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
+from lorautils.basemodel import load_base_model, load_tokenizer
+
+from . import nb04
+from .build import Build, Case, Step
 from .engine import Exercise, Mistake
+from .nb04 import Attention
 
 NOTEBOOK = "05_mlp_gate_up_down"
 
-swiglu_width = Exercise(
-    name="swiglu_width",
-    question="Which width gives SwiGLU as many weights as two matrices of width 4 h have, for h = 960?",
-    difficulty=1,
-    minutes=3,
-    hints=(
-        "Two matrices of width 4 h hold 2 * h * 4 h numbers; three of width w hold 3 * h * w.",
-        "Set them equal and solve for w: w = 8 h / 3.",
-    ),
-    source="answer = 8 * 960 / 3  # 3 h w = 8 h^2",
-    takeaway="SmolLM2-360M, the next larger sister of our model, has h = 960 and a width of 2,560.",
-    mistakes=(
-        Mistake(
-            "the width of two matrices", 4 * 960, "that is 4 h. With three matrices it would be half as large again."
-        ),
-        Mistake("the width of our model", 1536, "that belongs to h = 576. Do the same with h = 960."),
-        Mistake("the factor alone", 8 / 3, "that is the right multiple of h. Multiply it by 960."),
-        Mistake("three times the size", 3 * 960, "the number of matrices is not the factor. Solve 3 h w = 2 h (4 h)."),
-        Mistake("a third of the width", 4 * 960 / 3, "three matrices do not come instead of one, but instead of two."),
-        Mistake("half the width", 2 * 960, "that would pay for four matrices. Solve 3 h w = 2 h (4 h)."),
-        Mistake(
-            "more instead of less", 6 * 960, "three matrices for two makes each of them smaller: 2/3, not 3/2, of 4 h."
-        ),
-    ),
-)
-
 layer_parameters = Exercise(
     name="layer_parameters",
-    question="How many parameters has one whole decoder layer of our model?",
+    question="How many parameters has one decoder layer of Llama 3.2 1B, all of it?",
     difficulty=1,
     minutes=5,
     hints=(
-        "q and o are (576, 576), k and v are (192, 576), gate and up are (1536, 576), down is (576, 1536).",
-        "Two RMSNorms stand in a layer, each with one weight for each of 576 features. There are no biases.",
+        "q and o are (2048, 2048). The 8 heads of k and v have 64 numbers each: k and v are (512, 2048).",
+        "gate and up are (8192, 2048), down is (2048, 8192). What else in a layer has weights?",
+        "Two RMSNorms, each with one weight for each of 2,048 features. There are no biases.",
     ),
-    source="answer = 2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576 + 2 * 576  # q, o; k, v; gate, up, down; norms",
-    takeaway="Thirty of them, the embedding of 28,311,552 and the last norm of 576 make 134,515,008.",
+    source="answer = 2 * 2048 * 2048 + 2 * 512 * 2048 + 3 * 8192 * 2048 + 2 * 2048  # q, o; k, v; MLP; norms",
+    takeaway="The MLP holds 83 % of it: 8,192 is 4 h and not 8/3 h, so this model pays for a third matrix in full.",
+    mistakes=(
+        Mistake("norms forgotten", 60817408, "the seven matrices are right. Two RMSNorms stand in a layer as well."),
+        Mistake("one norm", 60819456, "one norm stands before the attention and another one before the MLP."),
+        Mistake("k and v as large as q", 67112960, "there are 8 heads for k and v, not 32: (512, 2048)."),
+        Mistake("two matrices in the MLP", 44044288, "gate, up and down are three matrices."),
+        Mistake("MLP alone", 50331648, "those are gate, up and down. Attention and two norms belong to a layer, too."),
+        Mistake("attention alone", 10485760, "those are q, k, v and o. An MLP and two norms belong to a layer, too."),
+        Mistake("norms with a bias", 60825600, "an RMSNorm has one weight a feature and no bias."),
+        Mistake("all sixteen layers", 973144064, "that is right for all sixteen. The question asks for one."),
+        Mistake("our own model", 3540096, "that belongs to SmolLM2-135M. Do the same with the sizes given here."),
+    ),
+)
+
+black_boxes = Exercise(
+    name="black_boxes",
+    question="Four functions of a vector, by two tests: what is each?",
+    difficulty=2,
+    minutes=6,
+    hints=(
+        "Only a linear function passes both tests. What does a product of two linear functions do when x doubles?",
+        "ReLU keeps or cuts each number, and doubling x changes no sign. What does that make of the factor?",
+        "What divides by the size of x gives the same for x and 2 x.",
+    ),
+    source="""answer = ("matrix", "ReLU MLP", "bilinear", "RMSNorm")  # (first, second, third, fourth)""",
+    takeaway="Doubling alone is no test of a matrix. Adding is.",
     mistakes=(
         Mistake(
-            "norms forgotten",
-            3538944,
-            "the seven matrices are right. The layer has two RMSNorms with 576 weights each.",
+            "doubling taken for linear",
+            ("ReLU MLP", "matrix", "bilinear", "RMSNorm"),
+            "both double. Only a matrix also gives f(a) + f(b) for a + b.",
         ),
-        Mistake("one norm", 3539520, "one norm stands before the attention and another one before the MLP."),
-        Mistake("attention alone", 884736, "those are q, k, v and o. A layer has an MLP and two norms as well."),
         Mistake(
-            "MLP alone",
-            2654208,
-            "as many as gate, up and down have, or attention and two of them. A layer has all, and two norms.",
+            "products taken for ReLU",
+            ("matrix", "bilinear", "ReLU MLP", "RMSNorm"),
+            "a product of two linear functions grows by 2 * 2 when x doubles.",
         ),
-        Mistake("all thirty layers", 106202880, "that is right for all thirty. The question asks for one."),
-        Mistake("k and v as large as q", 3982464, "k and v have 3 heads, not 9: their weights are (192, 576)."),
-        Mistake("a part missing", 2655360, "that lacks attention, or one of the MLP's three matrices."),
-        Mistake("norms with a bias", 3541248, "an RMSNorm has one weight a feature and no bias."),
+        Mistake(
+            "the norm taken for ReLU",
+            ("matrix", "RMSNorm", "bilinear", "ReLU MLP"),
+            "a norm gives the same for x and 2 x, and a ReLU MLP doubles.",
+        ),
+        Mistake(
+            "the norm taken for a product",
+            ("matrix", "ReLU MLP", "RMSNorm", "bilinear"),
+            "a norm gives the same for x and 2 x: factor 1, not 4.",
+        ),
+        Mistake(
+            "the norm taken for a matrix",
+            ("RMSNorm", "ReLU MLP", "bilinear", "matrix"),
+            "a matrix doubles its output when x doubles. Which box does not mind?",
+        ),
     ),
 )
 
@@ -72,280 +92,537 @@ _GATE = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.5]])
 _UP = torch.tensor([[2.0, 1.0], [1.0, -1.0], [0.0, 1.0]])
 _DOWN = torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0]])
 
-
-def _mixed(combine):
-    """A wrong SwiGLU: `combine(gate x, up x)` goes into down."""
-    return lambda x, gate, up, down: F.linear(combine(F.linear(x, gate), F.linear(x, up)), down)
-
-
-swiglu = Exercise(
-    name="swiglu",
-    question="Write swiglu(x, gate, up, down): the MLP of our model, from its three weights of shape (out, in).",
+keep_features = Exercise(
+    name="keep_features",
+    question="Write keep_features(gate, up, down, kept): the weights of an MLP that has only the features in `kept`.",
     difficulty=2,
-    minutes=8,
+    minutes=6,
     hints=(
-        "x is (tokens, hidden). A linear layer is x @ W.T, or F.linear(x, W).",
-        "Two branches of the same width: silu(gate x) and up x. Multiply them number by number.",
-        "The product goes through down: F.linear(F.silu(...) * ..., down).",
+        "Feature j is row j of gate, row j of up, and column j of down.",
+        "gate[kept] takes rows. Columns are down[:, kept].",
     ),
-    source="""import torch.nn.functional as F
-
-
-def swiglu(x, gate, up, down):
-    return F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)""",
-    takeaway="That is all of LlamaMLP: 75 % of a layer's weights in one line.",
+    source="""def keep_features(gate, up, down, kept):
+    return gate[kept], up[kept], down[:, kept]""",
+    takeaway="That is structured pruning: the MLP becomes narrower, and really faster.",
     mistakes=(
         Mistake(
-            "SiLU on up instead of gate",
-            _mixed(lambda g, u: g * F.silu(u)),
-            "the names would not matter to a fresh model, but these weights were trained with SiLU on the gate.",
-        ),
-        Mistake("missing activation", _mixed(lambda g, u: g * u), "the gate goes through SiLU before the product."),
-        Mistake(
-            "SiLU after the product",
-            _mixed(lambda g, u: F.silu(g * u)),
-            "SiLU acts on the gate alone, before the product.",
+            "columns of gate and up",
+            lambda gate, up, down, kept: (gate[:, kept], up[:, kept], down[:, kept]),
+            "the columns of gate and up belong to the numbers of the token. Features are their rows.",
         ),
         Mistake(
-            "SiLU on both", _mixed(lambda g, u: F.silu(g) * F.silu(u)), "up stays linear. SiLU acts on the gate alone."
+            "rows of down",
+            lambda gate, up, down, kept: (gate[kept], up[kept], down[kept]),
+            "down is (hidden, features): a feature is a column there.",
         ),
         Mistake(
-            "sigmoid instead of SiLU",
-            _mixed(lambda g, u: g.sigmoid() * u),
-            "that is the older GLU, whose gate does run from 0 to 1. SiLU is z * sigmoid(z).",
-        ),
-        Mistake("ReLU instead of SiLU", _mixed(lambda g, u: F.relu(g) * u), "that is ReGLU. This model uses F.silu."),
-        Mistake("sum instead of product", _mixed(lambda g, u: F.silu(g) + u), "the gate multiplies: use *, not +."),
-        Mistake(
-            "concatenation instead of product",
-            _mixed(lambda g, u: torch.cat([F.silu(g), u], dim=-1)),
-            "side by side they are twice as wide as down expects. Multiply them number by number.",
-        ),
-        Mistake("GELU instead of SiLU", _mixed(lambda g, u: F.gelu(g) * u), "that is GEGLU. This model uses F.silu."),
-        Mistake("up forgotten", _mixed(lambda g, u: F.silu(g)), "multiply SiLU(gate x) by up x before down."),
-        Mistake(
-            "down forgotten",
-            lambda x, gate, up, down: F.silu(F.linear(x, gate)) * F.linear(x, up),
-            "that is what goes into down. The output has as many numbers as x.",
+            "down left whole",
+            lambda gate, up, down, kept: (gate[kept], up[kept], down),
+            "down still expects all features. Keep its columns.",
         ),
         Mistake(
-            "SiLU on the output",
-            lambda x, gate, up, down: F.silu(F.linear(F.linear(x, gate) * F.linear(x, up), down)),
-            "SiLU acts on gate x, before the product, and not on what down gives.",
+            "up left whole",
+            lambda gate, up, down, kept: (gate[kept], up, down[:, kept]),
+            "gate x and up x are multiplied number by number: both need the same rows.",
         ),
         Mistake(
-            "tokens as columns",
-            lambda x, gate, up, down: down @ (F.silu(gate @ x.T) * (up @ x.T)),
-            "the numbers are right, but each token has become a column. In x a token is a row: x @ W.T.",
-        ),
-        Mistake(
-            "weights not transposed",
-            lambda x, gate, up, down: (F.silu(x @ gate) * (x @ up)) @ down,
-            "PyTorch stores weights as (out, in): x @ W.T, or F.linear(x, W).",
+            "the others kept",
+            lambda gate, up, down, kept: tuple(
+                w[tuple([slice(None)] * side + [[j for j in range(len(gate)) if j not in kept]])]
+                for w, side in ((gate, 0), (up, 0), (down, 1))
+            ),
+            "those in `kept` were to stay, and you removed them.",
         ),
     ),
-    cases=((_X, _GATE, _UP, _DOWN), (_X[:1] * 3, _GATE * 0.5, _UP - 1, _DOWN), (_X / 4, _GATE, _UP, _DOWN)),
+    cases=((_GATE, _UP, _DOWN, [0, 2]), (_GATE, _UP, _DOWN, [1])),
 )
 
-rms_norm = Exercise(
-    name="rms_norm",
-    question="Write rms_norm(x, weight, eps): RMSNorm over the last dimension, as our model computes it.",
-    difficulty=2,
+fold_norm = Exercise(
+    name="fold_norm",
+    question="Write fold_norm(weight, gate, up): gate and up that need no norm weight any more.",
+    difficulty=3,
     minutes=8,
     hints=(
-        "x is (tokens, hidden). The mean square of each row is x.pow(2).mean(-1, keepdim=True).",
-        "Divide by the root of (mean square + eps), then multiply by the weight.",
+        "gate (x * weight): which numbers of gate does weight[0] meet?",
+        "weight[i] multiplies number i of the token, and number i meets column i of gate and of up.",
+        "gate * weight: a row of numbers multiplies the columns, each by its own.",
     ),
-    source="""import torch
-
-
-def rms_norm(x, weight, eps):
-    return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + eps) * weight""",
-    takeaway="One division and one scale a feature: no mean is subtracted, and nothing is added.",
+    source="""def fold_norm(weight, gate, up):
+    return gate * weight, up * weight""",
+    takeaway="Programs that make models fast do this before they start: one multiplication less a token.",
     mistakes=(
         Mistake(
-            "mean subtracted",
-            lambda x, weight, eps: F.layer_norm(x, x.shape[-1:], weight, None, eps),
-            "that is LayerNorm. RMSNorm leaves the mean where it is and divides by the root of the mean square.",
+            "up forgotten", lambda weight, gate, up: (gate * weight, up), "up reads the same normalised copy as gate."
         ),
         Mistake(
-            "mean and standard deviation",
-            lambda x, weight, eps: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + eps) * weight,
-            "that is close to LayerNorm. RMSNorm subtracts nothing and divides by the root of the mean square.",
+            "gate forgotten", lambda weight, gate, up: (gate, up * weight), "gate reads the same normalised copy as up."
         ),
         Mistake(
-            "variance instead of mean square",
-            lambda x, weight, eps: x / torch.sqrt(x.var(-1, keepdim=True, correction=0) + eps) * weight,
-            "the variance has the mean subtracted. Take the mean of x squared.",
+            "divided",
+            lambda weight, gate, up: (gate / weight, up / weight),
+            "the weight multiplied what gate read. Now gate itself must multiply by it.",
         ),
+        Mistake(
+            "rows",
+            lambda weight, gate, up: (gate * weight[:, None], up * weight[:, None]),
+            "rows are features. The weight belongs to the numbers of the token, which are columns.",
+        ),
+        Mistake(
+            "matrix product",
+            lambda weight, gate, up: (gate @ weight, up @ weight),
+            "that gives one number a feature. The matrices keep their shape: gate * weight.",
+        ),
+    ),
+    cases=(
+        (torch.tensor([2.0, 0.5]), torch.tensor([[1.0, 4.0], [3.0, -2.0]]), torch.tensor([[0.0, 1.0], [5.0, 2.0]])),
+        (torch.tensor([3.0, -1.0]), torch.tensor([[1.0, 1.0], [2.0, 6.0]]), torch.tensor([[-1.0, 2.0], [1.0, 4.0]])),
+    ),
+)
+
+
+# --- the build: your own Llama --------------------------------------------------------------------------------------
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight, where the mean is taken over the features of each token."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.eps = config.rms_norm_eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, tokens, hidden) to the same shape."""
+        return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + self.eps) * self.weight
+
+
+class MLP(nn.Module):
+    """SwiGLU: gate_proj, up_proj and down_proj, without biases."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, tokens, hidden) to the same shape."""
+        return self.down_proj(nn.functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class DecoderLayer(nn.Module):
+    """input_layernorm, self_attn, post_attention_layernorm, mlp, and a stream that is only added to."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.input_layernorm = RMSNorm(config)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config)
+        self.mlp = MLP(config)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (batch, tokens, hidden) to the same shape."""
+        x = x + self.self_attn(self.input_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Llama(nn.Module):
+    """`model` is a ModuleDict of embed_tokens, layers and norm; lm_head is tied to the embedding, without a bias."""
+
+    def __init__(self, config):
+        super().__init__()
+        embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.model = nn.ModuleDict({"embed_tokens": embed_tokens, "layers": layers, "norm": RMSNorm(config)})
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head.weight = embed_tokens.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Map ids (batch, tokens) to logits (batch, tokens, vocabulary)."""
+        x = self.model["embed_tokens"](ids)
+        for layer in self.model["layers"]:
+            x = layer(x)
+        return self.lm_head(self.model["norm"](x))
+
+
+def _loaded(answer: Callable, config, weights: dict[str, Tensor]) -> nn.Module:
+    """Build a learner's module around weights that have the names of transformers."""
+    module = answer(config)
+    found = module.state_dict()
+    for name, weight in weights.items():
+        if name not in found:
+            raise ValueError(f"no weight is called {name!r}, as in transformers; yours are {', '.join(found)}")
+        if found[name].shape != weight.shape:
+            raise ValueError(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(weight.shape)}")
+    if extra := [name for name, _ in module.named_parameters() if name not in weights]:
+        raise ValueError(f"transformers has no weight {extra[0]!r} there; expected are {', '.join(weights)}")
+    module.load_state_dict(weights, strict=False, assign=True)
+    return module.eval()
+
+
+def _small(**fields):
+    """A configuration of hand size, with an eps that shows."""
+    from transformers import LlamaConfig
+
+    sizes = {"vocab_size": 7, "hidden_size": 4, "intermediate_size": 3, "num_hidden_layers": 2, "head_dim": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 0.1, "tie_word_embeddings": True}
+    return LlamaConfig(**sizes | heads | fields)
+
+
+def _random(reference: Callable, config) -> dict[str, Tensor]:
+    """Random weights for a module; where head and embedding are one tensor, they stay one."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randn(weight.shape, generator=generator) for name, weight in reference(config).state_dict().items()
+    }
+    return weights | ({"lm_head.weight": weights["model.embed_tokens.weight"]} if "lm_head.weight" in weights else {})
+
+
+@torch.no_grad()
+def _norm_of(answer: Callable, x: Tensor, weight: Tensor) -> Tensor:
+    return _loaded(answer, _small(hidden_size=len(weight)), {"weight": weight})(x)
+
+
+@torch.no_grad()
+def _mlp_of(answer: Callable, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    weights = {"gate_proj.weight": gate, "up_proj.weight": up, "down_proj.weight": down}
+    return _loaded(answer, _small(hidden_size=x.shape[-1], intermediate_size=len(gate)), weights)(x)
+
+
+@torch.no_grad()
+def _layer_of(answer: Callable, x: Tensor) -> Tensor:
+    return _loaded(answer, _small(), _random(DecoderLayer, _small()))(x)
+
+
+@torch.no_grad()
+def _logits_of(answer: Callable, ids: Tensor) -> Tensor:
+    return _loaded(answer, _small(), _random(Llama, _small()))(ids)
+
+
+_TEXT = "The river had been high for a week, and the ferry stayed on the other bank. There was nothing to do but wait."
+_base = cache(load_base_model)
+
+
+@cache
+@torch.no_grad()
+def _stream(layer: int) -> Tensor:
+    """The residual stream before a layer of the real model, at eight tokens: (1, 8, 576)."""
+    ids = load_tokenizer()(_TEXT, return_tensors="pt")["input_ids"][:, :8]
+    return _base()(ids, output_hidden_states=True).hidden_states[layer]
+
+
+@torch.no_grad()
+def _in_layer(part: str) -> Callable:
+    """Return how a part of a real layer is tried on the stream before that layer."""
+
+    @torch.no_grad()
+    def use(answer: Callable, layer: int) -> Tensor:
+        there = _base().model.layers[layer].get_submodule(part)
+        return _loaded(answer, _base().config, there.state_dict())(_stream(layer))
+
+    return use
+
+
+@lru_cache(maxsize=2)  # an answer and the reference; their weights are those of the base model, not copies
+def _whole(answer: Callable) -> nn.Module:
+    return _loaded(answer, _base().config, _base().state_dict())
+
+
+@torch.no_grad()
+def _all_logits(answer: Callable, text: str) -> Tensor:
+    """Four weighted sums of the logits of each token, over the whole vocabulary: (tokens, 4)."""
+    ids = load_tokenizer()(text, return_tensors="pt")["input_ids"]
+    logits = _whole(answer)(ids)[0]
+    return logits @ torch.randn(logits.shape[-1], 4, generator=torch.Generator().manual_seed(0))
+
+
+@lru_cache(maxsize=2)
+@torch.no_grad()
+def _greedy(answer: Callable, prompt: str, tokens: int) -> list[int]:
+    ids = load_tokenizer()(prompt, return_tensors="pt")["input_ids"]
+    for _ in range(tokens):
+        ids = torch.cat([ids, _whole(answer)(ids)[:, -1:].argmax(dim=-1)], dim=1)
+    return ids[0].tolist()
+
+
+def _wrong(right: type, forward: Callable) -> type:
+    """A class that computes something else than `right`."""
+    return type(right.__name__, (right,), {"forward": forward})
+
+
+def _combined(combine: Callable) -> type:
+    """A wrong MLP: `combine(gate x, up x)` goes into down."""
+    return _wrong(MLP, lambda self, x: self.down_proj(combine(self.gate_proj(x), self.up_proj(x))))
+
+
+def _ordered(order: Callable) -> type:
+    """A wrong layer: `order(x, norm1, attention, norm2, mlp)`."""
+    parts = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
+    return _wrong(DecoderLayer, lambda self, x: order(x, *(getattr(self, part) for part in parts)))
+
+
+class _OneLayer(Llama):
+    def __init__(self, config):
+        super().__init__(config)
+        self.model["layers"] = nn.ModuleList([DecoderLayer(config)] * config.num_hidden_layers)
+
+
+def _through(self, x: Tensor) -> Tensor:
+    for layer in self.model["layers"]:
+        x = layer(x)
+    return x
+
+
+_RMS_NORM = Step(
+    name="rms_norm",
+    question="RMSNorm: each token's vector divided by its root mean square, then each feature scaled.",
+    difficulty=1,
+    minutes=8,
+    hints=(
+        "The configuration has hidden_size and rms_norm_eps. The weight is nn.Parameter(torch.ones(...)).",
+        "x is (batch, tokens, hidden). The mean square of each token is x.pow(2).mean(dim=-1, keepdim=True).",
+        "Divide by the root of (mean square + eps), then multiply by the weight.",
+    ),
+    takeaway="No mean is subtracted, nothing is added: the direction stays until the weight changes it.",
+    mistakes=(
         Mistake(
             "eps outside the root",
-            lambda x, weight, eps: x / (x.pow(2).mean(-1, keepdim=True).sqrt() + eps) * weight,
-            "it is sqrt(mean + eps), not sqrt(mean) + eps. For small x that is a different number.",
+            _wrong(RMSNorm, lambda self, x: x / (x.pow(2).mean(-1, keepdim=True).sqrt() + self.eps) * self.weight),
+            "it is sqrt(mean + eps), not sqrt(mean) + eps.",
         ),
         Mistake(
             "eps forgotten",
-            lambda x, weight, eps: x / x.pow(2).mean(-1, keepdim=True).sqrt() * weight,
+            _wrong(RMSNorm, lambda self, x: x / x.pow(2).mean(-1, keepdim=True).sqrt() * self.weight),
             "without eps a row of zeros becomes nan. It stands under the root: sqrt(mean + eps).",
         ),
         Mistake(
+            "mean subtracted",
+            _wrong(RMSNorm, lambda self, x: F.layer_norm(x, x.shape[-1:], self.weight, None, self.eps)),
+            "that is LayerNorm. RMSNorm leaves the mean where it is.",
+        ),
+        Mistake(
             "sum instead of mean",
-            lambda x, weight, eps: x / torch.sqrt(x.pow(2).sum(-1, keepdim=True) + eps) * weight,
-            "that divides by the length. The root of the *mean* square is smaller by sqrt(hidden).",
-        ),
-        Mistake(
-            "length instead of root mean square",
-            lambda x, weight, eps: x / x.norm(dim=-1, keepdim=True) * weight,
-            "the length is the root of the *sum* of squares. Take the mean, and put eps under the root.",
-        ),
-        Mistake(
-            "square of the mean",
-            lambda x, weight, eps: x / torch.sqrt(x.mean(-1, keepdim=True).pow(2) + eps) * weight,
-            "square first, then take the mean: x.pow(2).mean(...).",
-        ),
-        Mistake(
-            "mean of sizes",
-            lambda x, weight, eps: x / (x.abs().mean(-1, keepdim=True) + eps) * weight,
-            "the root of the mean *square* is not the mean of the absolute values.",
-        ),
-        Mistake(
-            "keepdim forgotten",
-            lambda x, weight, eps: x / torch.sqrt(x.pow(2).mean(-1) + eps) * weight,
-            "each token needs its own divisor, as a column: mean(dim=-1, keepdim=True).",
-        ),
-        Mistake(
-            "mean over the tokens",
-            lambda x, weight, eps: x / torch.sqrt(x.pow(2).mean(0) + eps) * weight,
-            "take the mean over the features of each token: mean(dim=-1, keepdim=True).",
-        ),
-        Mistake(
-            "weight forgotten",
-            lambda x, weight, eps: x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + eps),
-            "the division is right. Multiply each feature by its weight.",
-        ),
-        Mistake(
-            "one plus weight",
-            lambda x, weight, eps: x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + eps) * (1 + weight),
-            "Gemma stores weight - 1 and needs that. Llama stores the weight itself.",
+            _wrong(RMSNorm, lambda self, x: x / torch.sqrt(x.pow(2).sum(-1, keepdim=True) + self.eps) * self.weight),
+            "that divides by the length. Take the mean of the squares, not their sum.",
         ),
         Mistake(
             "mean over everything",
-            lambda x, weight, eps: x / torch.sqrt(x.pow(2).mean() + eps) * weight,
+            _wrong(RMSNorm, lambda self, x: x / torch.sqrt(x.pow(2).mean() + self.eps) * self.weight),
             "each token has a mean square of its own: mean(dim=-1, keepdim=True).",
         ),
         Mistake(
             "root forgotten",
-            lambda x, weight, eps: x / (x.pow(2).mean(-1, keepdim=True) + eps) * weight,
+            _wrong(RMSNorm, lambda self, x: x / (x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight),
             "that divides by the mean square. Divide by its root.",
         ),
+        Mistake(
+            "weight forgotten",
+            _wrong(RMSNorm, lambda self, x: x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)),
+            "the division is right. Multiply each feature by its weight.",
+        ),
+        Mistake(
+            "one plus weight",
+            _wrong(
+                RMSNorm,
+                lambda self, x: x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * (1 + self.weight),
+            ),
+            "Gemma stores weight - 1 and needs that. Llama stores the weight itself.",
+        ),
     ),
+    reference=RMSNorm,
     cases=(
-        (torch.tensor([[3.0, 4.0, -1.0], [0.5, 0.0, 1.0]]), torch.tensor([1.0, 2.0, 0.5]), 1e-5),
-        (torch.tensor([[0.03, -0.01, 0.02]]), torch.tensor([1.0, 1.5, 1.0]), 1e-3),
+        Case("(3, 4)", (torch.tensor([[[3.0, 4.0]]]), torch.ones(2)), _norm_of),
+        Case(
+            "two tokens",
+            (torch.tensor([[[0.3, -0.1, 0.2, 0], [3, 0, 1, -2]]]), torch.tensor([1.0, 2, 0.5, 3])),
+            _norm_of,
+        ),
+        Case("zeros", (torch.zeros(1, 1, 2), torch.ones(2)), _norm_of),
+        Case("layer 10", (10,), _in_layer("input_layernorm")),
     ),
 )
 
-
-def _halve(x):
-    return x / 2
-
-
-def _running_mean(x):
-    return x.cumsum(0) / torch.arange(1, len(x) + 1)[:, None]
-
-
-def _unit(x):
-    return x / x.norm(dim=-1, keepdim=True)
-
-
-decoder_layer = Exercise(
-    name="decoder_layer",
-    question="Write decoder_layer(x, norm1, attention, norm2, mlp): a layer, put together from four functions.",
-    difficulty=2,
-    minutes=10,
+_MLP = Step(
+    name="mlp",
+    question="The MLP: gate, up and down, each an nn.Linear without a bias.",
+    difficulty=1,
+    minutes=6,
     hints=(
-        "Twice the same: normalise a copy of the stream, compute on it, add the result to the stream.",
-        "The MLP reads the stream that already holds what attention added.",
-        "x = x + attention(norm1(x)), and then the same with norm2 and mlp.",
+        "gate_proj and up_proj lead from hidden_size to intermediate_size, down_proj leads back.",
+        "The SiLU of gate_proj(x) times up_proj(x), number by number, goes through down_proj.",
+        "nn.functional.silu is the function.",
     ),
-    source="""def decoder_layer(x, norm1, attention, norm2, mlp):
-    x = x + attention(norm1(x))
-    return x + mlp(norm2(x))""",
-    takeaway="The stream itself is never normalised or multiplied inside a layer, only added to.",
+    takeaway="75 % of a layer's weights, in one line.",
+    mistakes=(
+        Mistake(
+            "gate and up swapped",
+            _combined(lambda g, u: g * F.silu(u)),
+            "a fresh model would not mind, but these weights were trained with SiLU on the gate.",
+        ),
+        Mistake("no activation", _combined(lambda g, u: g * u), "the gate goes through SiLU before the product."),
+        Mistake(
+            "SiLU after the product",
+            _combined(lambda g, u: F.silu(g * u)),
+            "SiLU acts on the gate, before the product.",
+        ),
+        Mistake("SiLU on both", _combined(lambda g, u: F.silu(g) * F.silu(u)), "up stays as it is: no SiLU there."),
+        Mistake(
+            "sigmoid instead of SiLU",
+            _combined(lambda g, u: g.sigmoid() * u),
+            "that is the older GLU. SiLU is z * sigmoid(z).",
+        ),
+        Mistake("ReLU instead of SiLU", _combined(lambda g, u: F.relu(g) * u), "that is ReGLU. Llama uses SiLU."),
+        Mistake("GELU instead of SiLU", _combined(lambda g, u: F.gelu(g) * u), "that is GEGLU. Llama uses SiLU."),
+        Mistake("sum instead of product", _combined(lambda g, u: F.silu(g) + u), "the gate multiplies: use *, not +."),
+        Mistake("up forgotten", _combined(lambda g, u: F.silu(g)), "multiply SiLU(gate x) by up x before down."),
+    ),
+    reference=MLP,
+    cases=(
+        Case("one token", (_X[None, :1], _GATE, _UP, _DOWN), _mlp_of),
+        Case("two tokens", (_X[None], _GATE, _UP, _DOWN), _mlp_of),
+        Case("layer 10", (10,), _in_layer("mlp")),
+    ),
+)
+
+_DECODER_LAYER = Step(
+    name="decoder_layer",
+    question="The layer: two norms, attention and MLP, around a stream that is only added to.",
+    difficulty=2,
+    minutes=8,
+    hints=(
+        "Attributes: input_layernorm, self_attn, post_attention_layernorm, mlp. Each is built from the configuration.",
+        "Twice the same: normalise a copy of the stream, compute on it, add the result to the stream.",
+        "x = x + self.self_attn(self.input_layernorm(x)), and then the same with the second norm and the MLP.",
+    ),
+    takeaway="The stream is never normalised or multiplied inside a layer, only added to.",
     mistakes=(
         Mistake(
             "no residual",
-            lambda x, norm1, attention, norm2, mlp: mlp(norm2(attention(norm1(x)))),
+            _ordered(lambda x, norm1, attention, norm2, mlp: mlp(norm2(attention(norm1(x))))),
             "the layer returns what it computes and forgets the stream. Add each result to x.",
         ),
         Mistake(
             "residual around the MLP only",
-            lambda x, norm1, attention, norm2, mlp: (y := attention(norm1(x))) + mlp(norm2(y)),
-            "attention's result is added to x as well: x = x + attention(norm1(x)).",
+            _ordered(lambda x, norm1, attention, norm2, mlp: (y := attention(norm1(x))) + mlp(norm2(y))),
+            "attention's result is added to x as well.",
         ),
         Mistake(
             "residual around attention only",
-            lambda x, norm1, attention, norm2, mlp: mlp(norm2(x + attention(norm1(x)))),
+            _ordered(lambda x, norm1, attention, norm2, mlp: mlp(norm2(x + attention(norm1(x))))),
             "the MLP's result is added to the stream as well.",
         ),
         Mistake(
-            "MLP reads the old stream",
-            lambda x, norm1, attention, norm2, mlp: x + attention(norm1(x)) + mlp(norm2(x)),
-            "that is a parallel block, as in GPT-NeoX. In Llama the MLP reads what attention has added.",
-        ),
-        Mistake(
-            "norm after the sum",
-            lambda x, norm1, attention, norm2, mlp: norm2((y := norm1(x + attention(x))) + mlp(y)),
-            "that is the order of the first transformers, and of BERT. Here the norm stands before attention and MLP.",
+            "norm after instead of before",
+            _ordered(lambda x, norm1, attention, norm2, mlp: norm2((y := norm1(x + attention(x))) + mlp(y))),
+            "that is the order of the first transformers. Here each norm stands before attention and MLP.",
         ),
         Mistake(
             "stream normalised",
-            lambda x, norm1, attention, norm2, mlp: (z := norm2((y := norm1(x)) + attention(y))) + mlp(z),
+            _ordered(lambda x, norm1, attention, norm2, mlp: (z := norm2((y := norm1(x)) + attention(y))) + mlp(z)),
             "attention reads the normalised copy, but its result is added to x itself.",
         ),
         Mistake(
+            "MLP reads the old stream",
+            _ordered(lambda x, norm1, attention, norm2, mlp: x + attention(norm1(x)) + mlp(norm2(x))),
+            "that is a parallel block, as in GPT-NeoX. In Llama the MLP reads what attention has added.",
+        ),
+        Mistake(
             "second sum to the old stream",
-            lambda x, norm1, attention, norm2, mlp: x + mlp(norm2(x + attention(norm1(x)))),
-            "the MLP reads the right stream, but its result is added to the old x: what attention added is lost.",
-        ),
-        Mistake(
-            "one residual around both",
-            lambda x, norm1, attention, norm2, mlp: x + mlp(norm2(attention(norm1(x)))),
-            "attention's result is added to the stream first, and the MLP reads the sum.",
-        ),
-        Mistake(
-            "norm of the result",
-            lambda x, norm1, attention, norm2, mlp: (y := x + norm1(attention(x))) + norm2(mlp(y)),
-            "the norm acts on the copy that attention and MLP read, not on what they give.",
+            _ordered(lambda x, norm1, attention, norm2, mlp: x + mlp(norm2(x + attention(norm1(x))))),
+            "what attention added is lost: the MLP's result is added to the new stream.",
         ),
         Mistake(
             "first norm twice",
-            lambda x, norm1, attention, norm2, mlp: (y := x + attention(norm1(x))) + mlp(norm1(y)),
-            "the MLP has a norm of its own, norm2.",
+            _ordered(lambda x, norm1, attention, norm2, mlp: (y := x + attention(norm1(x))) + mlp(norm1(y))),
+            "the MLP has a norm of its own, post_attention_layernorm.",
         ),
         Mistake(
             "no norm",
-            lambda x, norm1, attention, norm2, mlp: (y := x + attention(x)) + mlp(y),
-            "attention reads norm1(x), and the MLP norm2 of the new stream.",
-        ),
-        Mistake(
-            "first norm forgotten",
-            lambda x, norm1, attention, norm2, mlp: (y := x + attention(x)) + mlp(norm2(y)),
-            "attention reads a normalised copy: attention(norm1(x)).",
-        ),
-        Mistake(
-            "second norm forgotten",
-            lambda x, norm1, attention, norm2, mlp: (y := x + attention(norm1(x))) + mlp(y),
-            "the MLP reads a normalised copy too: mlp(norm2(x)).",
+            _ordered(lambda x, norm1, attention, norm2, mlp: (y := x + attention(x)) + mlp(y)),
+            "attention and MLP read normalised copies.",
         ),
         Mistake(
             "MLP first",
-            lambda x, norm1, attention, norm2, mlp: (y := x + mlp(norm2(x))) + attention(norm1(y)),
+            _ordered(lambda x, norm1, attention, norm2, mlp: (y := x + mlp(norm2(x))) + attention(norm1(y))),
             "attention comes first, then the MLP.",
         ),
     ),
+    reference=DecoderLayer,
+    needs=("attention", "rms_norm", "mlp"),
     cases=(
-        (torch.tensor([[1.0, 2.0], [3.0, -1.0]]), _halve, _running_mean, _unit, torch.relu),
-        (torch.tensor([[0.5, -2.0], [1.0, 1.0], [-1.0, 4.0]]), _unit, _running_mean, _halve, torch.tanh),
+        Case("one token", (torch.tensor([[[1.0, -2, 0.5, 3]]]),), _layer_of),
+        Case("three tokens", (torch.tensor([[[1.0, -2, 0, 1], [3, -1, 2, 0], [0, 1, 1, -4]]]),), _layer_of),
+        Case("layer 10", (10,), _in_layer("")),
     ),
+)
+
+_LLAMA = Step(
+    name="llama",
+    question="The model: an embedding, the layers, a last norm, and a head that is tied to the embedding.",
+    difficulty=2,
+    minutes=12,
+    hints=(
+        "self.model = nn.ModuleDict({...}) with embed_tokens, layers (an nn.ModuleList) and norm; self.lm_head beside.",
+        "forward: look up the ids in the embedding, go through the layers, then the last norm, then the head.",
+        "Tied: self.lm_head.weight = the weight of embed_tokens.",
+    ),
+    takeaway="All logits of a text, and 50 tokens that transformers would write too. That is your own Llama.",
+    mistakes=(
+        Mistake(
+            "last norm forgotten",
+            _wrong(Llama, lambda self, ids: self.lm_head(_through(self, self.model["embed_tokens"](ids)))),
+            "the head reads norm(x). Without that its input has the wrong size.",
+        ),
+        Mistake(
+            "norm before the layers",
+            _wrong(
+                Llama,
+                lambda self, ids: self.lm_head(_through(self, self.model["norm"](self.model["embed_tokens"](ids)))),
+            ),
+            "model.norm stands behind the last layer. Each layer has norms of its own.",
+        ),
+        Mistake(
+            "layers forgotten",
+            _wrong(Llama, lambda self, ids: self.lm_head(self.model["norm"](self.model["embed_tokens"](ids)))),
+            "x goes through all layers, one after the other: x = layer(x).",
+        ),
+        Mistake("one layer many times", _OneLayer, "[layer] * n is one layer, n times. Build a new one each time."),
+        Mistake(
+            "last token only",
+            _wrong(Llama, lambda self, ids: Llama.forward(self, ids)[:, -1]),
+            "the logits of every token are wanted: (batch, tokens, vocabulary).",
+        ),
+        Mistake(
+            "probabilities",
+            _wrong(Llama, lambda self, ids: Llama.forward(self, ids).softmax(dim=-1)),
+            "logits are wanted, before the softmax.",
+        ),
+        Mistake(
+            "embedding scaled",
+            _wrong(
+                Llama,
+                lambda self, ids: self.lm_head(
+                    self.model["norm"](
+                        _through(self, len(self.model["norm"].weight) ** 0.5 * self.model["embed_tokens"](ids))
+                    )
+                ),
+            ),
+            "Gemma multiplies the embedding by sqrt(hidden). Llama does not.",
+        ),
+    ),
+    reference=Llama,
+    needs=("attention", "rms_norm", "mlp", "decoder_layer"),
+    cases=(
+        Case("three tokens of a small model", (torch.tensor([[1, 5, 2]]),), _logits_of),
+        Case("two texts", (torch.tensor([[1, 5], [0, 6]]),), _logits_of),
+        Case("all logits of the real model", (_TEXT,), _all_logits),
+        Case("50 tokens of the real model", ("The first ten prime numbers are", 50), _greedy),
+    ),
+)
+
+llama = Build(
+    name="llama",
+    question="Write your own Llama: a norm, an MLP, a layer, and the model, until it writes what transformers writes.",
+    header='"""A Llama, written by hand."""\n\nimport torch\nfrom torch import nn',
+    steps=(*map(copy, nb04.llama.steps), _RMS_NORM, _MLP, _DECODER_LAYER, _LLAMA),
 )
