@@ -28,6 +28,9 @@ def setup(app: Sphinx) -> dict:
     app.connect("source-read", prepare)
     app.add_transform(CellIds)
     app.add_transform(Alternatives)
+    app.add_transform(Answers)
+    app.add_transform(Papers)
+    app.add_node(answer, html=(open_answer, close_answer))
     app.connect("html-page-context", level_captions, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -67,6 +70,105 @@ class Alternatives(SphinxTransform):
         drawn = [image for box in outputs for image in box.findall(nodes.image)]
         for image, words in zip(drawn, told, strict=True):
             image["alt"] = words
+
+
+class answer(nodes.container):
+    """What a reader guesses first: folded until it is asked for."""
+
+
+def open_answer(self: nodes.NodeVisitor, node: answer) -> None:
+    """Write the head of a folded answer, which the keyboard and a screen reader know as one that opens."""
+    self.body.append('<details class="answer"><summary>Show the answer</summary>\n')
+
+
+def close_answer(self: nodes.NodeVisitor, node: answer) -> None:
+    """Write the end of a folded answer."""
+    self.body.append("</details>\n")
+
+
+class Answers(SphinxTransform):
+    """Fold what answers a "Predict.": from the first output after it to the end of the prose that reads the outputs."""
+
+    default_priority = 810  # after the figures have their words
+
+    def apply(self, **kwargs) -> None:
+        """Fold after each question of a notebook's page."""
+        if self.env.docname.startswith("notebooks/"):
+            for question in filter(is_question, list(self.document.findall(nodes.block_quote))):
+                fold_answer(question)
+
+
+def is_question(node: nodes.Node) -> bool:
+    """Return whether a node is a quotation that asks for a guess."""
+    return isinstance(node, nodes.block_quote) and node.astext().startswith("Predict.")
+
+
+def fold_answer(question: nodes.block_quote) -> None:
+    """Move the answer to a question into a folded box; a question without an output has none."""
+    inside = question.parent
+    following = inside.children[inside.index(question) + 1 :]
+    shown = next((node for node in following if output_of(node)), None)
+    if not shown:
+        return
+    box = answer()
+    output = output_of(shown)
+    shown.remove(output)
+    box += nodes.container("", output, classes=["cell"])
+    for node in answer_after(following[following.index(shown) + 1 :]):
+        inside.remove(node)
+        box += node
+    inside.insert(inside.index(shown) + 1, box)
+
+
+def output_of(node: nodes.Node) -> nodes.container | None:
+    """Return the outputs of a code cell."""
+    boxes = node.children if "cell" in node.get("classes", []) else []
+    return next((box for box in boxes if "cell_output" in box["classes"]), None)
+
+
+def answer_after(following: list[nodes.Node]) -> Iterator[nodes.Node]:
+    """Yield the rest of the code cells, and the text cell after them up to a heading or the next question."""
+    links, text = [], False
+    for node in following:
+        if isinstance(node, nodes.section) or is_question(node):
+            return
+        if is_link(node):
+            if text:
+                return
+            links.append(node)
+            continue
+        text = text or "cell" not in node["classes"]
+        if text and "cell" in node["classes"]:
+            return
+        yield from (*links, node)
+        links = []
+
+
+def is_link(node: nodes.Node) -> bool:
+    """Return whether a node is the link that stands before each cell."""
+    return isinstance(node, nodes.raw) and 'class="cell-link"' in node.astext()
+
+
+class Papers(SphinxTransform):
+    """Link the number of each paper, such as arXiv 2106.09685."""
+
+    default_priority = 810
+
+    def apply(self, **kwargs) -> None:
+        """Replace each number in the text by a link, but for code and what is a link already."""
+        for text in list(self.document.findall(nodes.Text)):
+            if "arXiv" in text and not isinstance(
+                text.parent, (nodes.literal, nodes.literal_block, nodes.reference, nodes.raw)
+            ):
+                text.parent.replace(text, list(with_papers(text)))
+
+
+def with_papers(text: str) -> Iterator[nodes.Node]:
+    """Yield a text in pieces, each paper's number as a link."""
+    for piece in re.split(r"(arXiv[ :]\d{4}\.\d{4,5})", text):
+        paper = re.fullmatch(r"arXiv.(\S+)", piece)
+        address = f"https://arxiv.org/abs/{paper[1]}" if paper else ""
+        yield nodes.reference("", piece, refuri=address) if paper else nodes.Text(piece)
 
 
 def anchor(title: str) -> str:
@@ -139,7 +241,7 @@ def course_map() -> str:
     lines = ["| notebook | you leave knowing | run | reading | exercises |", "|---|---|---|---|---|"]
     for name, nb in notebooks():
         start = opening(nb)
-        minutes = " | ".join(f"{n} min" for n in re.findall(r"\d+", start["minutes"]))
+        minutes = " | ".join(f"{n}\u00a0min" for n in re.findall(r"\d+", start["minutes"]))
         lines.append(f"| [{start['title']}](notebooks/{name}.ipynb) | {start['learn']} | {minutes} |")
     return "\n".join(lines)
 
