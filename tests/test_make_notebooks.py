@@ -25,6 +25,8 @@ def course(tmp_path, monkeypatch):
     monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(tool, "RECORD", tmp_path / "notebooks.json")
     monkeypatch.setattr(tool, "README", tmp_path / "README.md")
+    monkeypatch.setattr(tool.generated, "PAGES", [tmp_path / "page.md"])
+    (tmp_path / "page.md").write_text("no places\n")
     return tmp_path
 
 

@@ -16,8 +16,10 @@ import nbformat
 import pytest
 from chromium import browser, opened, serious, typeset  # noqa: F401  (a fixture)
 
+from tools import generated
+from tools.generated import NOTEBOOKS
 from tools.pages import Page, alt_text, faults, figures
-from tools.website import NOTEBOOKS, SITE, prepared, with_links
+from tools.website import SITE, prepared, with_links
 
 ROOT = Path(__file__).parent.parent
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -54,6 +56,20 @@ def test_every_notebook_is_a_page_and_every_cell_an_anchor(site):
     for name in STEMS:
         missing = {cell.id for cell in notebook(name).cells} - set(Page(site / "notebooks" / f"{name}.html").ids)
         assert not missing, f"{name}: {missing}"
+
+
+@pytest.mark.parametrize("path", generated.PAGES, ids=lambda path: path.name)
+def test_a_page_of_the_repository_stores_what_is_generated(path):
+    stored = path.read_text(encoding="utf-8")
+    assert stored == generated.filled(stored), "run `.venv/bin/python -m tools.generated`"
+
+
+def test_a_place_is_filled_again_and_the_rest_of_a_page_stays():
+    page = "Before, <!-- exercise_minutes 00 -->{}<!-- end --> after.\n\n<!-- memory -->\n{}\n<!-- end -->\n\nEnd.\n"
+    filled = generated.filled(page.format("wrong", "old"))
+    found = re.fullmatch(page.format(r"(\d+)", "(.+)"), filled, re.DOTALL)
+    assert found and found[2].count("\n| ") == len(STEMS)
+    assert generated.filled(filled) == filled
 
 
 def test_the_course_map_and_the_navigation_name_every_notebook(site):

@@ -1,7 +1,8 @@
 """Execute notebooks in place, clean their metadata, measure them: python -m tools.notebooks [NAME ...]
 
 `make notebooks` calls it; all notebooks where none is named. A notebook that fails keeps its file as it was.
-Writes experiments/results/notebooks.json and, from it, the measurements in README.md's table.
+Writes experiments/results/notebooks.json and, from it, the measurements in README.md's table; then what other pages
+take from the notebooks (tools/generated.py).
 """
 
 import json
@@ -21,6 +22,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from experiments.machine import machine
 from lorautils import ROOT
 from lorautils.results import RESULTS
+from tools import generated
 
 NOTEBOOKS = ROOT / "notebooks"
 RECORD = RESULTS / "notebooks.json"
@@ -156,6 +158,7 @@ def main(names: list[str]) -> int:
                 measured[path.stem] = result | {"machine": machine()}
                 print(f"{path.stem}: {result['minutes']} min, {result['peak_gib']} GiB", flush=True)
     record(measured)
+    generated.write()
     return int(failed)
 
 
