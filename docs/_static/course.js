@@ -17,6 +17,23 @@ addEventListener("load", () => {
   window.MathJax?.Hub.Queue(fit);  // once the formulas have their widths
 });
 
+// A telephone shows these tables as lists (course.css); to a screen reader they stay tables.
+addEventListener("DOMContentLoaded", () => {
+  for (const table of document.querySelectorAll("table.docutils:has(thead th:nth-child(3))")) {
+    const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+    table.classList.add("stacked");
+    table.role = "table";
+    table.querySelectorAll("thead, tbody").forEach((part) => { part.role = "rowgroup"; });
+    for (const row of table.rows) {
+      row.role = "row";
+      [...row.cells].forEach((cell, column) => {
+        cell.role = cell.tagName == "TH" ? "columnheader" : "cell";
+        cell.dataset.head = heads[column];
+      });
+    }
+  }
+});
+
 // One switch opens all answers of all notebooks, in this browser; paper has them open.
 addEventListener("DOMContentLoaded", () => {
   const answers = [...document.querySelectorAll(".answer")];
