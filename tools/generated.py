@@ -4,11 +4,12 @@ A page has a place for it between two comments, such as <!-- minutes 00 02#part-
 `make notebooks` calls it. The pages of `make site` take fresh content, whatever is stored.
 """
 
-import importlib
-import inspect
+import ast
+import importlib.util
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import nbformat
 
@@ -70,7 +71,8 @@ def modules() -> str:
     """Return the table of the modules of lorautils, each with the sentence that it opens with."""
     lines = ["| module | what it is for |", "|---|---|"]
     for name in module_names():
-        says = inspect.getdoc(importlib.import_module(name)).split("\n\n")[0]
+        source = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
+        says = ast.get_docstring(ast.parse(source)).split("\n\n")[0]
         lines.append(f"| `{name}` | {in_cell(says)} |")
     return "\n".join(lines)
 
