@@ -13,7 +13,7 @@ from lorautils.tasks.cron import cron_prompt
 PHRASES = [
     "every weekday at half past nine",
     "payday email on the 25th, quarter to six in the evening",
-    "from october to march, every 20 minutes between 8am and noon",
+    "weekdays except wednesday, 5:30 pm",
 ]
 TESTS = {"A": cron.test_a(200), "B": cron.test_b(200), "D": cron.hand_written("test_d")}
 PICTURE = ROOT / "docs" / "before_after.png"
@@ -27,11 +27,11 @@ def write_answers(axes, model, tokenizer) -> None:
         base = evaluate(model, tokenizer, prompts, max_new_tokens=12)
     axes.axis("off")
     for row, (phrase, before, after) in enumerate(zip(PHRASES, base, tuned, strict=True)):
-        top = 0.97 - 0.34 * row
-        before = " ".join(before.split())[:46]
-        axes.text(0, top, f"“{phrase}”", fontsize=13, style="italic", va="top")
-        axes.text(0.04, top - 0.10, f"before  {before} …", fontsize=12, color=plots.GREY, va="top")
-        axes.text(0.04, top - 0.19, f"after   {after}", fontsize=15, color=plots.BLUE, weight="bold", va="top")
+        top = 1 - 0.35 * row
+        before = " ".join(before.split())[:40].strip()
+        axes.text(-0.12, top, f"“{phrase}”", fontsize=14, style="italic", va="top")
+        axes.text(-0.08, top - 0.11, f"before  {before} …", fontsize=14, color=plots.GREY, va="top")
+        axes.text(-0.08, top - 0.21, f"after   {after}", fontsize=17, color=plots.BLUE, weight="bold", va="top")
 
 
 def untouched_scores(model, tokenizer) -> dict:
@@ -62,11 +62,11 @@ def main() -> None:
     """Draw both panels and save the picture."""
     setup()
     model, tokenizer = load_adapter(cron.ADAPTER)
-    figure, (left, right) = plots.plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained", width_ratios=[1.35, 1])
-    write_answers(left, model, tokenizer)
-    draw_scores(right, untouched_scores(model, tokenizer), results.read("adapter_scores.json")["scores"])
+    figure, (above, below) = plots.plt.subplots(2, 1, figsize=(6.4, 6.4), layout="constrained")  # a telephone's shape
+    write_answers(above, model, tokenizer)
+    draw_scores(below, untouched_scores(model, tokenizer), results.read("adapter_scores.json")["scores"])
     PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=110)
+    figure.savefig(PICTURE, dpi=200)
     print("written:", PICTURE.name)
 
 

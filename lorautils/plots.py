@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ipywidgets import Image, SelectionSlider, VBox
+from ipywidgets import Image, Layout, SelectionSlider, VBox
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -31,15 +31,19 @@ def slider(draw: Callable[..., Figure], options: Mapping[str, Sequence], **start
         for name, choices in options.items()
     ]
 
-    def png() -> bytes:
-        figure, buffer = draw(*(control.value for control in controls)), io.BytesIO()
-        figure.savefig(buffer, format="png")
-        plt.close(figure)
-        return buffer.getvalue()
+    # As wide as it was drawn, twice as sharp, and low enough that the sliders stay in sight.
+    picture = Image(format="png", layout=Layout(max_width="100%", max_height="60vh", object_fit="contain"))
 
-    picture = Image(value=png(), format="png")
+    def redraw(change=None) -> None:
+        figure, buffer = draw(*(control.value for control in controls)), io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=2 * figure.dpi)
+        plt.close(figure)
+        picture.layout.width = f"{figure.get_figwidth() * figure.dpi:.0f}px"
+        picture.value = buffer.getvalue()
+
+    redraw()
     for control in controls:
-        control.observe(lambda change: setattr(picture, "value", png()), names="value")
+        control.observe(redraw, names="value")
     return VBox([*controls, picture])
 
 

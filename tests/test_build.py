@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 import lorautils
 from lorautils.exercises import Build, Case, Mistake, Step, nb00, registry
 from lorautils.exercises.engine import Large, flat
-from tools import website
+from tools import generated
 
 STANDS = "\x1b[32mstands.\x1b[0m"
 
@@ -316,8 +316,8 @@ def test_tab_offers_what_a_learner_needs_and_not_the_answer(offered, expected):
 
 
 def test_the_page_of_wrong_answers_names_the_steps(monkeypatch):
-    monkeypatch.setattr("lorautils.exercises.registry", lambda: {"05_mlp": [BUILD]})
-    page = website.wrong_answers()
+    monkeypatch.setattr("tools.generated.registry", lambda: {"05_mlp": [BUILD]})
+    page = generated.wrong_answers()
     assert "### `toy.softmax`" in page and "| no scale | divide the scores by the scale. |" in page
 
 

@@ -4,6 +4,7 @@ Skipped where there is no Chromium, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) make
 """
 
 import functools
+import re
 import subprocess
 import sys
 import threading
@@ -15,8 +16,10 @@ import nbformat
 import pytest
 from chromium import browser, opened, serious, typeset  # noqa: F401  (a fixture)
 
+from tools import generated
+from tools.generated import NOTEBOOKS
 from tools.pages import Page, alt_text, faults, figures
-from tools.website import NOTEBOOKS, SITE, prepared, with_links
+from tools.website import SITE, prepared, with_links
 
 ROOT = Path(__file__).parent.parent
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -53,6 +56,20 @@ def test_every_notebook_is_a_page_and_every_cell_an_anchor(site):
     for name in STEMS:
         missing = {cell.id for cell in notebook(name).cells} - set(Page(site / "notebooks" / f"{name}.html").ids)
         assert not missing, f"{name}: {missing}"
+
+
+@pytest.mark.parametrize("path", generated.PAGES, ids=lambda path: path.name)
+def test_a_page_of_the_repository_stores_what_is_generated(path):
+    stored = path.read_text(encoding="utf-8")
+    assert stored == generated.filled(stored), "run `.venv/bin/python -m tools.generated`"
+
+
+def test_a_place_is_filled_again_and_the_rest_of_a_page_stays():
+    page = "Before, <!-- exercise_minutes 00 -->{}<!-- end --> after.\n\n<!-- memory -->\n{}\n<!-- end -->\n\nEnd.\n"
+    filled = generated.filled(page.format("wrong", "old"))
+    found = re.fullmatch(page.format(r"(\d+)", "(.+)"), filled, re.DOTALL)
+    assert found and found[2].count("\n| ") == len(STEMS)
+    assert generated.filled(filled) == filled
 
 
 def test_the_course_map_and_the_navigation_name_every_notebook(site):
@@ -95,6 +112,99 @@ def test_every_figure_has_its_own_words_on_one_line(site):
         assert not [alt for alt in stored if not alt or "\n" in alt]
         shown = Page(site / "notebooks" / f"{name}.html").pictures
         assert [alt for _, alt in shown if alt in stored] == stored, name
+
+
+def asked(nb: nbformat.NotebookNode) -> list[str]:
+    """The first code cell with an output after each question, where no heading stands between."""
+    found, waiting = [], False
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            if waiting and cell.outputs:
+                found.append(cell.id)
+                waiting = False
+        elif re.search(r"^(> \*\*Predict\.\*\*|#)", cell.source, re.MULTILINE):
+            waiting = "> **Predict.**" in cell.source
+    return found
+
+
+def test_what_answers_a_question_is_folded(site):
+    for name in STEMS:
+        parts = (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8").split('<details class="answer">')
+        folded = [re.findall(r'class="cell-link"><a id="([^"]+)"', part)[-1] for part in parts[:-1]]
+        assert folded == asked(notebook(name)) != [], name
+
+
+def test_the_reading_is_folded_too_and_the_next_cell_is_not(browser, address):  # noqa: F811
+    with opened(browser) as (page, _, _):
+        page.goto(f"{address}/notebooks/00_start_here.html")
+        assert page.get_by_text("The model has read two trillion tokens").is_visible()
+        assert not page.get_by_text("Perhaps the wording is unlucky").is_visible()
+        assert page.get_by_text("This cron expression will run every weekday").is_visible()
+        page.goto(f"{address}/notebooks/02_svd_low_rank_approximation.html")
+        assert not page.get_by_text("Compare with section 6").is_visible()
+        assert page.get_by_text("is trained LoRA better than the best rank-1 part").is_visible()
+
+
+def test_answers_open_by_keyboard_by_a_link_and_all_at_once(browser, address):  # noqa: F811
+    hidden = "details.answer:not([open])"
+    with opened(browser) as (page, _, errors):
+        page.goto(f"{address}/notebooks/00_start_here.html#read-base")
+        assert page.locator("details.answer").first.get_attribute("open") is not None
+        page.locator(f"{hidden} > summary").first.focus()
+        folded = page.locator(hidden).count()
+        page.keyboard.press("Enter")
+        assert page.locator(hidden).count() == folded - 1
+        page.get_by_role("button", name="Show all answers").press("Space")
+        assert page.locator(hidden).count() == 0
+        page.goto(f"{address}/notebooks/01_matrix_rank.html")  # the choice stays
+        assert page.locator(hidden).count() == 0
+        page.get_by_role("button", name="Fold all answers").click()
+        assert page.locator("details.answer[open]").count() == 0
+    assert errors == []
+
+
+CUT = """() => [...document.querySelectorAll("article pre, article div.math, article .table-wrapper")].filter(box => {
+  const phone = matchMedia("screen and (max-width: 46em)").matches;
+  const reached = phone && getComputedStyle(box).overflowX == "auto";
+  return box.clientWidth && box.scrollWidth > box.clientWidth + 1 && !reached;
+}).map(box => box.innerText.slice(0, 60))"""
+
+
+def test_no_code_and_no_formula_is_cut_on_a_screen_or_on_paper(browser, site, address):  # noqa: F811
+    found = {}
+    with opened(browser, viewport={"width": 1024, "height": 900}) as (page, _, _):
+        page.add_init_script("localStorage.setItem('answers', 'open')")
+        for name in STEMS:
+            page.goto(f"{address}/notebooks/{name}.html")
+            typeset(page)
+            for medium, width in (("screen", 1024), ("screen", 1440), ("print", 700)):  # 700: a page of A4
+                page.emulate_media(media=medium)
+                page.set_viewport_size({"width": width, "height": 900})
+                found[name, medium, width] = page.evaluate(CUT)
+            page.emulate_media(media="screen")
+            page.set_viewport_size({"width": 1024, "height": 900})
+    assert {where: cut for where, cut in found.items() if cut} == {}
+
+
+def test_paper_has_all_answers_and_no_controls(browser, address):  # noqa: F811
+    states = "() => [...document.querySelectorAll('details.answer')].map(answer => answer.open)"
+    keep = f"addEventListener('beforeprint', () => {{ window.printed = ({states})(); }})"
+    with opened(browser) as (page, _, _):
+        page.goto(f"{address}/notebooks/00_start_here.html")
+        page.evaluate(keep)
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        assert all(page.evaluate("window.printed")) and not any(page.evaluate(states))
+        page.emulate_media(media="print")
+        controls = (".skip-to-content", ".answers-switch", ".answer > summary", ".sidebar-drawer", ".toc-drawer")
+        assert not [name for name in controls if page.locator(name).first.is_visible()]
+
+
+def test_a_paper_is_linked_by_its_number(site):
+    links = Page(site / "notebooks" / "06_lora_from_scratch.html").links
+    assert "https://arxiv.org/abs/2106.09685" in links
+    for path in site.rglob("*.html"):
+        text = re.sub(r"<(a|code|pre)\b.*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert not re.findall(r"arXiv \d{4}\.\d{5}", text), path.name
 
 
 def test_a_term_of_the_glossary_leads_to_the_cell_that_shows_it_and_shows_no_pattern(site):
@@ -147,8 +257,14 @@ def test_nothing_is_cut_off_on_a_telephone_and_search_finds_a_word(browser, addr
             page.goto(f"{address}/{name}")
             typeset(page)
             assert page.evaluate(SIDEWAYS) <= 0, name
+            assert page.evaluate(CUT) == [], name
+        page.goto(f"{address}/index.html")
+        taught = page.get_by_role("cell").nth(1)  # a table is a list here, and still one to a screen reader
+        assert taught.evaluate("cell => cell.clientWidth") > 300
+        assert taught.evaluate("cell => getComputedStyle(cell, '::before').content").startswith('"you leave knowing')
         page.goto(f"{address}/search.html?q=Eckart")
         page.locator("#search-results li a").first.wait_for()
-        hits = page.locator("#search-results li a").all_inner_texts()
+        hits = page.locator("#search-results li > a").all_inner_texts()
+        page.locator("#search-results li > a[href*='02_svd'][href*='#']").first.wait_for()  # it leads to a cell
     assert any(hit.startswith("02") for hit in hits)
     assert outside == errors == []

@@ -1,7 +1,8 @@
 """Execute notebooks in place, clean their metadata, measure them: python -m tools.notebooks [NAME ...]
 
 `make notebooks` calls it; all notebooks where none is named. A notebook that fails keeps its file as it was.
-Writes experiments/results/notebooks.json and, from it, the table in README.md.
+Writes experiments/results/notebooks.json and, from it, the measurements in README.md's table; then what other pages
+take from the notebooks (tools/generated.py).
 """
 
 import json
@@ -21,10 +22,12 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from experiments.machine import machine
 from lorautils import ROOT
 from lorautils.results import RESULTS
+from tools import generated
 
 NOTEBOOKS = ROOT / "notebooks"
 RECORD = RESULTS / "notebooks.json"
 README = ROOT / "README.md"
+HARD = "\N{NO-BREAK SPACE}"
 BEGIN, END = "<!-- notebooks:begin -->", "<!-- notebooks:end -->"
 NBVAL = (Path(__file__).parent / "nbval.args").read_text(encoding="utf-8")
 os.environ["LORAUTILS_MY"] = str(ROOT / "build" / "nobody")  # what lies in my/ here changes no stored output
@@ -109,22 +112,25 @@ def execute(path: Path) -> dict | str:
     }
 
 
-def table(measured: dict[str, dict]) -> str:
-    """The Markdown table of the README."""
-    lines = ["| notebook | what it is | run minutes | peak memory |", "|---|---|---|---|"]
+def table(measured: dict[str, dict], told: dict[str, str]) -> str:
+    """The Markdown table of the README: what was measured of each notebook, beside what is told of it."""
+    lines = ["| notebook | you leave knowing | run | memory |", "|---|---|---|---|"]
     for name, row in sorted(measured.items()):
-        link = f"[{name}](notebooks/{name}.ipynb)"
-        lines.append(f"| {link} | {row['title']} | {row['minutes']:.1f} | {row['peak_gib']:.1f} GiB |")
+        link = f"[{row['title'].partition(':')[0]}](notebooks/{name}.ipynb)"
+        lines.append(
+            f"| {link} | {told.get(name, '')} | {row['minutes']:.1f}{HARD}min | {row['peak_gib']:.1f}{HARD}GiB |"
+        )
     return "\n".join(lines)
 
 
 def with_table(readme: str, measured: dict[str, dict]) -> str:
-    """The README's text with its table replaced; raise ValueError where the two markers are missing."""
+    """The README's text with new measurements in its table; raise ValueError where the two markers are missing."""
     before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"README.md has no place for the table: add the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table(measured)}\n{END}{after}"
+    told = dict(re.findall(r"\(notebooks/(\w+)\.ipynb\) \| (.*?) \|", old))  # written by hand, so it stays
+    return f"{before}{BEGIN}\n{table(measured, told)}\n{END}{after}"
 
 
 def record(measured: dict[str, dict]) -> None:
@@ -154,6 +160,7 @@ def main(names: list[str]) -> int:
                 measured[path.stem] = result | {"machine": machine()}
                 print(f"{path.stem}: {result['minutes']} min, {result['peak_gib']} GiB", flush=True)
     record(measured)
+    generated.write()
     return int(failed)
 
 
