@@ -60,6 +60,7 @@ truncation_error = Exercise(
         Mistake("the kept part", (2, math.sqrt(116)), "that is the norm of what stays. The error is what is dropped."),
         Mistake("one brick too few", (1, math.sqrt(21)), "one brick leaves an error of 4.6, and 3 was allowed."),
         Mistake("rounded", (2, 2.24), "right, and rounded. Write the formula and let Python keep the digits."),
+        Mistake("rounded more", (2, 2.2), "right, and rounded. Write the formula and let Python keep the digits."),
         Mistake("the other way round", (math.sqrt(5), 2), "right. First the number of bricks, then the error."),
     ),
 )
@@ -92,7 +93,7 @@ def shrunk(W, k):
         Mistake(
             "same norm instead of same distance",
             lambda W, k: W * (known.best_rank_k(W, k).norm() / W.norm()),
-            "your matrix is as large as the cut one. Asked is the same distance from W.",
+            "your matrix is as large as the cut one. It should be as far from W as the cut is.",
         ),
         Mistake(
             "share of the energy",
@@ -102,7 +103,12 @@ def shrunk(W, k):
         Mistake(
             "spectral norm",
             lambda W, k: W * (1 - torch.linalg.svdvals(W)[k] / torch.linalg.svdvals(W)[0]),
-            "that compares the spectral norms. Asked is the Frobenius norm.",
+            "that compares the spectral norms. The question asks for the Frobenius norm.",
+        ),
+        Mistake(
+            "one index too far",
+            lambda W, k: W * (1 - torch.linalg.svdvals(W)[k + 1 :].norm() / W.norm()),
+            "sigma_(k+1) is dropped, too. In Python, which counts from 0, it stands at index k.",
         ),
         Mistake(
             "grown",

@@ -57,7 +57,7 @@ def _swapped(first, second):
 
 four_bugs = Exercise(
     name="four_bugs",
-    question="Four attention layers have one bug each. Name the part of each: mask, softmax, groups or pairs.",
+    question="Four attention layers have one bug each. Name the part of each: groups, mask, pairs or softmax.",
     difficulty=2,
     minutes=8,
     hints=(
