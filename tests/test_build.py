@@ -205,8 +205,8 @@ def test_a_known_mistake_in_a_class_is_named(said):
             "should give values of shape (3, 2), got values of shape (1, 2).",
         ),
         ("y = torch.softmax(x, -1)\n    x.zero_()\n    return y", "changes what it was given"),
-        ("return None", "not started: returns ____ or None."),
-        ("from lorautils.exercises import ____\n    return ____ / 2", "not started: returns ____ or None."),
+        ("return None", "not yet: it returns None. Is a return missing?"),
+        ("from lorautils.exercises import ____\n    return ____ / 2", "not started: returns ____."),
     ],
 )
 def test_a_wrong_step_is_told_what_and_where(said, code, told):
@@ -307,7 +307,7 @@ def test_hints_come_one_by_one_and_the_solution_is_the_packages_code(capsys):
     [
         (nb00.count_trainable, "check hint solution"),
         (BUILD.softmax, "check hint solution"),
-        (BUILD, "attention check softmax start"),
+        (BUILD, "attention check hint softmax start"),
     ],
 )
 def test_tab_offers_what_a_learner_needs_and_not_the_answer(offered, expected):

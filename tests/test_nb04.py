@@ -6,9 +6,9 @@ import pytest
 import test_drawing as shared
 import torch
 
-from lorautils import plots
 from lorautils.exercises import nb04 as asked
 from lorautils.figures import nb04
+from lorautils.figures.words import alt_text
 from lorautils.llama import rotary_cos_sin
 
 GRIDS = {name: np.eye(6)[:, :4] for name in ("X", "Q", "K", "V")} | {"weights": np.eye(6), "output": np.eye(6)[:, :4]}
@@ -38,7 +38,7 @@ def test_it_can_be_read_on_a_slide_on_a_phone_and_on_a_dark_page(figure):
     shared.test_no_text_lies_across_the_edge_of_a_box(figure)
     shared.test_text_is_dark_enough(figure)
     shared.test_a_dark_page_shows_a_white_ground_with_nothing_around_it(figure)
-    assert 200 < len(plots.alt_text(figure)) < 900
+    assert 200 < len(alt_text(figure)) < 900
 
 
 def test_no_text_covers_a_text_or_lies_on_an_arrow(figure):
@@ -109,3 +109,26 @@ def test_the_symptoms_of_the_four_bugs_are_true(monkeypatch):
     torch.testing.assert_close(alone["softmax"], brought[0])
     torch.testing.assert_close(alone["groups"], followed["groups"])
     assert different.tolist() == [[head not in (0, 4, 8) for head in range(9)]] * len(different)
+
+
+def test_a_fault_that_shows_only_at_the_models_size_is_found_in_rope():
+    def rope(x, theta):
+        tokens, head_dim = x.shape[-2:]
+        angles = torch.arange(tokens)[:, None] * theta ** -(torch.arange(0, head_dim, 2) / min(head_dim, 4))
+        first, second = x.chunk(2, dim=-1)
+        turned = first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()
+        return torch.cat(turned, dim=-1)
+
+    assert "64 features" in asked.llama.rope._judge(rope, lambda error: "").text
+    in_float64 = asked.llama.rope._judge(lambda x, theta: asked.rope(x.double(), theta), lambda error: "").text
+    assert "gives torch.float64 for torch.float32" in in_float64
+
+
+def test_a_bias_is_named():
+    class Attention(asked.Attention):
+        def __init__(self, config):
+            super().__init__(config)
+            self.q_proj = torch.nn.Linear(self.q_proj.in_features, self.q_proj.out_features)
+
+    told = asked.llama.attention._judge(Attention, lambda error: "").text
+    assert "transformers has no weight 'q_proj.bias' there; expected are q_proj.weight" in told

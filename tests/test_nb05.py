@@ -58,7 +58,7 @@ def test_the_solution_gives_the_logits_of_transformers(heads):
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.uniform_(-0.4, 0.4)
-        ours = asked._loaded(asked.Llama, config, theirs.state_dict())
+        ours = asked.with_weights(asked.Llama, config, theirs.state_dict())
         assert torch.allclose(ours(ids), theirs(ids).logits, atol=1e-4)
 
 
@@ -140,3 +140,22 @@ def test_a_folded_norm_gives_the_same_mlp():
     gate, up, down, x, weight = (torch.randn(*shape) for shape in ((3, 4), (3, 4), (4, 3), (5, 4), (4,)))
     folded = asked.fold_norm.reference(weight, gate, up)
     assert torch.allclose(in_one_line(x, *folded, down), in_one_line(x * weight, gate, up, down), atol=1e-5)
+
+
+def test_a_head_that_is_not_tied_is_named():
+    class Llama(asked.Llama):
+        def __init__(self, config):
+            super().__init__(config)
+            self.lm_head.weight = nn.Parameter(self.lm_head.weight.detach().clone())
+
+    assert "lm_head.weight is a tensor of its own: tie it" in asked.llama.llama._judge(Llama, lambda error: "").text
+
+
+def test_a_bare_tensor_as_weight_is_told_what_to_wrap_it_in():
+    class RMSNorm(asked.RMSNorm):
+        def __init__(self, config):
+            nn.Module.__init__(self)
+            self.weight, self.eps = torch.ones(config.hidden_size), config.rms_norm_eps
+
+    told = asked.llama.rms_norm._judge(RMSNorm, lambda error: "").text
+    assert "yours are none: wrap a tensor in nn.Parameter" in told

@@ -34,6 +34,7 @@ class Case(NamedTuple):
     name: str
     arguments: tuple
     use: Callable = _call_it
+    follows: bool = False  # from the cases before it, so that it tells no mistake from another
 
     def observe(self, answer: Callable) -> list:
         """Return what an answer gives and what it leaves in its arguments, as plain data."""
@@ -84,8 +85,10 @@ class Step(Question):
         first = self.cases[0].observe(answer)[0]
         if isinstance(first, Raised) and first.text == "NotImplementedError":
             return Outcome(False, "not started.")
-        if first is None or has_blank(first):
-            return Outcome(False, "not started: returns ____ or None.")
+        if has_blank(first):
+            return Outcome(False, "not started: returns ____.")
+        if first is None:
+            return Outcome(False, "not yet: it returns None. Is a return missing?")
         for case in self.cases:
             got, expected = case.observe(answer), case.observe(self.reference)
             if not _alike(got, expected):
@@ -97,9 +100,26 @@ class Step(Question):
 
     def _recognised(self, answer):
         for mistake in self.mistakes:
-            if all(_alike(case.observe(answer), case.observe(mistake.answer)) for case in self.cases):
+            telling = [case for case in self.cases if not case.follows]
+            if all(_alike(case.observe(answer), case.observe(mistake.answer)) for case in telling):
                 return f"not yet ({mistake.name}): {mistake.message}"
         return ""
+
+
+def with_weights(answer: Callable, config, weights: dict):
+    """Build a learner's module, and give it weights that have the names of transformers; ValueError if they differ."""
+    module = answer(config)
+    found = module.state_dict()
+    for name, weight in weights.items():
+        if name not in found:
+            yours = ", ".join(found) or "none: wrap a tensor in nn.Parameter, and a list of layers in nn.ModuleList"
+            raise ValueError(f"no weight is called {name!r}, as in transformers; yours are {yours}")
+        if found[name].shape != weight.shape:
+            raise ValueError(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(weight.shape)}")
+    if extra := [name for name, _ in module.named_parameters() if name not in weights]:
+        raise ValueError(f"transformers has no weight {extra[0]!r} there; expected are {', '.join(weights)}")
+    module.load_state_dict(weights, strict=False, assign=True)
+    return module.eval()
 
 
 def _alike(got, expected):
@@ -136,7 +156,7 @@ class Build:
         return "\n    ".join([f"{self.name}: {self.question}", *map(repr, self.steps)])
 
     def __dir__(self):
-        return ["check", "start", *(step.name for step in self.steps)]
+        return ["check", "hint", "start", *(step.name for step in self.steps)]
 
     def start(self) -> None:
         """Write what my/NAME.py has not yet, a skeleton of each step, at its end, and say where the file is."""
@@ -152,12 +172,16 @@ class Build:
             state = f"has at its end what is to do now, {' and '.join(step.target for step in missing)}"
         print(
             f"my/{self.name}.py {state if written else 'is written'}. "
-            f"Open it in JupyterLab's file browser: the folder my, then {self.name}.py."
+            f"Open it in JupyterLab's file browser: the folder my, then {self.name}.py. Save it before you check."
         )
 
     def check(self) -> None:
         """Print of each step whether it stands, fails and why, or is not started; never raise."""
         self._report(self.steps)
+
+    def hint(self) -> None:
+        """Print which hints there are: each step has its own."""
+        print("Each step has hints of its own:", ", ".join(f"{step.name}.hint()" for step in self.steps))
 
     def _report(self, steps):
         if not self._path().exists():

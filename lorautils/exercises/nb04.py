@@ -12,7 +12,7 @@ from transformers import LlamaConfig
 
 from lorautils.basemodel import load_base_model, load_tokenizer
 
-from .build import Build, Case, Step
+from .build import Build, Case, Step, with_weights
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "04_attention_q_k_v_o"
@@ -195,7 +195,8 @@ def rope(x, theta):
 class Attention(nn.Module):
     """Causal grouped-query attention with RoPE; `config` is a LlamaConfig, and names are those of transformers.
 
-    Read head_dim, hidden_size, num_attention_heads, num_key_value_heads and rope_parameters["rope_theta"] from it.
+    q_proj, k_proj, v_proj and o_proj have no bias. Read head_dim, hidden_size, num_attention_heads,
+    num_key_value_heads and rope_parameters["rope_theta"] from the configuration.
     """
 
     def __init__(self, config):
@@ -240,7 +241,7 @@ def _small(heads, kv_heads):
 @torch.no_grad()
 def _by_hand(answer, x, heads, kv_heads):
     """What a small layer gives; its weights, small whole numbers, are the same each time."""
-    layer, generator = answer(_small(heads, kv_heads)), torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     shapes = {
         "q_proj": (2 * heads, 4),
         "k_proj": (2 * kv_heads, 4),
@@ -250,8 +251,7 @@ def _by_hand(answer, x, heads, kv_heads):
     weights = {
         f"{name}.weight": torch.randint(-2, 3, shape, generator=generator) / 1.0 for name, shape in shapes.items()
     }
-    layer.load_state_dict(weights)
-    return layer(x)
+    return with_weights(answer, _small(heads, kv_heads), weights)(x)
 
 
 @cache
@@ -268,11 +268,17 @@ def _real(layer):
 @torch.no_grad()
 def _in_the_model(answer, layer):
     original, config, x = _real(layer)
-    written = answer(config)
-    written.load_state_dict(original.state_dict())
-    return written(x)
+    return with_weights(answer, config, original.state_dict())(x)
 
 
+def _turned(answer, x, theta):
+    turned = answer(x, theta)
+    if turned.dtype != x.dtype:
+        raise TypeError(f"gives {turned.dtype} for {x.dtype}: turn with numbers of the type of x")
+    return turned
+
+
+_LONG = torch.sin(torch.arange(5 * 64.0)).view(5, 64)
 _TOKENS = torch.tensor([[[1.0, 0, 0, 2], [0, 0, 2, 0], [0, 2, 0, 0]], [[2.0, 0, 1, 0], [0, 0, 1, 2], [0, 2, 0, 1]]])
 _QUERIES = torch.tensor([[1.0, 2, 3, 4], [1, 0, 2, 0.5], [0, 3, 1, 1]])
 
@@ -330,6 +336,7 @@ llama = Build(
                 Case("one pair", (_QUERIES[:, :2], 10_000.0)),
                 Case("two pairs", (_QUERIES, 10_000.0)),
                 Case("two heads, another theta", (torch.stack([_QUERIES, _QUERIES.flip(0)]), 100.0)),
+                Case("64 features, as in the model", (_LONG, 10_000.0), _turned),
             ),
         ),
         Step(

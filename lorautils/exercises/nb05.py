@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lorautils.basemodel import load_base_model, load_tokenizer
 
 from . import nb04
-from .build import Build, Case, Step
+from .build import Build, Case, Step, with_weights
 from .engine import Exercise, Mistake
 from .nb04 import Attention
 
@@ -184,7 +184,7 @@ fold_norm = Exercise(
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight, where the mean is taken over the features of each token."""
+    """x / sqrt(mean(x^2) + eps) * weight, the mean over the features of each token; eps is config.rms_norm_eps."""
 
     def __init__(self, config):
         super().__init__()
@@ -245,21 +245,6 @@ class Llama(nn.Module):
         return self.lm_head(self.model["norm"](x))
 
 
-def _loaded(answer: Callable, config, weights: dict[str, Tensor]) -> nn.Module:
-    """Build a learner's module around weights that have the names of transformers."""
-    module = answer(config)
-    found = module.state_dict()
-    for name, weight in weights.items():
-        if name not in found:
-            raise ValueError(f"no weight is called {name!r}, as in transformers; yours are {', '.join(found)}")
-        if found[name].shape != weight.shape:
-            raise ValueError(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(weight.shape)}")
-    if extra := [name for name, _ in module.named_parameters() if name not in weights]:
-        raise ValueError(f"transformers has no weight {extra[0]!r} there; expected are {', '.join(weights)}")
-    module.load_state_dict(weights, strict=False, assign=True)
-    return module.eval()
-
-
 def _small(**fields):
     """A configuration of hand size, with an eps that shows."""
     from transformers import LlamaConfig
@@ -280,23 +265,26 @@ def _random(reference: Callable, config) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _norm_of(answer: Callable, x: Tensor, weight: Tensor) -> Tensor:
-    return _loaded(answer, _small(hidden_size=len(weight)), {"weight": weight})(x)
+    return with_weights(answer, _small(hidden_size=len(weight)), {"weight": weight})(x)
 
 
 @torch.no_grad()
 def _mlp_of(answer: Callable, x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
     weights = {"gate_proj.weight": gate, "up_proj.weight": up, "down_proj.weight": down}
-    return _loaded(answer, _small(hidden_size=x.shape[-1], intermediate_size=len(gate)), weights)(x)
+    return with_weights(answer, _small(hidden_size=x.shape[-1], intermediate_size=len(gate)), weights)(x)
 
 
 @torch.no_grad()
 def _layer_of(answer: Callable, x: Tensor) -> Tensor:
-    return _loaded(answer, _small(), _random(DecoderLayer, _small()))(x)
+    return with_weights(answer, _small(), _random(DecoderLayer, _small()))(x)
 
 
 @torch.no_grad()
 def _logits_of(answer: Callable, ids: Tensor) -> Tensor:
-    return _loaded(answer, _small(), _random(Llama, _small()))(ids)
+    untouched = answer(_small())
+    if untouched.lm_head.weight is not untouched.model["embed_tokens"].weight:
+        raise ValueError("lm_head.weight is a tensor of its own: tie it, self.lm_head.weight = embed_tokens.weight")
+    return with_weights(answer, _small(), _random(Llama, _small()))(ids)
 
 
 _TEXT = "The river had been high for a week, and the ferry stayed on the other bank. There was nothing to do but wait."
@@ -318,14 +306,14 @@ def _in_layer(part: str) -> Callable:
     @torch.no_grad()
     def use(answer: Callable, layer: int) -> Tensor:
         there = _base().model.layers[layer].get_submodule(part)
-        return _loaded(answer, _base().config, there.state_dict())(_stream(layer))
+        return with_weights(answer, _base().config, there.state_dict())(_stream(layer))
 
     return use
 
 
 @lru_cache(maxsize=2)  # an answer and the reference; their weights are those of the base model, not copies
 def _whole(answer: Callable) -> nn.Module:
-    return _loaded(answer, _base().config, _base().state_dict())
+    return with_weights(answer, _base().config, _base().state_dict())
 
 
 @torch.no_grad()
@@ -431,7 +419,7 @@ _RMS_NORM = Step(
     ),
     reference=RMSNorm,
     cases=(
-        Case("(3, 4)", (torch.tensor([[[3.0, 4.0]]]), torch.ones(2)), _norm_of),
+        Case("(3, 4), with an eps of 0.1", (torch.tensor([[[3.0, 4.0]]]), torch.ones(2)), _norm_of),
         Case(
             "two tokens",
             (torch.tensor([[[0.3, -0.1, 0.2, 0], [3, 0, 1, -2]]]), torch.tensor([1.0, 2, 0.5, 3])),
@@ -500,6 +488,11 @@ _DECODER_LAYER = Step(
             "no residual",
             _ordered(lambda x, norm1, attention, norm2, mlp: mlp(norm2(attention(norm1(x))))),
             "the layer returns what it computes and forgets the stream. Add each result to x.",
+        ),
+        Mistake(
+            "the results normalised",
+            _ordered(lambda x, norm1, attention, norm2, mlp: (y := x + norm1(attention(x))) + norm2(mlp(y))),
+            "the norms stand before attention and MLP, not behind them: the results are added as they are.",
         ),
         Mistake(
             "residual around the MLP only",
@@ -616,7 +609,7 @@ _LLAMA = Step(
         Case("three tokens of a small model", (torch.tensor([[1, 5, 2]]),), _logits_of),
         Case("two texts", (torch.tensor([[1, 5], [0, 6]]),), _logits_of),
         Case("all logits of the real model", (_TEXT,), _all_logits),
-        Case("50 tokens of the real model", ("The first ten prime numbers are", 50), _greedy),
+        Case("50 tokens of the real model", ("The first ten prime numbers are", 50), _greedy, follows=True),
     ),
 )
 
