@@ -221,7 +221,6 @@ def train(
     one process, apart from dropout's masks. A model that `fully_shard` has sharded is trained without checkpoints.
     """
     _check(model, epochs, output_dir)
-    release_memory()  # what was freed before may be half a gigabyte that the process still holds
     if (keep_best or held_out_steps) and not held_out:
         raise ValueError("keep_best and held_out_steps need pairs to look at: give held_out=, pairs not in training")
     checkpoint = _starting_point(output_dir, resume)
