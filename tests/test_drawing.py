@@ -212,3 +212,13 @@ def test_the_picture_of_the_readme_is_the_drawing(tmp_path):
 def test_the_front_pages_show_the_drawing_and_say_it_in_words(page):
     (words,) = re.findall(r"!\[([^\]]+)\]\(docs/lora\.svg\)", (ROOT / page).read_text(encoding="utf-8"))
     assert not [part for part in ("frozen W", "trained A and B", "times s", "576", "r = 8") if part not in words]
+
+
+def check_in_every_room(figure):
+    """All of the above that hold for a drawing of a notebook, too: on a slide, on a phone, on a dark page."""
+    for room in ((1220, 480, 23), (358, 800, 9)):
+        test_text_is_large_enough_on_a_slide_and_on_a_phone(figure, *room)
+    test_nothing_leaves_the_canvas(figure)
+    test_no_text_lies_across_the_edge_of_a_box(figure)
+    test_text_is_dark_enough(figure)
+    test_a_dark_page_shows_a_white_ground_with_nothing_around_it(figure)

@@ -28,12 +28,7 @@ def figure(request):
 
 
 def test_it_can_be_read_on_a_slide_on_a_phone_and_on_a_dark_page(figure):
-    for room in ((1220, 480, 23), (358, 800, 9)):
-        shared.test_text_is_large_enough_on_a_slide_and_on_a_phone(figure, *room)
-    shared.test_nothing_leaves_the_canvas(figure)
-    shared.test_no_text_lies_across_the_edge_of_a_box(figure)
-    shared.test_text_is_dark_enough(figure)
-    shared.test_a_dark_page_shows_a_white_ground_with_nothing_around_it(figure)
+    shared.check_in_every_room(figure)
 
 
 def test_no_text_covers_a_text_or_an_edge(figure):
