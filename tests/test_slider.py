@@ -4,12 +4,14 @@ import base64
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from nbval.plugin import IPyNbCell
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
@@ -59,6 +61,12 @@ def test_without_its_script_it_is_the_picture_of_its_start(shown):
 
 def test_the_text_that_is_compared_names_the_sliders(shown):
     assert shown.data["text/plain"] == "rank: a slider from 1 to 1,024\nname: a slider from A to C"
+
+
+def test_frames_are_compared_no_more_than_other_pictures(shown):
+    cell = SimpleNamespace(cell=nbformat.v4.new_code_cell())
+    stored, fresh = shown.data["text/html"], f"{FRAMES}>drawn on another processor</div>"
+    assert IPyNbCell.sanitize(cell, stored) == IPyNbCell.sanitize(cell, fresh)
 
 
 def test_a_photograph_takes_the_place_that_a_photograph_takes():
