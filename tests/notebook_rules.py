@@ -260,11 +260,14 @@ def alternatives(nb: NotebookNode) -> Iterator[str]:
 
 
 def described(nb: NotebookNode) -> Iterator[str]:
-    for cell, following in zip(nb.cells, [*nb.cells[1:], None], strict=True):
+    following = None  # what stands behind a figure, or behind several in a row
+    for cell in reversed(nb.cells):
         if cell.cell_type == "code" and any(map(is_image, cell.outputs)):
             if following is None or following.cell_type != "markdown" or len(following.source.split()) < 5:
                 yield f"{cell.id}: a figure, and no Markdown cell after it says what to see"
-        elif cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", cell.source):
+            continue
+        following = cell
+        if cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", cell.source):
             yield f"{cell.id}: an image without a text alternative"
 
 
