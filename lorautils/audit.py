@@ -188,7 +188,7 @@ def _checksum(parameter: torch.Tensor) -> int:
 
 
 def _describe(name: str, layers: Mapping[str, LoraLayer], weights: int) -> str:
-    """Two lines about an adapter: settings as found in the layers, and what is wrapped, by name."""
+    """Three lines about an adapter: settings as found in the layers, how much is wrapped, and what, by name."""
     own = {path: layer for path, layer in layers.items() if name in layer.r}
     found = {(own[p].r[name], own[p].scaling[name], getattr(own[p].lora_dropout[name], "p", 0.0)) for p in own}
     settings = "; ".join(f"r {r}, scaling {scaling:.4g}, dropout {p:.4g}" for r, scaling, p in sorted(found))
@@ -197,7 +197,7 @@ def _describe(name: str, layers: Mapping[str, LoraLayer], weights: int) -> str:
     counts = Counter(_last_part(path.removesuffix(".weight")) for path in own)
     modules = ", ".join(f"{module} {count}" for module, count in sorted(counts.items()))
     share = sum(map(_weights, own.values())) / max(weights, 1)
-    return f"adapter '{name}', {state}: {settings}\n  wraps {len(own)} modules, {share:.0%} of the base: {modules}"
+    return f"adapter '{name}', {state}: {settings}\n  wraps {len(own)} modules, {share:.0%} of the base\n  {modules}"
 
 
 def _weights(layer: LoraLayer) -> int:
@@ -244,9 +244,13 @@ def _targets(config: LoraConfig, own: Iterable[str], base: nn.Module | None = No
         yield "the adapter is in no layer: it was merged or unloaded; keep what merge_and_unload() returned"
         return
     named = () if isinstance(config.target_modules, str) else config.target_modules or ()
+    excluded = config.exclude_modules or ()
     for target in sorted(named):
-        if not any(f".{path}".endswith(f".{target}") for path in own):
+        if target not in excluded and not any(f".{path}".endswith(f".{target}") for path in own):
             yield f"'{target}' in target_modules wraps nothing{_hint(target, named, base)}"
+    for target in sorted(config.target_parameters or ()) if base is not None else ():  # no file names parameters
+        if not any(f".{path}".endswith(f".{target}") for path in own):
+            yield f"'{target}' in target_parameters wraps nothing"
     if config.layers_to_transform is not None:
         wanted = config.layers_to_transform
         found = {int(number) for path in own for number in re.findall(r"\.(\d+)\.", path)[:1]}

@@ -80,7 +80,7 @@ def test_the_report_names_modules_and_settings():
     text = str(audit(wrap(target_modules=["q_proj", "v_proj"], r=4, lora_alpha=6, lora_dropout=0.25)))
     assert "PeftModel around LlamaForCausalLM, train mode" in text
     assert "adapter 'default', active, not trained yet: r 4, scaling 1.5, dropout 0.25" in text
-    assert "wraps 4 modules, 17% of the base: q_proj 2, v_proj 2" in text
+    assert "wraps 4 modules, 17% of the base\n  q_proj 2, v_proj 2" in text
     assert text.endswith("no warnings")
 
 
@@ -385,6 +385,16 @@ CASES = {
         lambda: wrap(mixtral(), target_modules=SEVEN),
         lambda: wrap(mixtral(), target_parameters=["experts.down_proj"]),
     ),
+    "a parameter's typo": (
+        "'experts.down_prj' in target_parameters wraps nothing",
+        lambda: wrap(mixtral(), target_parameters=["experts.down_prj", "experts.gate_up_proj"]),
+        lambda: wrap(mixtral(), target_modules="all-linear"),
+    ),
+    "excluded on purpose": (
+        "'classifier' in target_modules wraps nothing",
+        lambda: wrap(target_modules=["q_proj", "classifier"]),
+        lambda: bert(task_type="SEQ_CLS", exclude_modules=["classifier"]),
+    ),
     "experts": (
         "the experts hold 77% of the weights, and LoRA is on none of them",
         lambda: wrap(mixtral(), target_modules=["q_proj"]),
@@ -448,7 +458,7 @@ def test_a_step_ends_the_state_of_not_being_trained():
 
 def test_the_share_counts_every_expert():
     text = str(audit(wrap(mixtral(), target_modules="all-linear")))
-    assert "wraps 14 modules, 91% of the base: down_proj 2, gate 2, gate_up_proj 2, k_proj 2, o_proj 2" in text
+    assert "wraps 14 modules, 91% of the base\n  down_proj 2, gate 2, gate_up_proj 2, k_proj 2, o_proj 2" in text
 
 
 # --- the files of an adapter, without and beside a model ------------------------------------------------------------
