@@ -171,6 +171,11 @@ def test_none_in_some_cases_is_an_answer_not_a_blank(capsys):
     assert text.startswith("Not yet: lost(") and "None" in text
 
 
+def test_a_dictionary_is_shown_by_its_entries():
+    assert exercises.engine.show({"q_proj": 32, "up_proj": [0.5, None]}) == "{'q_proj': 32, 'up_proj': [0.5, None]}"
+    assert len(exercises.engine.show({f"layer {i}": i for i in range(40)})) == 72
+
+
 # --- right and wrong ----------------------------------------------------------------------------------------------
 
 
