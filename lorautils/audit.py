@@ -335,7 +335,7 @@ def _training(name: str, own: Mapping[str, LoraLayer], rows: list[Row], *, is_tr
     if _untrained(name, own) and not (is_training and any(p.requires_grad for p in parameters)):
         yield f"adapter '{name}' is not trained: B or A is zero everywhere, so it changes nothing; was it loaded?"
     if any(p.requires_grad and p.dtype in (torch.float16, torch.bfloat16) for p in parameters):
-        yield f"adapter '{name}' trains in 16 bits: small steps are rounded away; keep LoRA's parameters in float32"
+        yield f"adapter '{name}' trains in 16 bits: at small learning rates, steps are rounded away; float32 keeps them"
 
 
 def _unsaved(base: nn.Module, configs: Mapping[str, LoraConfig], rows: list[Row]) -> Iterator[str]:

@@ -95,7 +95,7 @@ def states() -> Figure:
         _frame(axes, box, W if x == frozen else A)
     into = {
         (frozen, top): ("get_peft_model", "inference_mode", "=True"),
-        (free, top): ("get_peft_model", "from_pretrained", "is_trainable=True"),
+        (free, top): ("get_peft_model, or", "from_pretrained with", "is_trainable=True"),
         (frozen, low): ("from_pretrained",),
         (free, low): (),
     }
