@@ -418,7 +418,8 @@ def test_train_on_own_pairs_saves_an_adapter_that_loads(tiny_model, capsys, tmp_
     output = tmp_path / "deep" / "adapter"
     arguments = ["train", "--data", pairs, "--output", str(output), "--epochs", "20", "--learning_rate", "0.02"]
     assert main(arguments) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "adapter 'default', active, not trained yet: r 8, scaling 4, dropout 0.1" in err and "WARNING" not in err
     assert out.startswith("40 steps, last loss ") and out.endswith(f", adapter in {output}\n")
     model = PeftModel.from_pretrained(basemodel.load_base_model(), output)
     assert evaluation.evaluate(model, basemodel.load_tokenizer(), ["ping "]) == ["pong"]

@@ -116,6 +116,7 @@ def _trained(options: Train, pairs: Sequence, resume: bool):
     from peft import get_peft_model
 
     from lorautils import basemodel, setup, training
+    from lorautils.audit import audit
     from lorautils.scaling import fused
 
     setup(options.seed)
@@ -125,6 +126,9 @@ def _trained(options: Train, pairs: Sequence, resume: bool):
     tokenizer = basemodel.load_tokenizer(options.model)
     base = basemodel.load_base_model(options.model, dtype="bfloat16" if options.bf16 else "float32")
     model = get_peft_model(base, training.lora_config())
+    if int(os.environ.get("RANK", 0)) == 0:
+        report = audit(model)
+        print(*report.adapters, *(f"WARNING {warning}" for warning in report.warnings), sep="\n")
     if training.launched_processes() == 1 and torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     names = ("epochs", "batch_size", "learning_rate", "seed", "bf16", "gradient_checkpointing")
