@@ -15,7 +15,7 @@ from lorautils.figures.words import alt_text
 FORMATS = {"float32": [], "bf16": [i / 256 for i in range(-64, 65)], "4 bits": [-0.5, 0.0, 0.0625, 0.15, 0.5]}
 DRAWINGS = {
     "gradients": nb06.gradients,
-    "number_lines": lambda: nb06.number_lines(0.0625, FORMATS, {"shipped": 0.02, "live": -0.001}),
+    "number_lines": lambda: nb06.number_lines(0.0625, FORMATS, {"shipped": -0.05, "live": 0.001}),
 }
 
 
@@ -41,12 +41,12 @@ def test_no_text_covers_a_text(figure):
 def test_a_push_is_drawn_as_long_as_it_is():
     (axes,) = DRAWINGS["number_lines"]().axes
     bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-    right, left = bars[:2]  # +0.02 starts at the weight, -0.001 ends there
+    left, right = bars[:2]  # -0.05 ends at the weight, +0.001 starts there
     levels = sorted(bar.get_x() + bar.get_width() / 2 for bar in bars if math.isclose(bar.get_width(), 6))
     plt.close("all")
     scale = (levels[1] - levels[0]) / 0.0625
-    assert right.get_x() == pytest.approx(500) and right.get_width() == pytest.approx(0.02 * scale)
-    assert left.get_x() + left.get_width() == pytest.approx(500) and left.get_width() == pytest.approx(0.001 * scale)
+    assert right.get_x() == pytest.approx(500) and right.get_width() == pytest.approx(0.001 * scale)
+    assert left.get_x() + left.get_width() == pytest.approx(500) and left.get_width() == pytest.approx(0.05 * scale)
     assert levels[1] == pytest.approx(500)  # the weight is one of the coarsest format's numbers
 
 

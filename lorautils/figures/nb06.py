@@ -117,7 +117,8 @@ def number_lines(weight: float, formats: Mapping[str, Sequence[float]], pushes: 
     for place, (name, push) in enumerate(pushes.items()):
         y = top - 40 - 56 * place
         axes.add_patch(Rectangle((min(at(weight), at(weight + push)), y - 12), abs(at(push) - at(0)), 24, color=A))
-        write(axes, low, y, f"{name} pushes by {push:+.4f}", ha="left")
+        side = {"x": 480, "ha": "right"} if push > 0 else {"x": 520, "ha": "left"}  # the other one
+        write(axes, y=y, text=f"{name} pushes by {push:+.4f}", **side)
     for place, (name, values) in enumerate(formats.items()):
         y = top - 90 - 56 * len(pushes) - 106 * place
         write(axes, low, y + 44, name, ha="left", weight="bold")
