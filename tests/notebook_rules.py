@@ -31,6 +31,7 @@ REWRITTEN: tuple[str, ...] = (
     "03_projection_matrices",
     "04_attention_q_k_v_o",
     "05_mlp_gate_up_down",
+    "06_lora_from_scratch",
     "07_peft_lora_config",
 )
 SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry

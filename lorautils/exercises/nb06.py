@@ -1,4 +1,4 @@
-"""The exercises of notebook 06: the four starts, alpha and B's rate, the forward pass, dA, and merging once.
+"""The exercises of notebook 06: a diagnosis, alpha and two optimisers, several adapters, a new gradient, merging.
 
 The formulas behind them: Y = X W^T + s X A^T B^T with s = alpha / r; dA = s (G B)^T X; merged weight = W + s B A.
 """
@@ -9,183 +9,220 @@ from .engine import Exercise, Mistake
 
 NOTEBOOK = "06_lora_from_scratch"
 
-four_starts = Exercise(
-    name="four_starts",
-    question="Which of the four starts of A and B begin as the base model and learn?",
-    difficulty=1,
-    minutes=3,
+diagnose = Exercise(
+    name="diagnose",
+    question="Four trainings, their first two gradients of A and of B: what is the matter with each?",
+    difficulty=2,
+    minutes=5,
     hints=(
-        "It begins as the base model if B A is zero. It learns if at least one factor gets a gradient.",
-        "dA contains B, and dB contains A. Go through the four pairs.",
+        "dA contains B, and dB contains A. What must happen between the two backward passes before dA is not zero?",
+        "In the first training B should have moved. Which fault keeps it at zero while its gradient is not?",
     ),
-    source="answer = [True, True, False, False]  # one zero: B A = 0, and the zero factor gets a gradient",
-    takeaway="B A must be zero, not both factors. That B is zero is a choice, which allows larger learning rates.",
+    source="""answer = ["B left out", "not fresh", "healthy", "both zero"]
+# 1: B has a gradient and stays at zero. 2: B A is not zero. 3: B moved, so A learns. 4: nothing ever moves.""",
+    takeaway="Two backward passes and one look at the output tell all four apart.",
     mistakes=(
         Mistake(
-            "only the usual one",
-            [True, False, False, False],
-            "A zero, B random works as well: B A is zero, and dA = s B^T G^T X is not.",
+            "training 1 taken for healthy",
+            ["healthy", "not fresh", "B left out", "both zero"],
+            "in training 1 dA is still zero after a step, so B has not moved. In a healthy one it has.",
         ),
         Mistake(
-            "both zero learns",
-            [True, True, True, False],
-            "with both zero, dA contains B = 0 and dB contains A = 0: nothing ever moves.",
+            "training 2 taken for healthy",
+            ["B left out", "healthy", "not fresh", "both zero"],
+            "in training 2 the model is not the base at first: B A is not zero. A fresh adapter starts as the base.",
         ),
         Mistake(
-            "both random starts as the base",
-            [True, True, False, True],
-            "it learns, but B A is not zero: the model is damaged before the first step.",
+            "training 1 taken for both zero",
+            ["both zero", "not fresh", "healthy", "B left out"],
+            "in training 1 dB is not zero, so A is not. With both at zero, both gradients are.",
         ),
         Mistake(
-            "both random, but not A zero",
-            [True, False, False, True],
-            "where both are random, B A is not zero. Where A alone is zero it is, and A gets a gradient through B.",
-        ),
-        Mistake(
-            "all four",
-            [True, True, True, True],
-            "look at both conditions for each start; two of the four fail one.",
-        ),
-        Mistake(
-            "zero is dead",
-            [False, False, False, True],
-            "the factor that is zero does get a gradient: the other is not.",
+            "a zero dA taken for a fault",
+            ["both zero", "healthy", "B left out", "both zero"],
+            "dA is zero in the first pass of a healthy training, too, because B is. Look at the second pass.",
         ),
     ),
 )
 
 alpha_and_rate = Exercise(
     name="alpha_and_rate",
-    question="Adam, no clipping, no decay: alpha goes from 32 to 128. Which rate for B keeps the training the same?",
+    question="Alpha goes from 32 to 128. Which rates for B keep a training with Adam and one with SGD the same?",
     difficulty=2,
-    minutes=4,
+    minutes=6,
     hints=(
         "s B must take the same steps as before. By which factor has s grown?",
-        "Adam moves B by about its rate, whatever the size of the gradient.",
+        "Adam moves B by about its rate. SGD moves it by rate times dB, and dB contains s.",
     ),
-    source="answer = 0.001 / 4  # s is four times as large, so B's steps must be a quarter",
-    takeaway="With Adam, alpha is B's learning rate: four times the one is four times the other.",
+    source="""answer = [0.001 / 4, 0.03 / 16]
+# s is four times as large. With Adam B must move a quarter; with SGD dB is four times as large as well.""",
+    takeaway="With Adam alpha acts as B's learning rate, with SGD as its square root.",
     mistakes=(
-        Mistake("rate unchanged", 0.001, "then s B takes steps four times as large: a faster training, not the same."),
-        Mistake("rate raised", 0.004, "the wrong way: s has grown already, so B must move less, not more."),
         Mistake(
-            "the rule of SGD",
-            0.001 / 16,
-            "that is right for SGD, whose gradient grows with s, too. Adam ignores its size.",
+            "rates unchanged",
+            [0.001, 0.03],
+            "then s B takes larger steps: a faster training, not the same.",
         ),
-        Mistake("square root", 0.001 / 2, "alpha is four times as large, and s with it: 128 / 8 against 32 / 8."),
+        Mistake(
+            "rates raised",
+            [0.004, 0.12],
+            "the wrong way: s has grown already, so B must move less, not more.",
+        ),
+        Mistake(
+            "a quarter for both",
+            [0.001 / 4, 0.03 / 4],
+            "right for Adam, which ignores the gradient's size. SGD does not: dB has grown by four as well.",
+        ),
+        Mistake(
+            "a sixteenth for both",
+            [0.001 / 16, 0.03 / 16],
+            "right for SGD. Adam divides each gradient by its own size, so that dB's growth does not count.",
+        ),
+        Mistake(
+            "half for both",
+            [0.001 / 2, 0.03 / 2],
+            "alpha is four times as large, and s with it: 128 / 8 against 32 / 8.",
+        ),
+        Mistake(
+            "the two exchanged",
+            [0.001 / 16, 0.03 / 4],
+            "the first rate is for Adam, the second for SGD. Which of the two ignores the gradient's size?",
+        ),
     ),
 )
 
 _X = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])  # (tokens, in) = (2, 3)
-_W = torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0], [3.0, 0.5, 0.0]])  # (out, in) = (3, 3)
+_W = torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0], [3.0, 0.5, 0.0], [1.0, 1.0, -2.0]])  # (out, in) = (4, 3)
 _A = torch.tensor([[1.0, -1.0, 0.5], [2.0, 0.0, 1.0]])  # (r, in) = (2, 3)
-_B = torch.tensor([[0.1, 0.0], [0.0, -0.2], [0.3, 0.1]])  # (out, r) = (3, 2)
-_G = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 4.0]])  # (tokens, out)
+_B = torch.tensor([[0.1, 0.0], [0.0, -0.2], [0.3, 0.1], [0.2, 0.5]])  # (out, r) = (4, 2)
+_A2 = torch.tensor([[0.0, 2.0, 1.0], [-1.0, 0.5, 0.0]])
+_B2 = torch.tensor([[0.2, 0.1], [-0.4, 0.0], [0.0, 0.3], [0.1, -0.1]])
+_G = torch.tensor([[1.0, -2.0, 0.5, 1.0], [0.0, 1.0, 4.0, -1.0]])  # (tokens, out)
+_S = torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0], [3.0, 0.5, 0.0]])  # a square W: its mistakes raise no error
 
-lora_forward = Exercise(
-    name="lora_forward",
-    question="Write lora_forward(X, W, A, B, alpha): W X and the LoRA branch for a batch of rows.",
-    difficulty=2,
-    minutes=6,
-    hints=(
-        "A linear layer on rows is X @ W.T. LoRA is two linear layers in a row, and r is A.shape[0].",
-        "X @ A.T has shape (tokens, r); multiply that by B.T.",
-    ),
-    source="""def lora_forward(X, W, A, B, alpha):
-    return X @ W.T + alpha / A.shape[0] * (X @ A.T) @ B.T""",
-    takeaway="Two thin products are enough: B A, as large as W, need not be formed.",
-    mistakes=(
-        Mistake(
-            "alpha not divided by r",
-            lambda X, W, A, B, alpha: X @ W.T + alpha * (X @ A.T) @ B.T,
-            "s is alpha / r. Without the division a larger r makes larger steps.",
-        ),
-        Mistake(
-            "no scaling",
-            lambda X, W, A, B, alpha: X @ W.T + (X @ A.T) @ B.T,
-            "the branch is multiplied by s = alpha / r.",
-        ),
-        Mistake(
-            "A and B swapped",
-            lambda X, W, A, B, alpha: X @ W.T + alpha / A.shape[0] * (X @ B) @ A,
-            "A comes first and narrows, B widens. Here it fits only because W is square.",
-        ),
-        Mistake(
-            "W not transposed",
-            lambda X, W, A, B, alpha: X @ W + alpha / A.shape[0] * (X @ A.T) @ B.T,
-            "W is stored as (out, in): with rows as inputs it is X @ W.T. A square W hides the mistake.",
-        ),
-        Mistake(
-            "columns, not rows",
-            lambda X, W, A, B, alpha: W @ X.T + alpha / A.shape[0] * B @ (A @ X.T),
-            "that is the formula for columns. X has a row per token, and so has the result.",
-        ),
-        Mistake(
-            "alpha divided by the width",
-            lambda X, W, A, B, alpha: X @ W.T + alpha / A.shape[1] * (X @ A.T) @ B.T,
-            "A is (r, in): r is A.shape[0], and A.shape[1] is the width of the input.",
-        ),
-        Mistake(
-            "square root",
-            lambda X, W, A, B, alpha: X @ W.T + alpha / A.shape[0] ** 0.5 * (X @ A.T) @ B.T,
-            "alpha / sqrt(r) is the scaling of rsLoRA. Plain LoRA divides by r.",
-        ),
-        Mistake(
-            "branch alone",
-            lambda X, W, A, B, alpha: alpha / A.shape[0] * (X @ A.T) @ B.T,
-            "that is the LoRA branch. The frozen layer's X @ W.T is added to it.",
-        ),
-        Mistake(
-            "W scaled, too",
-            lambda X, W, A, B, alpha: alpha / A.shape[0] * (X @ W.T + (X @ A.T) @ B.T),
-            "the scaling is for the branch only; W X stays as it is.",
-        ),
-    ),
-    cases=((_X, _W, _A, _B, 8), (_X, _W, _A[:1], _B[:, :1], 3)),
-)
 
-grad_a = Exercise(
-    name="grad_a",
-    question="Write grad_a(X, A, B, G, s): the gradient of the loss with respect to A.",
+def _with(divisor):
+    """Return `several` with another divisor of alpha."""
+    return lambda X, W, adapters: X @ W.T + sum(alpha / divisor(A, B) * X @ A.T @ B.T for A, B, alpha in adapters)
+
+
+several = Exercise(
+    name="several",
+    question="Write several(X, W, adapters): the output of W with several adapters (A, B, alpha) active at once.",
     difficulty=2,
     minutes=8,
     hints=(
-        "A is a linear layer with input X. Which gradient arrives at its output?",
-        "s * G @ B arrives, of shape (tokens, r). The rule is: arriving gradient, transposed, times input.",
+        "Each adapter adds its own branch to X @ W.T, with its own s.",
+        "Start from y = X @ W.T and add alpha / r * (X @ A.T) @ B.T in a loop; r is A.shape[0].",
     ),
-    source="""def grad_a(X, A, B, G, s):
-    return s * (G @ B).T @ X  # (r, tokens) @ (tokens, in)""",
-    takeaway="It contains B: where B is zero, A does not learn.",
+    source="""def several(X, W, adapters):
+    y = X @ W.T
+    for A, B, alpha in adapters:
+        y = y + alpha / A.shape[0] * (X @ A.T) @ B.T
+    return y""",
+    takeaway="The updates add up, B1 A1 + B2 A2. The factors do not: (B1 + B2)(A1 + A2) has two products too many.",
     mistakes=(
         Mistake(
+            "factors added",
+            lambda X, W, adapters: (
+                X @ W.T
+                + X @ sum(A for A, B, alpha in adapters).T @ sum(alpha / A.shape[0] * B for A, B, alpha in adapters).T
+            ),
+            "(B1 + B2)(A1 + A2) also contains B1 A2 and B2 A1. Each x must go through A and B of the same adapter.",
+        ),
+        Mistake(
+            "W once for each adapter",
+            lambda X, W, adapters: sum(X @ W.T + alpha / A.shape[0] * X @ A.T @ B.T for A, B, alpha in adapters),
+            "there is one frozen W: X @ W.T is added once, and then a branch for each adapter.",
+        ),
+        Mistake("alpha not divided by r", _with(lambda A, B: 1), "s is alpha / r, for each adapter."),
+        Mistake(
             "no scaling",
-            lambda X, A, B, G, s: (G @ B).T @ X,
-            "the branch is s times B A x, so its gradient carries the same s.",
+            lambda X, W, adapters: X @ W.T + sum(X @ A.T @ B.T for A, B, alpha in adapters),
+            "each branch is multiplied by its own s = alpha / r.",
         ),
         Mistake(
-            "dB",
-            lambda X, A, B, G, s: s * G.T @ (X @ A.T),
-            "that is the gradient of B. For A, send G through B first.",
+            "alpha divided by the output's width",
+            _with(lambda A, B: B.shape[0]),
+            "B is (out, r): B.shape[0] is the width of the output. r is B.shape[1], or A.shape[0].",
         ),
         Mistake(
-            "transposed",
-            lambda X, A, B, G, s: s * X.T @ (G @ B),
-            "a gradient has the shape of what it belongs to: A is (r, in).",
+            "alpha divided by the input's width",
+            _with(lambda A, B: A.shape[1]),
+            "A is (r, in): A.shape[1] is the width of the input. r is A.shape[0].",
+        ),
+        Mistake(
+            "square root",
+            _with(lambda A, B: A.shape[0] ** 0.5),
+            "LoRA divides alpha by r. The square root belongs to a variant, rsLoRA.",
+        ),
+        Mistake(
+            "only the last adapter",
+            lambda X, W, adapters: several.reference(X, W, adapters[-1:]),
+            "each turn of the loop must add to y; here the last adapter replaces the others.",
+        ),
+        Mistake(
+            "branches alone",
+            lambda X, W, adapters: several.reference(X, W, adapters) - X @ W.T,
+            "those are the branches. The frozen layer's X @ W.T is added to them.",
+        ),
+    ),
+    cases=(
+        (_X, _W, [(_A, _B, 8)]),
+        (_X, _W, [(_A, _B, 8), (_A2, _B2, 3)]),
+        (_X[:1], _W, [(_A, _B, 2), (_A2, _B2, 4), (_A, _B2, 1)]),
+    ),
+)
+
+grad_gains = Exercise(
+    name="grad_gains",
+    question="y = W x + B (m * A x), where m has r numbers. Write grad_gains(X, A, B, G): the gradient of m.",
+    difficulty=3,
+    minutes=10,
+    hints=(
+        "Which gradient arrives behind m, at m * H with H = X A^T? G goes through B first.",
+        "Entry j of m multiplies column j of H. So its gradient is column j of G B times column j of H, added up.",
+    ),
+    source="""def grad_gains(X, A, B, G):
+    return ((G @ B) * (X @ A.T)).sum(dim=0)  # (tokens, r), added over the tokens""",
+    takeaway="The same two steps as for dA: send G back, then multiply with what went in.",
+    mistakes=(
+        Mistake(
+            "not added up",
+            lambda X, A, B, G: (G @ B) * (X @ A.T),
+            "that is each token's part. m is shared by all tokens, so their parts are added.",
         ),
         Mistake(
             "mean over tokens",
-            lambda X, A, B, G, s: s * (G @ B).T @ X / len(X),
-            "G already belongs to the loss, mean or not. The product adds up the tokens.",
+            lambda X, A, B, G: ((G @ B) * (X @ A.T)).mean(dim=0),
+            "G already belongs to the loss, mean or not. The tokens' parts are added.",
         ),
         Mistake(
-            "B left out",
-            lambda X, A, B, G, s: s * G.T @ X,
-            "that is the gradient of W, which LoRA never forms. It has to pass through B.",
+            "added over r",
+            lambda X, A, B, G: ((G @ B) * (X @ A.T)).sum(dim=1),
+            "a gradient has the shape of what it belongs to: m has r numbers, one for each column.",
+        ),
+        Mistake(
+            "H left out",
+            lambda X, A, B, G: (G @ B).sum(dim=0),
+            "that is the gradient of something added behind A. m is multiplied, so H = X A^T comes in.",
+        ),
+        Mistake(
+            "all columns with all",
+            lambda X, A, B, G: (G @ B).T @ (X @ A.T),
+            "that is the gradient of an r x r matrix between A and B. m is only its diagonal.",
         ),
     ),
-    cases=((_X, _A, _B, _G, 4.0), (_X, _A, 0 * _B, _G, 4.0), (_X[:1], _A[:1], _B[:, :1], _G[:1], 0.5)),
+    cases=((_X, _A, _B, _G), (_X, _A[:1], _B[:, :1], _G), (_X[:1], _A2, _B, _G[:1])),
 )
+
+
+def _switched(actions):
+    """Return whether the weight ends merged for somebody whose unmerge turns the flag."""
+    merged = False
+    for action in actions:
+        merged = action == "merge" or not merged
+    return merged
 
 
 weight_after = Exercise(
@@ -206,11 +243,21 @@ weight_after = Exercise(
     takeaway="A flag makes merging safe to repeat; ours and PEFT's layers keep one.",
     mistakes=(
         Mistake(
-            "merged twice",
+            "unmerge as a switch",
+            lambda W, A, B, alpha, actions: W + _switched(actions) * alpha / A.shape[0] * B @ A,
+            "an unmerge of what is not merged must do nothing; here it merges. Set the flag to False, do not turn it.",
+        ),
+        Mistake(
+            "each action a switch",
+            lambda W, A, B, alpha, actions: W + (len(actions) % 2) * alpha / A.shape[0] * B @ A,
+            "an action says what to do, not to change sides: after two merges the update is in.",
+        ),
+        Mistake(
+            "nothing remembered",
             lambda W, A, B, alpha, actions: (
                 W + (actions.count("merge") - actions.count("unmerge")) * alpha / A.shape[0] * B @ A
             ),
-            "two merges in a row add the update twice. Remember whether it is in already.",
+            "two merges add the update twice, and an unmerge of what is not merged subtracts it. Keep a flag.",
         ),
         Mistake(
             "never taken out",
@@ -234,10 +281,12 @@ weight_after = Exercise(
         ),
     ),
     cases=(
-        (_W, _A, _B, 8, ["merge"]),
-        (_W, _A, _B, 8, ["merge", "merge"]),
-        (_W, _A, _B, 8, ["unmerge", "merge", "unmerge"]),
-        (_W, _A[:1], _B[:, :1], 3, ["unmerge", "merge"]),
-        (_W, _A, _B, 8, []),
+        (_S, _A, _B[:3], 8, ["merge"]),
+        (_S, _A, _B[:3], 8, ["merge", "merge"]),
+        (_S, _A, _B[:3], 8, ["unmerge"]),
+        (_S, _A, _B[:3], 8, ["merge", "unmerge", "unmerge"]),
+        (_S, _A, _B[:3], 8, ["unmerge", "merge", "unmerge"]),
+        (_S, _A[:1], _B[:3, :1], 3, ["unmerge", "merge"]),
+        (_S, _A, _B[:3], 8, []),
     ),
 )
