@@ -102,11 +102,35 @@ def write_model(path: str | Path, model: PreTrainedModel, tokenizer, kind: str =
     check_architecture(model.config)
     check_model(model.config, kind)
     writer = gguf.GGUFWriter(path, model.config.model_type)
-    _add_hyperparameters(writer, model.config, TYPES[kind])
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_file_type(TYPES[kind])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for name, value in hyperparameters(model.config).items():
+        (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(name, value)
     _add_tokenizer(writer, tokenizer, model.config.vocab_size)
     for name, array, stored in tensors(model, kind):
         writer.add_tensor(name, array, raw_dtype=stored)
     _write(writer)
+
+
+def hyperparameters(config: PretrainedConfig) -> dict[str, int | float]:
+    """Return what a GGUF says of a model's shape, under llama.cpp's names."""
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    values = {
+        "block_count": config.num_hidden_layers,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "feed_forward_length": config.intermediate_size,
+        "attention.head_count": config.num_attention_heads,
+        "attention.head_count_kv": config.num_key_value_heads,
+        "attention.key_length": head,
+        "attention.value_length": head,
+        "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+        "rope.dimension_count": head,
+        "rope.freq_base": float(config.rope_parameters["rope_theta"]),  # llama.cpp takes 10,000 where it is missing
+        "vocab_size": config.vocab_size,
+    }
+    return {f"{config.model_type}.{name}": value for name, value in values.items()}
 
 
 def tensors(model: PreTrainedModel, kind: str) -> Iterator[tuple]:
@@ -114,11 +138,11 @@ def tensors(model: PreTrainedModel, kind: str) -> Iterator[tuple]:
 
     Vectors stay float32; beside 4-bit matrices, the embedding and the output head have 8 bits, as llama.cpp has it.
     """
-    tied = model.config.tie_word_embeddings
-    for name, weight in model.state_dict().items():
+    weights = model.state_dict()
+    for name, weight in weights.items():
         module, _, end = name.rpartition(".")
-        if tied and module == "lm_head":  # the embedding once more
-            continue
+        if module == "lm_head" and torch.equal(weight, weights["model.embed_tokens.weight"]):
+            continue  # tied: llama.cpp takes the embedding where there is no head
         ends = module in ("model.embed_tokens", "lm_head")
         stored = Kind["F32" if weight.dim() == 1 else "Q8_0" if ends and kind == "Q4_1" else kind]
         array = _array(reordered(weight, module, model.config))
@@ -141,25 +165,6 @@ def check_model(config: PretrainedConfig, kind: str) -> None:
     width = next((n for n in (config.hidden_size, config.intermediate_size) if n % 32), None)
     if kind.startswith("Q") and width:
         raise ValueError(f"{kind} stores blocks of 32 numbers, and rows of {width} have a rest: take F16")
-
-
-def _add_hyperparameters(writer: gguf.GGUFWriter, config: PretrainedConfig, file_type: int) -> None:
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_file_type(file_type)
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(head)
-    writer.add_value_length(head)
-    writer.add_rope_dimension_count(head)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])  # 10,000 where it is missing: other answers
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer, rows: int) -> None:
