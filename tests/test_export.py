@@ -31,9 +31,10 @@ TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% en
 
 
 def tokenizer(kind: str) -> PreTrainedTokenizerFast:
-    """A token for each character of ASCII, cut as SmolLM2 (Llama) or Qwen2 does it."""
-    words = ["<|im_end|>", "<|im_start|>", "Ġ", "Ċ", *map(chr, range(33, 127))]
-    backend = Tokenizer(models.BPE({word: number for number, word in enumerate(words)}, merges=[]))
+    """A token for each character of ASCII, and two of two, cut as SmolLM2 (Llama) or Qwen2 does it."""
+    words = ["<|im_end|>", "<|im_start|>", "Ġ", "Ċ", *map(chr, range(33, 127)), "Ġt", "in"]
+    merges = [("Ġ", "t"), ("i", "n")]
+    backend = Tokenizer(models.BPE({word: number for number, word in enumerate(words)}, merges=merges))
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind == "llama")
     first = pre_tokenizers.Digits(individual_digits=True)
     if kind == "qwen2":

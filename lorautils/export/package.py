@@ -84,6 +84,15 @@ def read(adapter: str | Path) -> tuple[Factors, float]:
     return factors, alpha
 
 
+def checked(adapter: Path, name: str | None, base: str | Path | None) -> tuple[Factors, float, PretrainedConfig]:
+    """Return the factors of an adapter, its alpha, and the configuration of its base, all of which fit."""
+    (factors, alpha), config = read(adapter), basemodel.load_config(name)
+    check_fits(factors, config)
+    if base is not None:
+        check_base(base, factors, config)
+    return factors, alpha, config
+
+
 def configuration(adapter: Path) -> dict:
     """Return what adapter_config.json says."""
     path = adapter / lora.CONFIG
@@ -212,10 +221,7 @@ Modelfile, put the base model's chat template around it:
 
 def _beside(adapter: Path, name: str | None, kind: str, base: str | Path | None) -> Callable[[Path], None]:
     """Read what is needed; return what writes the adapter, and the base too unless a GGUF of it is there."""
-    (factors, alpha), config = read(adapter), basemodel.load_config(name)
-    check_fits(factors, config)
-    if base is not None:
-        check_base(base, factors, config)
+    factors, alpha, config = checked(adapter, name, base)
     tokenizer, source = basemodel.load_tokenizer(name), f"./base-{kind}.gguf"
     model = basemodel.load_base_model(name) if base is None else None
 
