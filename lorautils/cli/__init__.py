@@ -14,11 +14,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv = sys.argv[1:] if argv is None else argv
     try:
-        from lorautils.cli import ask, export, fetch, fresh, options, serve, train
+        from lorautils.cli import ask, check_server, export, fetch, fresh, options, serve, train
     except ImportError as error:  # the doctor, whom a broken environment needs, does without a library
         return doctor.run(None) if list(argv[:1]) == ["doctor"] else fail(f"{error}; `lorautils doctor` says more")
     commands = {"doctor": doctor, "fetch": fetch, "fresh": fresh, "ask": ask, "train": train}
-    commands |= {"export": export, "serve": serve}
+    commands |= {"export": export, "serve": serve, "check-server": check_server}
     parser = options.Parser(prog="lorautils", description="The command line of the LoRA course.")
     subcommands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, command in commands.items():
