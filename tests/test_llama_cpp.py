@@ -21,6 +21,7 @@ from test_cli import error
 from test_export import save_adapter, save_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from experiments import serving
 from lorautils import ROOT, basemodel, evaluation
 from lorautils.export import gguf, package
 from lorautils.tasks import cron, orders
@@ -201,6 +202,18 @@ def test_an_adapter_in_two_bands_is_their_sum(tmp_path):
     with server.running(tmp_path / "base.gguf", [tmp_path / "0.gguf", tmp_path / "1.gguf"], exact=True) as url:
         assert server.compare(both, [server.complete(url, TEXTS[0], {0: 1, 1: 1})])[1] < 1e-3
         assert server.compare(both, [server.complete(url, TEXTS[0], {0: 1})])[1] > 0.05
+
+
+def test_the_ledger_of_experiments_serving(tmp_path, monkeypatch):
+    tiny = save_tiny(tmp_path / "model", **ROPE)
+    monkeypatch.setenv("LORAUTILS_MODEL", str(tiny))
+    cases = cron.test_c()[:2]
+    rows = {row["name"]: row for row in serving.ledger(save_adapter(tmp_path / "adapter", tiny), tmp_path, cases)}
+    assert len(rows) == 2 + 3 * len(gguf.TYPES)
+    assert rows["PEFT"]["difference"] == 0 and rows["PEFT"]["same"] == 2
+    for name in ("llama.cpp F32, adapter beside", "llama.cpp F32, merged", "llama.cpp F32, base alone", "merged, PEFT"):
+        assert rows[name]["difference"] < 1e-3, name
+    assert rows["llama.cpp Q4_1, adapter beside"]["difference"] > 0.05
 
 
 # The command ---------------------------------------------------------------------------------------------------------

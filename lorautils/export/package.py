@@ -102,7 +102,7 @@ def configuration(adapter: Path) -> dict:
         )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}): save the adapter again") from None
     if not isinstance(record, dict):
         raise ValueError(f"{path} is no configuration of an adapter: save the adapter again")
