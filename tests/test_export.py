@@ -287,7 +287,9 @@ def test_errors_of_export(adapter, tmp_path, monkeypatch, capsys, arguments, say
     assert {path.name for path in tmp_path.iterdir()} == {"taken", "file"}
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b"[" * 100_000, "{}".encode("utf-16")], ids=lambda text: repr(text[:5]))
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"[" * 100_000, "{}".encode("utf-16")], ids=["empty", "list", "deep", "UTF-16"]
+)
 def test_a_spoiled_configuration(tmp_path, capsys, content):
     (tmp_path / "adapter_config.json").write_bytes(content)
     assert "save the adapter again" in error(capsys, "export", str(tmp_path), "--output", str(tmp_path / "new"))
