@@ -177,6 +177,15 @@ def test_a_base_that_does_not_fit_is_refused_before_anything_is_written(adapter,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_base_that_is_not_written_here_may_be_there_already(tmp_path, capsys):
+    tiny = save_tiny(tmp_path / "model", intermediate_size=100)  # rows of 100 numbers, and blocks have 32
+    adapter = save_adapter(tmp_path / "adapter", tiny)
+    said = error(capsys, "export", str(adapter), "--type", "Q8_0", "--output", str(tmp_path / "new"))
+    assert "rows of 100" in said and "--base" in said
+    writer.write_model(tmp_path / "base.gguf", AutoModelForCausalLM.from_pretrained(tiny), tokenizer("llama"), "F16")
+    assert code("export", str(adapter), "--base", str(tmp_path / "base.gguf"), "--output", str(tmp_path / "new")) == 0
+
+
 def test_an_older_file_without_a_rope_base_means_ten_thousand(adapter, bases, tmp_path, monkeypatch):
     factors, _ = package.read(adapter)
     config = AutoModelForCausalLM.from_pretrained(bases / "" / "model").config
@@ -302,10 +311,12 @@ def test_a_damaged_adapter(adapter, tmp_path, capsys):
     (folder / "adapter_model.safetensors").write_bytes((adapter / "adapter_model.safetensors").read_bytes()[:5000])
     assert "damaged" in error(capsys, "export", str(folder), "--output", str(tmp_path / "new"))
     tensors = load_file(adapter / "adapter_model.safetensors")
-    tensors.pop(next(name for name in tensors if "lora_B" in name))
-    save_file(tensors, folder / "adapter_model.safetensors")
-    said = error(capsys, "export", str(folder), "--output", str(tmp_path / "new"))
-    assert "other things than pairs of A and B" in said and "convert_hf_to_gguf" in said
+    lost, flat = (name for name in tensors if "lora_B" in name and ("0.mlp.up" in name or "0.mlp.gate" in name))
+    for spoiled in ({lost: None}, {flat: tensors[flat].flatten()}):
+        left = {name: tensor for name, tensor in (tensors | spoiled).items() if tensor is not None}
+        save_file(left, folder / "adapter_model.safetensors")
+        said = error(capsys, "export", str(folder), "--output", str(tmp_path / "new"))
+        assert "other things than pairs of A and B" in said and "convert_hf_to_gguf" in said
 
 
 # A kill, or a full disk, at every write ------------------------------------------------------------------------------

@@ -79,9 +79,13 @@ def read(adapter: str | Path) -> tuple[Factors, float]:
     for key in (key for key in tensors if key.endswith("lora_A.weight")):
         module = key.removeprefix(lora.PREFIX).removesuffix(".lora_A.weight")
         factors[module] = tensors.get(key.replace("lora_A", "lora_B")), tensors[key]
-    if 2 * len(factors) != len(tensors) or any(b is None or b.shape[1] != a.shape[0] for b, a in factors.values()):
+    if 2 * len(factors) != len(tensors) or not all(_is_pair(*pair) for pair in factors.values()):
         raise ValueError(f"{adapter / lora.WEIGHTS} holds other things than pairs of A and B: {UNKNOWN}")
     return factors, alpha
+
+
+def _is_pair(b: Tensor | None, a: Tensor) -> bool:
+    return b is not None and b.dim() == a.dim() == 2 and b.shape[1] == a.shape[0]
 
 
 def checked(adapter: Path, name: str | None, base: str | Path | None) -> tuple[Factors, float, PretrainedConfig]:
@@ -111,7 +115,7 @@ def configuration(adapter: Path) -> dict:
 
 def base_of(adapter: Path, given: str | None = None) -> str | None:
     """Return the name of an adapter's base for `load_base_model`: the given one, or the one that the adapter names."""
-    named = configuration(adapter).get("base_model_name_or_path") or ""
+    named = str(configuration(adapter).get("base_model_name_or_path") or "")
     if given or os.environ.get("LORAUTILS_MODEL") or not named or Path(named).name in COURSE:
         return given
     if (Path(named) / "config.json").is_file():
@@ -228,7 +232,10 @@ def _beside(adapter: Path, name: str | None, kind: str, base: str | Path | None)
     def write(folder: Path) -> None:
         write_adapter(folder / ADAPTER, factors, alpha, config)
         if model is not None:
-            write_model(folder / source, model, tokenizer, kind)
+            try:
+                write_model(folder / source, model, tokenizer, kind)
+            except ValueError as error:
+                raise ValueError(f"{error}; or name a GGUF of this base with --base") from None
         text = modelfile(str(Path(base).resolve()) if base else source, tokenizer, f"./{ADAPTER}")
         (folder / "Modelfile").write_text(text, encoding="utf-8")
 
