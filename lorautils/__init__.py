@@ -3,7 +3,8 @@
 An evening's reading is the core, the modules in this folder, best in the order of the notebooks: linalg (01-03), llama
 (04, 05), lora and measure (06), audit (07), data, training and evaluation (08), results (09); then basemodel and plots.
 What serves one notebook, one command or one task has a wing: tasks/ (English -> cron, orders), texts/, figures/,
-scaling/ (12, 13), exercises/, cli/. The core imports no wing, but for the words that `setup` stores with figures.
+scaling/ (12, 13), export/, exercises/, cli/. The core imports no wing, but for the words that `setup` stores with
+figures.
 """
 
 import contextlib

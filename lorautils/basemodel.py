@@ -28,7 +28,7 @@ from lorautils import release_memory
 
 if TYPE_CHECKING:  # imported where they are used: they take seconds, and most errors come before
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 FOLDER = "lorautils-smollm2-135m-instruct"
 PARTIAL = ".lorautils-partial-"  # unfinished work: whoever holds the lock may delete it
@@ -119,6 +119,11 @@ def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def load_config(name: str | Path | None = None) -> PretrainedConfig:
+    """Load the configuration alone of `load_base_model(name)`; raises the same errors."""
+    return _load("AutoConfig", name)
 
 
 def _load(auto_class: str, name: str | Path | None, **options):

@@ -38,6 +38,10 @@ def merge(folder: str) -> int:
     return 0
 
 
+def export(folder: str) -> int:
+    return main(["export", os.environ["ADAPTER"], "--to", "merged-gguf", "--output", folder])
+
+
 def convert(folder: str) -> int:
     """Fill the cache in `folder` with the stand-in of test_basemodel.py, without pip."""
     os.environ["LORAUTILS_CACHE"] = folder
@@ -124,6 +128,7 @@ if __name__ == "__main__":
     import transformers.models.llama.modeling_llama  # noqa: F401  (once, not in every child)
 
     from lorautils import training  # noqa: F401
+    from lorautils.export import package  # noqa: F401
 
     for line in sys.stdin:
         print(json.dumps(fork(*line.rstrip("\n").split(" ", 3))), flush=True)

@@ -15,6 +15,7 @@ CORE = (
     "tasks.cron",
     "tasks.orders",
     "tasks.grammar.expressions",
+    "export.gguf",
 )
 MODULES = (*(f"lorautils.{name}" for name in CORE), "experiments.records")
 

@@ -1,0 +1,1 @@
+"""Adapters and models for other programs: llama.cpp, Ollama."""
