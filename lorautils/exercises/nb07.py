@@ -13,21 +13,21 @@ NOTEBOOK = "07_peft_lora_config"
 
 alpha_kept = Exercise(
     name="alpha_kept",
-    question="r=8, lora_alpha=32 becomes r=16, use_rslora=True. Which alpha keeps the number before B A?",
+    question="r=8, lora_alpha=48 becomes r=16, use_rslora=True. Which alpha keeps the number before B A?",
     difficulty=1,
     minutes=3,
     hints=(
-        "First the number as it was: alpha / r = 32 / 8.",
-        "With rsLoRA it is alpha / sqrt(r). Which alpha gives 4 with r = 16?",
+        "First the number as it was: alpha / r = 48 / 8.",
+        "With rsLoRA it is alpha / sqrt(r). Which alpha gives 6 with r = 16?",
     ),
-    source="answer = 32 / 8 * 16**0.5  # 4 = alpha / sqrt(16)",
+    source="answer = 48 / 8 * 16**0.5  # 6 = alpha / sqrt(16)",
     takeaway="Half of the alpha, at twice the r: rsLoRA divides by less.",
     mistakes=(
-        Mistake("without rsLoRA", 64.0, "that keeps alpha / r. With use_rslora=True the divisor is sqrt(r)."),
-        Mistake("left alone", 32.0, "then the number goes from 32 / 8 = 4 to 32 / sqrt(16) = 8."),
-        Mistake("the number itself", 4.0, "that is the number before B A. Which alpha gives it with r = 16?"),
+        Mistake("without rsLoRA", 96.0, "that keeps alpha / r. With use_rslora=True the divisor is sqrt(r)."),
+        Mistake("left alone", 48.0, "then the number goes from 48 / 8 = 6 to 48 / sqrt(16) = 12."),
+        Mistake("the number itself", 6.0, "that is the number before B A. Which alpha gives it with r = 16?"),
         Mistake(
-            "root of both", 32 * math.sqrt(2), "the first run had no rsLoRA: its number is 32 / 8, without a root."
+            "root of both", 48 * math.sqrt(2), "the first run had no rsLoRA: its number is 48 / 8, without a root."
         ),
     ),
 )
@@ -76,6 +76,9 @@ class Spelling(Exercise):
     def _observe(self, answer):
         return [path for path in _PATHS if _wraps(answer, path)]
 
+    def _wanted(self):
+        return "a list of names, or a string that is a valid regular expression"
+
 
 spelling = Spelling(
     name="spelling",
@@ -104,6 +107,11 @@ spelling = Spelling(
         ),
         Mistake("down as well", r".*\.2\d\.mlp\..*", "that wraps down_proj, too."),
         Mistake("nineteen to twenty-eight", r".*\.(19|2[0-8])\.mlp\.(gate|up)_proj", "the last layer is number 29."),
+        Mistake(
+            "a range in square brackets",
+            r".*\.[20-29]\.mlp\.(gate|up)_proj",
+            "square brackets stand for one character: [20-29] is 0, 1, 2 or 9.",
+        ),
         Mistake("one of two names", r".*\.2\d\.mlp\.gate_proj", "up_proj is missing."),
     ),
 )

@@ -77,7 +77,7 @@ def _branches(axes: Axes, places: Mapping[str, float]) -> None:
 def states() -> Figure:
     """Draw the four states of an adapter, A and B frozen or not, train mode or eval mode, and what leads to each."""
     axes = canvas(
-        "Four boxes, two by two. Columns: A and B frozen, drawn hatched and with a lock; A and B train. Rows: train "
+        "Four boxes, two by two. Columns: A and B frozen, drawn grey and with a lock; A and B train. Rows: train "
         "mode, dropout on; eval mode, dropout off. get_peft_model leads to train mode: with inference_mode=False to "
         "the box in which A and B train, with True to the frozen one. from_pretrained leads to eval mode and frozen; "
         "with is_trainable=True to train mode and trainable. eval() and train() lead down and up, and change "
