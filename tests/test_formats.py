@@ -11,7 +11,7 @@ from lorautils.data import Pair
 from lorautils.formats import files, rows
 from lorautils.formats.rows import Chat, Text
 
-ASKED, ANSWERED = 'Wie spät ist es? 现在几点？ "Now", he said;\n🙂', "Halb zehn, 九点半。 👩‍🚀"
+ASKED, ANSWERED = 'Um neun Uhr früh? 现在几点？ "Now", he said;\n🙂', "Halb zehn, 九点半。 👩‍🚀"
 USER, ASSISTANT = {"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}
 SYSTEM = {"role": "system", "content": "Be brief."}
 CHAT = Chat([USER, ASSISTANT])
