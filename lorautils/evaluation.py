@@ -85,8 +85,8 @@ def text_loss(model: nn.Module, tokenizer, text: str) -> tuple[float, int]:
     return loss, ids.shape[1] - 1
 
 
-def load_adapter(folder: str | Path):
-    """Return the base model with the adapter of a folder on it, in evaluation mode, and the tokenizer.
+def load_adapter(folder: str | Path, name: str | Path | None = None):
+    """Return the base model, or the model `name`, with the adapter of a folder, in evaluation mode, and the tokenizer.
 
     OSError says that the folder holds no adapter, or one that does not fit the base model.
     """
@@ -96,7 +96,7 @@ def load_adapter(folder: str | Path):
             f"{folder} holds no adapter (adapter_config.json is missing): name the folder of a saved adapter, or "
             "run from a clone of the repository, which brings adapters/cron"
         )
-    base, tokenizer = load_base_model(), load_tokenizer()
+    base, tokenizer = load_base_model(name), load_tokenizer(name)
     try:
         tensors = read_weights(folder)  # PEFT would read a pickle where there is none
         model = PeftModel.from_pretrained(base, folder)

@@ -424,13 +424,16 @@ def test_ask_the_shipped_adapter(tmp_path):
 
 def test_the_installed_command():
     done = subprocess.run([Path(sys.executable).parent / "lorautils", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and re.findall(r"^    (doctor|fetch|fresh|ask|data|train) ", done.stdout, re.M) == [
+    assert done.returncode == 0 and re.findall(
+        r"^    (doctor|fetch|fresh|ask|data|train|evaluate) ", done.stdout, re.M
+    ) == [
         "doctor",
         "fetch",
         "fresh",
         "ask",
         "data",
         "train",
+        "evaluate",
     ]
 
 

@@ -60,7 +60,7 @@ NOTES = [
     ([*GOOD, chat("Who?", "I.", "And")], "do not end in an answer, so that nothing learns from their end: line 41"),
     ([*GOOD, chat("Who?", "I.", id=3)], "ignored fields: id"),
     ([{"prompt": "a", "completion": " b<|im_end|>"}], "ends these already, and is not added again: line 1"),
-    ([{"prompt": "a", "completion": " b"}], "--chat makes them turns"),
+    ([{"prompt": "a", "completion": " b"}], "--chat true makes them turns"),
 ]
 
 
@@ -72,7 +72,12 @@ def test_what_is_no_fault_is_said_and_leaves_with_zero(capsys, tmp_path, given, 
 
 def test_chat_makes_turns_of_strings(capsys, tmp_path):
     code, out = said(
-        capsys, tmp_path, [{"question": "a", "answer": "b"}], "--rename=question=prompt,answer=completion", "--chat"
+        capsys,
+        tmp_path,
+        [{"question": "a", "answer": "b"}],
+        "--rename=question=prompt,answer=completion",
+        "--chat",
+        "true",
     )
     assert code == 0 and "LOSS     'b' '<|im_end|>'" in out and "note" not in out
 

@@ -1,4 +1,4 @@
-"""The command line: `lorautils doctor | fetch | fresh | ask | data | train`, one module a command.
+"""The command line: `lorautils doctor | fetch | fresh | ask | data | train | evaluate`, one module a command.
 
 Notebooks 00, 08 and 12 point to it. Answers go to stdout, notices to stderr; exit 0: done, 1: a problem found or an
 answer that is not cron, 2: an error, in one line on stderr.
@@ -14,10 +14,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv = sys.argv[1:] if argv is None else argv
     try:
-        from lorautils.cli import ask, data, fetch, fresh, options, train
+        from lorautils.cli import ask, data, evaluate, fetch, fresh, options, train
     except ImportError as error:  # the doctor, whom a broken environment needs, does without a library
         return doctor.run(None) if list(argv[:1]) == ["doctor"] else fail(f"{error}; `lorautils doctor` says more")
-    commands = {"doctor": doctor, "fetch": fetch, "fresh": fresh, "ask": ask, "data": data, "train": train}
+    commands = {
+        "doctor": doctor,
+        "fetch": fetch,
+        "fresh": fresh,
+        "ask": ask,
+        "data": data,
+        "train": train,
+        "evaluate": evaluate,
+    }
     parser = options.Parser(prog="lorautils", description="The command line of the LoRA course.")
     subcommands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, command in commands.items():

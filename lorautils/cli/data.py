@@ -6,18 +6,19 @@ SUMMARY = "Show what a training would make of your files, and what would go wron
 FORMATS = """A row has the fields "messages" (turns with role and content), "conversations" (turns with from and value),
 "prompt" and "completion" (both strings, used as written, or both lists of turns), "instruction" and "output" with or
 without "input", or "text". Files: JSONL, a JSON array, CSV or TSV with a header, Parquet. Loss is on the answers only,
-and on all of a text. Exit code: 0 if nothing is wrong, 1 if a line begins with PROBLEM, 2 if nothing could be read."""
+and on all of a text."""
+CODES = "Exit code: 0 if nothing is wrong, 1 if a line begins with PROBLEM, 2 if nothing could be read."
 
 
 def parser() -> Parser:
     """Return the parser of the files and of how to read them."""
-    options = Parser(epilog=FORMATS)
+    options = Parser(epilog=f"{FORMATS} {CODES}")
     options.add_argument("file", nargs="+", help="one or several files")
     options.add_argument(
         "--model", type=str, help="whose tokenizer: a folder or a hub name; default: the course's model"
     )
     options.add_argument("--rename", type=str, help="fields to known names, such as question=prompt,answer=completion")
-    options.add_argument("--chat", action="store_true", help="prompt and completion become turns of a chat")
+    options.add_argument("--chat", type=bool, default=False, help="prompt and completion become turns of a chat")
     options.add_argument("--max_length", type=PositiveInt, default=1024, help="tokens that an example may have")
     options.add_argument("--batch_size", type=PositiveInt, default=8, help="for the share of padding")
     return options

@@ -132,7 +132,9 @@ def _marks(tokenizer, rows: Sequence[Row]) -> Iterator[Finding]:
         text = f"{tokenizer.eos_token}, the stop token, ends these already, and is not added again: {_some(ended)}"
         yield Finding("note", text)
     if tokenizer.chat_template and pairs and not any(_special(tokenizer, row.example.prompt) for row in pairs):
-        text = "prompts are used as written, without the marks of the model's chat template; --chat makes them turns"
+        text = (
+            "prompts are used as written, without the marks of the model's chat template; --chat true makes them turns"
+        )
         yield Finding("note", text)
 
 

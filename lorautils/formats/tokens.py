@@ -8,7 +8,7 @@ from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from lorautils.data import IGNORED, Pair, encode
-from lorautils.formats.rows import Row, Text
+from lorautils.formats.rows import Chat, Row, Text
 
 UNLIMITED = 10**9
 
@@ -88,6 +88,14 @@ def render(tokenizer, turns: Sequence[dict[str, str]], ask: bool = False) -> str
         return tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=ask)
     except Exception as error:  # a template raises what it wants, such as "System role not supported"
         raise ValueError(f"the model's chat template refuses these turns: {error}") from None
+
+
+def asked(tokenizer, example: Pair | Chat) -> tuple[str, str]:
+    """Return the prompt of an example's last answer, as the model is asked in use, and that answer."""
+    if isinstance(example, Pair):
+        return example.prompt, example.completion.removesuffix(tokenizer.eos_token)
+    last = max(number for number, turn in enumerate(example.turns) if turn["role"] == "assistant")
+    return render(tokenizer, example.turns[:last], ask=True), example.turns[last]["content"]
 
 
 class _Span(NamedTuple):
