@@ -121,6 +121,11 @@ def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_config(name: str | Path | None = None):
+    """Load the configuration of `load_base_model(name)` without its weights; raises the same errors."""
+    return _load("AutoConfig", name)
+
+
 def _load(auto_class: str, name: str | Path | None, **options):
     where = _locate(name or os.environ.get("LORAUTILS_MODEL"))
     import transformers

@@ -1,6 +1,7 @@
 """`lorautils train` and `evaluate` on files as people have them, with LoRA's settings, on tiny models of all kinds."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -156,3 +157,14 @@ def test_without_a_setting_a_model_of_any_family_is_wrapped_and_it_is_said_how_f
     found = audit(model)
     wrapped = {path.split(".")[-1] for path, layer in base.named_modules() if hasattr(layer, "lora_A")}
     assert wrapped == set(expected) and not [warning for warning in found.warnings if "wraps nothing" in warning]
+
+
+def test_a_dry_run_counts_and_predicts_and_trains_nothing(tiny_model, capsys, tmp_path):  # noqa: F811
+    rows = [{"prompt": f"{n}: ", "completion": "pong " * n} for n in range(1, 21)]
+    arguments = ["train", "--data", table(tmp_path / "pairs.jsonl", *rows), "--epochs", "2.5", "--dry_run"]
+    assert main([*arguments, "--output", str(tmp_path / "adapter"), "--held_out", "0.2"]) == 0
+    out = capsys.readouterr().out
+    assert "steps      5\n" in out and "sequences  16," in out and not (tmp_path / "adapter").exists()
+    assert float(re.search(r"memory +([\d.]+) GiB at the peak, [\d.]+ GiB are free", out)[1]) < 0.5
+    assert main([*arguments, "--target_modules", "lm_head"]) == 0
+    assert "not for this model or these target_modules" in capsys.readouterr().out

@@ -22,20 +22,26 @@ def parser() -> Parser:
     options = Parser(epilog=FORMATS)
     options.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, as configs/run.yaml")
     options.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
+    options.add_argument("--dry_run", action="store_true", help="say what would be trained, and in what memory")
     options.add_class_arguments(Train, None)
     return options
 
 
 def run(options) -> int:
     """Train an adapter on the reader's pairs, or on notebook 08's examples with its test, and save it."""
-    resume, options = options.resume, plain(options)
+    resume, dry_run, options = options.resume, options.dry_run, plain(options)
     output = Path(options.output)
     _check(output, resume)
     data = _data(options)
-    from lorautils import training
-
     with contextlib.redirect_stdout(sys.stderr):
         parts = _parts(options, data)
+    if dry_run:
+        from lorautils.cli.forecast import forecast
+
+        print(forecast(options, data, parts[0]))
+        return 0
+    from lorautils import training
+
     with _explained(output):
         output.mkdir(parents=True, exist_ok=True)  # now, not after the training: it may be refused
         with contextlib.redirect_stdout(sys.stderr):

@@ -123,7 +123,8 @@ def _alike(rows: Sequence[Row]) -> Iterator[Finding]:
 def _marks(tokenizer, rows: Sequence[Row]) -> Iterator[Finding]:
     """Special tokens where they should not be, or not where they should."""
     chats = [row for row in rows if isinstance(row.example, Chat)]
-    inside = [row for row in chats if any(_special(tokenizer, turn["content"]) for turn in row.example.turns)]
+    marks = tokenizer.all_special_tokens
+    inside = [row for row in chats if any(_holds(turn["content"], marks) for turn in row.example.turns)]
     if inside:
         yield Finding("PROBLEM", f"special tokens of the model inside the text of a turn: {_some(inside)}")
     pairs = [row for row in rows if isinstance(row.example, Pair)]
@@ -131,15 +132,15 @@ def _marks(tokenizer, rows: Sequence[Row]) -> Iterator[Finding]:
     if ended:
         text = f"{tokenizer.eos_token}, the stop token, ends these already, and is not added again: {_some(ended)}"
         yield Finding("note", text)
-    if tokenizer.chat_template and pairs and not any(_special(tokenizer, row.example.prompt) for row in pairs):
+    if tokenizer.chat_template and pairs and not any(_holds(row.example.prompt, marks) for row in pairs):
         text = (
             "prompts are used as written, without the marks of the model's chat template; --chat true makes them turns"
         )
         yield Finding("note", text)
 
 
-def _special(tokenizer, text: str) -> bool:
-    return any(token in text for token in tokenizer.all_special_tokens)
+def _holds(text: str, marks: Sequence[str]) -> bool:
+    return any(mark in text for mark in marks)
 
 
 def _listed(texts: Sequence[str]) -> str:
