@@ -42,9 +42,9 @@ FAULTS = [  # a row that is added to the good ones, and the finding
     (chat("Who?", ""), "rows that cannot be used: 1\n         line 41: turn 2 of messages must be"),
     (chat("Who?", "I<|im_end|>"), "rows that cannot be used: 1\n         line 41: turn 2 holds a stop token"),
     (chat("Who?", "word " * 1100), "sequences over the limit of 1,024 tokens: 1\n         line 41: 1,"),
-    (GOOD[7], "rows that repeat another, but for capitals, spaces and punctuation: 1\n         line 8; line 41"),
-    (chat("how much is 7 and 7", "14", "thanks", "Glad to help with 7"), "punctuation: 1\n         line 8; line 41"),
-    (chat("How much is 7 and 7?", "14.", "Thanks!", "No."), "a mixture: 1\n         line 8; line 41"),
+    (GOOD[7], "rows that repeat another, word for word or nearly so: 1\n         line 8; line 41"),
+    (chat("how much is 7 and 7", "14", "thanks", "glad to help  with 7."), "nearly so: 1\n         line 8; line 41"),
+    (chat("How much is 7 and 7?", "14.", "Thanks!", "Glad to help with -7."), "a mixture: 1\n         line 8; line 41"),
     (chat("Say <|im_start|>", "No."), "special tokens of the model inside the text of a turn: line 41"),
 ]
 
@@ -107,7 +107,7 @@ def test_help_names_every_format_and_every_kind_of_file(capsys):
 
 def test_a_long_list_is_cut_and_says_so(capsys, tmp_path):
     code, out = said(capsys, tmp_path, GOOD + GOOD[:9])
-    assert code == 1 and "punctuation: 9\n" in out and out.count("\n         line ") == 5 and "and 4 more\n" in out
+    assert code == 1 and "nearly so: 9\n" in out and out.count("\n         line ") == 5 and "and 4 more\n" in out
 
 
 def test_characters_of_several_tokens_are_shown_whole(tokenizer):

@@ -212,8 +212,8 @@ def save(folder: Path, base: LlamaForCausalLM) -> Path:
 @pytest.fixture
 def adapter(tmp_path, monkeypatch) -> Path:
     """The folder of an adapter for a small model, which takes the place of the base model."""
-    monkeypatch.setattr(evaluation, "load_base_model", llama)
-    monkeypatch.setattr(evaluation, "load_tokenizer", lambda: "tokenizer")
+    monkeypatch.setattr(evaluation, "load_base_model", lambda name: llama())
+    monkeypatch.setattr(evaluation, "load_tokenizer", lambda name: "tokenizer")
     return save(tmp_path / "adapter", llama())
 
 

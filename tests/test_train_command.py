@@ -36,8 +36,6 @@ def table(path, *given):
 ANSWERED = {  # files that teach "pong", each in another format
     "chat.jsonl": CHAT,
     "turns.jsonl": {"prompt": CHAT["messages"][:1], "completion": CHAT["messages"][1:], "id": 3},
-    "sharegpt.jsonl": {"conversations": [{"from": "human", "value": "ping"}, {"from": "gpt", "value": "pong"}]},
-    "alpaca.jsonl": {"instruction": "ping", "input": "", "output": "pong"},
 }
 
 
@@ -82,12 +80,13 @@ def test_the_settings_of_lora_reach_the_adapter(tiny_model, capsys, tmp_path):  
     assert "r 4, scaling 2.25, dropout 0" in capsys.readouterr().err
     said = error(capsys, "train", "--data", data, "--output", str(tmp_path / "new"), "--target_modules", "q_proj,qproj")
     assert "no layer is named ['qproj']" in said and "down_proj, gate_proj" in said
+    assert not (tmp_path / "new").exists(), "a refused run leaves nothing behind"
 
 
 def test_held_out_examples_are_measured_and_the_best_state_is_saved(tiny_model, capsys, tmp_path):  # noqa: F811
     rows = [{"prompt": f"{n}: ", "completion": "pong"} for n in range(20)]
     data = table(tmp_path / "pairs.jsonl", *rows)
-    arguments = ["train", "--data", data, "--held_out", "0.2", "--epochs", "3", "--learning_rate", "0.02"]
+    arguments = ["train", "--data", data, "--held-out", "0.2", "--epochs", "3", "--learning_rate", "0.02"]
     assert main([*arguments, "--output", str(tmp_path / "best"), "--keep_best", "true"]) == 0
     assert "loss on 4 held-out sequences: lowest after step " in (out := capsys.readouterr().out)
     assert out.count("and that state is kept") == 1

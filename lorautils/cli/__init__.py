@@ -4,6 +4,7 @@ Notebooks 00, 08 and 12 point to it. Answers go to stdout, notices to stderr; ex
 answer that is not cron, 2: an error, in one line on stderr.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         own = command.parser() if hasattr(command, "parser") else options.Parser()
         subcommands.add_subcommand(name, own, help=command.SUMMARY)
     try:
-        given = parser.parse_args(argv)
+        given = parser.parse_args(underscored(argv))
         return commands[given.subcommand].run(given[given.subcommand])
     except FileNotFoundError as error:
         missing = f"{error.filename} is not there: check its name and the current folder"
@@ -43,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(f"{error}; `lorautils doctor` says what to do")
     except KeyboardInterrupt:
         return 130  # as the shell has it for Ctrl-C
+
+
+def underscored(argv: Sequence[str]) -> list[str]:
+    """Return a command line in which --held-out stands for --held_out; what follows -- stays as it is."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    names = [re.sub(r"^--\w[\w-]*", lambda name: f"--{name[0][2:].replace('-', '_')}", word) for word in argv[:end]]
+    return [*names, *argv[end:]]
 
 
 def notice(text: str) -> None:

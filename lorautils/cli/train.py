@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,18 +34,18 @@ def run(options) -> int:
     output = Path(options.output)
     _check(output, resume)
     data = _data(options)
-    with contextlib.redirect_stdout(sys.stderr):
-        parts = _parts(options, data)
     if dry_run:
         from lorautils.cli.forecast import forecast
 
-        print(forecast(options, data, parts[0]))
+        with contextlib.redirect_stdout(sys.stderr):
+            sequences = _parts(options, data)[0]
+        print(forecast(options, data, sequences))
         return 0
     from lorautils import training
 
-    with _explained(output):
-        output.mkdir(parents=True, exist_ok=True)  # now, not after the training: it may be refused
+    with _explained(output), _folder(output):
         with contextlib.redirect_stdout(sys.stderr):
+            parts = _parts(options, data)
             model, tokenizer, history = _trained(options, *parts, resume)
         if not history.loss and (history.interrupted or _is_saved(output)):
             raise ValueError(f"no step was made: the run in {output} was stopped, or was complete; nothing is saved")
@@ -85,13 +86,14 @@ def _data(options: Train):
     from lorautils.formats import files, rows
 
     if options.keep_best and not options.held_out:
-        raise ValueError("keep_best needs examples to measure on: add held_out, such as 0.1")
+        raise ValueError("keep_best needs examples to measure on: add --held_out 0.1")
     if options.data is not None:
         return rows.read(files.files(options.data), renamed(options.rename), options.chat).whole()
     from lorautils.tasks import cron
 
     pairs = cron.cron_pairs(cron.train_examples(options.examples, seed=options.seed))
-    return rows.Data([rows.Row(f"example {number}", pair) for number, pair in enumerate(pairs, start=1)])
+    examples = [rows.Row(f"example {number}", pair) for number, pair in enumerate(pairs, start=1)]
+    return rows.Data(examples, Counter({"cron": len(examples)}))
 
 
 def _parts(options: Train, data) -> tuple[list, list]:
@@ -111,7 +113,7 @@ def _parts(options: Train, data) -> tuple[list, list]:
         longest = max(sequences, key=lambda sequence: len(sequence.input_ids))
         raise ValueError(
             f"{longest.row.where} has {len(longest.input_ids)} tokens, at most {options.max_length} are allowed: raise "
-            "max_length, shorten such examples, or leave them out with too_long=drop"
+            "--max_length, shorten such examples, or leave them out with --too_long drop"
         )
     if len(fitting) < len(sequences):
         notice(f"left out, with more than {options.max_length} tokens: {len(sequences) - len(fitting)} sequences")
@@ -134,6 +136,20 @@ def _is_saved(folder: Path) -> bool:
         return isinstance(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
+
+
+@contextlib.contextmanager
+def _folder(output: Path) -> Iterator[None]:
+    """Make the folder before the training, since it may be refused; take it away where the options or data are."""
+    new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except ValueError:
+        if new:
+            with contextlib.suppress(OSError):  # it holds something, or another process was faster
+                output.rmdir()
+        raise
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Which examples are alike: equal but for capitals, spaces and punctuation; and a held-out part that shares no prompt.
+"""Which examples are alike, and a held-out part that shares no prompt with the rest.
 
 Used by `lorautils data` and `train`.
 """
@@ -12,13 +12,23 @@ from lorautils.formats.tokens import Encoded
 
 
 def bare(text: str) -> str:
-    """Return a text without capitals, spaces and punctuation; one that has nothing else stays as it is.
+    """Return a text without capitals and without the punctuation of sentences, and with single spaces.
 
     Example:
-        >>> bare("At 9, please!") == bare("at 9 please")
+        >>> bare("At 9:15,  please!") == bare("at 9:15 please") != bare("at 915 please")
         True
     """
-    return re.sub(r"[\W_]+", "", text.casefold()) or text
+    return loose(re.sub(r"[。，！？；：、]|[.,;:!?…]+(?=\s|$)", " ", text))
+
+
+def loose(text: str) -> str:
+    """Return a text without capitals and with single spaces: in an answer a sign can be all, as the minus in -5.
+
+    Example:
+        >>> loose("At\\n9!") == loose("at 9!") != loose("at 9")
+        True
+    """
+    return " ".join(text.casefold().split())
 
 
 def prompt_and_answer(example: Pair | Text | Chat) -> tuple[str, str]:

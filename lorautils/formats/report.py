@@ -11,7 +11,7 @@ from statistics import median
 from typing import NamedTuple
 
 from lorautils.data import IGNORED, Pair
-from lorautils.formats.alike import bare, prompt_and_answer
+from lorautils.formats.alike import bare, loose, prompt_and_answer
 from lorautils.formats.rows import Chat, Data, Row
 from lorautils.formats.tokens import Encoded
 
@@ -104,15 +104,13 @@ def _alike(rows: Sequence[Row]) -> Iterator[Finding]:
     """Rows that say the same, and rows that ask the same and answer otherwise."""
     same, asked = defaultdict(list), defaultdict(dict)
     for row in rows:
-        prompt, answer = map(bare, prompt_and_answer(row.example))
-        same[prompt, answer].append(row)
+        prompt, answer = prompt_and_answer(row.example)
+        same[bare(prompt), loose(answer)].append(row)
         if prompt:
-            asked[prompt].setdefault(answer, row)
+            asked[loose(prompt)].setdefault(loose(answer), row)
     again = [group for group in same.values() if len(group) > 1]
     if again:
-        text = (
-            f"rows that repeat another, but for capitals, spaces and punctuation: {sum(map(len, again)) - len(again):,}"
-        )
+        text = f"rows that repeat another, word for word or nearly so: {sum(map(len, again)) - len(again):,}"
         yield Finding("PROBLEM", f"{text}\n{_listed([_some(group) for group in again])}")
     several = [list(answers.values()) for answers in asked.values() if len(answers) > 1]
     if several:
@@ -128,7 +126,7 @@ def _marks(tokenizer, rows: Sequence[Row]) -> Iterator[Finding]:
     if inside:
         yield Finding("PROBLEM", f"special tokens of the model inside the text of a turn: {_some(inside)}")
     pairs = [row for row in rows if isinstance(row.example, Pair)]
-    ended = [row for row in pairs if row.example.completion.endswith(tokenizer.eos_token)]
+    ended = [row for row in rows if not isinstance(row.example, Chat) and row.example[-1].endswith(tokenizer.eos_token)]
     if ended:
         text = f"{tokenizer.eos_token}, the stop token, ends these already, and is not added again: {_some(ended)}"
         yield Finding("note", text)
