@@ -138,6 +138,12 @@ def test_an_unknown_format_is_told_its_fields_and_a_way_that_works(tmp_path, fie
     assert len(rows.read([path], renames).rows) == 1
 
 
+def test_two_fields_are_not_given_one_name(tmp_path):
+    path = write(tmp_path / "mine.jsonl", jsonl([{"prompt": "a", "question": "b", "completion": "c"}]))
+    with pytest.raises(ValueError, match="line 1: rename gives two fields one name; the fields are 'prompt'"):
+        rows.read([path], {"question": "prompt"})
+
+
 BAD = [  # a row, and what is said of it
     ({"prompt": "a"}, 'add "completion"'),
     ({"prompt": "a", "completion": None}, 'add "completion"'),

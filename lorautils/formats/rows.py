@@ -83,7 +83,10 @@ def read(paths: Sequence[str | Path], rename: Mapping[str, str] | None = None, c
         try:
             if problem:
                 raise ValueError(problem)
-            _add(data, where, {(rename or {}).get(name, name): value for name, value in fields.items()}, chat)
+            named = {(rename or {}).get(name, name): value for name, value in fields.items()}
+            if len(named) < len(fields):
+                raise ValueError(f"rename gives two fields one name; the fields are {', '.join(map(repr, fields))}")
+            _add(data, where, named, chat)
         except ValueError as error:
             data.refused.append(f"{where}: {error}")
     if not data.rows:
