@@ -20,7 +20,7 @@ exclude_patterns = [".*", "build", "lorautils", "tests", "adapters", "**/.ipynb_
 
 nb_execution_mode = "off"  # the stored outputs, which CI compares with fresh ones
 nb_merge_streams = True
-nb_ipywidgets_js = {}  # a page has no kernel that a slider could ask; a static figure stands beside each
+nb_ipywidgets_js = {}  # no widget is stored; a slider brings its frames
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 myst_heading_slug_func = "tools.website.anchor"  # the anchors of JupyterLab

@@ -15,7 +15,7 @@ PHRASES = [
     "payday email on the 25th, quarter to six in the evening",
     "weekdays except wednesday, 5:30 pm",
 ]
-TESTS = {"A": cron.test_a(200), "B": cron.test_b(200), "D": cron.hand_written("test_d")}
+TESTS = {"A": cron.test_a(200), "B": cron.test_b(200), "F": cron.hand_written("test_f", "schedule")}
 PICTURE = ROOT / "docs" / "before_after.png"
 
 
@@ -51,7 +51,7 @@ def draw_scores(axes, before: dict, after: dict) -> None:
         axes.bar(place, share, 0.38, yerr=[share - low, high - share], capsize=4, color=colour, label=label)
         for x, value, top in zip(place, share, high, strict=True):
             axes.text(x, top + 2, f"{value:.0f}", ha="center", color=colour, weight="bold")
-    names = ["unseen\ntimes", "unseen\ncombinations", "people's own\nwords (test D)"]
+    names = ["unseen\ntimes", "unseen\ncombinations", "written one by one,\nunseen (test F)"]
     axes.set(
         xticks=np.arange(3), xticklabels=names, ylim=(0, 112), yticks=range(0, 101, 25), ylabel="right answers (%)"
     )

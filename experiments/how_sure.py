@@ -1,10 +1,10 @@
-"""Choose below which probability `lorautils ask` warns: `python -m experiments.how_sure`, five minutes on a laptop CPU.
+"""Choose below which probability `lorautils ask` warns: `python -m experiments.how_sure`, eight minutes on a CPU.
 
 Every phrase of the validation split is answered, with the product of the answer's token probabilities. An answer is
 right where it fires at the right times, or says NOT_CRON where five fields cannot say it. `lorautils ask` prints only
 what is valid cron, so only that can be flagged. The rule: the highest of 0.00, 0.01 ... 0.99 that flags at most one in
 ten right answers to what people say. The library's phrasing does not count: nobody types it, and it is hardly ever
-flagged. All cases go to results/how_sure.json.
+flagged. All cases go to results/how_sure.json, and what the threshold then flags of Test-F, which has no part in it.
 """
 
 import argparse
@@ -22,9 +22,9 @@ KINDS = ("hand", "library", "none")  # of phrases in the validation split
 FLAGGED_RIGHT = 0.1
 
 
-def judged(model, tokenizer, kind: str) -> list[dict]:
+def judged(model, tokenizer, kind: str, test: str = "validation") -> list[dict]:
     """Answer each phrase of a kind; return it with the answer, its probability, and whether it is right and is cron."""
-    examples = cron.hand_written("validation", kind)
+    examples = cron.hand_written(test, kind)
     prompts = [cron.cron_prompt(example.text) for example in examples]
     answers = answers_with_probability(model, tokenizer, prompts, batch_size=64)
     cases = []
@@ -67,13 +67,23 @@ def main() -> None:
     setup()
     model, tokenizer = load_adapter(options.adapter)
     cases = [case for kind in KINDS for case in judged(model, tokenizer, kind)]
-    record = {"machine": machine(), "threshold": choose(cases), "cases": cases}
+    threshold = choose(cases)
+    unseen = [case for kind in ("schedule", "none") for case in judged(model, tokenizer, kind, "test_f")]
+    test = {
+        f"{kind}, {'right' if right else 'wrong'}": flagged(unseen, threshold, kind, right)
+        for kind, right in (("schedule", True), ("schedule", False), ("none", False))
+    }
+    record = {"machine": machine(), "threshold": threshold, "test_f": test, "cases": cases}
     (RESULTS / "how_sure.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for kind in KINDS:
         refused = [case["right"] for case in cases if case["kind"] == kind and not case["cron"]]
         print(f"{kind}: {len(refused)} answers are no cron, {sum(refused)} of them rightly")
-    print(table(cases, [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, record["threshold"]]))
-    print(f"chosen: {record['threshold']:.2f}")
+    print(table(cases, [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, threshold]))
+    print(
+        f"chosen: {threshold:.2f}; of Test-F it flags",
+        *(f"{of}: {n} of {all_}" for of, (n, all_) in test.items()),
+        sep="\n  ",
+    )
 
 
 if __name__ == "__main__":

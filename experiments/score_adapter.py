@@ -1,7 +1,7 @@
-"""Score the shipped adapter on the five tests: `python -m experiments.score_adapter`.
+"""Score the shipped adapter on the six tests: `python -m experiments.score_adapter`.
 
-Four minutes on a laptop CPU. With --record the counts go to results/adapter_scores.json. Test-E also holds what five
-fields cannot say: there the right answer is to refuse, and of its schedules none should be refused.
+Six minutes on a laptop CPU. With --record the counts go to results/adapter_scores.json. Test-E and Test-F also hold
+what five fields cannot say: there the right answer is to refuse, and of their schedules none should be refused.
 """
 
 import argparse
@@ -24,13 +24,18 @@ def main() -> None:
     setup()
     model, tokenizer = load_adapter(options.adapter)
     counts = scores(model, tokenizer)
-    counts["E"] = scores_with_refusals(model, tokenizer, cron.hand_written("test_e", "schedule"))
-    none = scores_with_refusals(model, tokenizer, cron.hand_written("test_e", "none"))
+    none = {}
+    for test in "EF":
+        name = f"test_{test.lower()}"
+        counts[test] = scores_with_refusals(model, tokenizer, cron.hand_written(name, "schedule"))
+        none[test] = scores_with_refusals(model, tokenizer, cron.hand_written(name, "none"))
     print(score_table(counts))
-    print(f"refused, of what five fields cannot say: {percent(none['refused'], none['n'])}")
-    print(f"refused, of Test-E's schedules: {percent(counts['E']['refused'], counts['E']['n'])}")
+    for test, refusals in none.items():
+        print(f"Test-{test}: refused, of its schedules: {percent(counts[test]['refused'], counts[test]['n'])}")
+        print(f"        of what five fields cannot say: {percent(refusals['refused'], refusals['n'])}")
     if options.record:
-        result = {"machine": machine(), "scores": counts, "none": {"n": none["n"], "refused": none["refused"]}}
+        refused = {test: {"n": counted["n"], "refused": counted["refused"]} for test, counted in none.items()}
+        result = {"machine": machine(), "scores": counts, "none": refused}
         (RESULTS / "adapter_scores.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

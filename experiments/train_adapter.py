@@ -30,7 +30,8 @@ from lorautils.training import lora_config, train
 def main() -> None:
     """Train, save in bf16, load again, score, record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=420_000)
+    parser.add_argument("--pool", type=int, default=950_000, help="examples that are made")
+    parser.add_argument("--examples", type=int, default=680_000, help="how many of them are trained on, from the first")
     parser.add_argument("--wider", type=float, default=0.5, help="share of wider ways to say a schedule")
     parser.add_argument("--none", type=float, default=0.2, help="share of refusals")
     parser.add_argument("--human-share", type=float, default=0.8, help="of the other examples: share of people's words")
@@ -48,10 +49,11 @@ def main() -> None:
     setup(options.seed)
     tokenizer = load_tokenizer()
     model = get_peft_model(load_base_model(), lora_config())
+    examples = many_examples(options.pool, options.wider, options.none, options.human_share)
     history = train(
         model.to(device()),
         tokenizer,
-        cron_pairs(many_examples(options.examples, options.wider, options.none, options.human_share)),
+        cron_pairs(examples[: options.examples]),
         epochs=1,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,

@@ -4,12 +4,10 @@ All notebooks draw with it. Colours are those of Okabe and Ito, which readers wi
 are darker, so that all stand out from white (3:1, WCAG AA). Text in RED, GREEN or ORANGE is bold and large, or darker.
 """
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ipywidgets import Image, Layout, SelectionSlider, VBox
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,33 +16,6 @@ PURPLE, SKY, GREY = "#CC79A7", "#4098CC", "#666666"
 HATCHES = ["", "//", "..", "xx", "\\\\"]
 
 plt.rcParams.update({"font.size": 13, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100})
-
-
-def slider(draw: Callable[..., Figure], options: Mapping[str, Sequence], **start) -> VBox:
-    """Return a slider for each name in `options`, over the figure of `draw(choice, ...)`, redrawn when one moves.
-
-    `start` says by name where each stands at first. A saved page has no kernel to redraw the figure: show the first one
-    in a cell of its own as well.
-    """
-    controls = [
-        SelectionSlider(options=choices, value=start[name], description=name, continuous_update=False)
-        for name, choices in options.items()
-    ]
-
-    # As wide as it was drawn, twice as sharp, and low enough that the sliders stay in sight.
-    picture = Image(format="png", layout=Layout(max_width="100%", max_height="60vh", object_fit="contain"))
-
-    def redraw(change=None) -> None:
-        figure, buffer = draw(*(control.value for control in controls)), io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=2 * figure.dpi)
-        plt.close(figure)
-        picture.layout.width = f"{figure.get_figwidth() * figure.dpi:.0f}px"
-        picture.value = buffer.getvalue()
-
-    redraw()
-    for control in controls:
-        control.observe(redraw, names="value")
-    return VBox([*controls, picture])
 
 
 def spectra(shares: Mapping[str, Sequence[float]], *, mark: int | None = None, title: str = "") -> Axes:

@@ -31,6 +31,7 @@ REWRITTEN: tuple[str, ...] = (
     "03_projection_matrices",
     "04_attention_q_k_v_o",
     "05_mlp_gate_up_down",
+    "07_peft_lora_config",
 )
 SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -260,11 +261,14 @@ def alternatives(nb: NotebookNode) -> Iterator[str]:
 
 
 def described(nb: NotebookNode) -> Iterator[str]:
-    for cell, following in zip(nb.cells, [*nb.cells[1:], None], strict=True):
+    following = None  # what stands behind a figure, or behind several in a row
+    for cell in reversed(nb.cells):
         if cell.cell_type == "code" and any(map(is_image, cell.outputs)):
             if following is None or following.cell_type != "markdown" or len(following.source.split()) < 5:
                 yield f"{cell.id}: a figure, and no Markdown cell after it says what to see"
-        elif cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", cell.source):
+            continue
+        following = cell
+        if cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", cell.source):
             yield f"{cell.id}: an image without a text alternative"
 
 

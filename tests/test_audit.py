@@ -1,17 +1,27 @@
 """audit.py: the counts it reports, what it says moved, and each warning, provoked and absent where it should be."""
 
 import gc
+import json
 import weakref
 
 import bitsandbytes as bnb
 import pytest
 import torch
 from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
-from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+)
 from transformers import LlamaForSequenceClassification as LlamaClassifier
 
 from lorautils import audit as module
-from lorautils.audit import audit
+from lorautils.audit import audit, audit_folder
 
 SIZES = dict(vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=2)
 HEADS = dict(num_attention_heads=2, num_key_value_heads=1, pad_token_id=0)
@@ -25,6 +35,11 @@ def tiny(model_class=LlamaForCausalLM, **changes):
 
 def wrap(base=None, **arguments):
     return get_peft_model(base or tiny(), LoraConfig(**{"target_modules": ["q_proj"]} | arguments))
+
+
+def trained(base=None, **arguments):
+    """A model whose A and B are random, as after a training."""
+    return wrap(base, **{"init_lora_weights": False} | arguments)
 
 
 def step(model):
@@ -64,8 +79,8 @@ def test_counts_are_those_of_peft(targets, extra):
 def test_the_report_names_modules_and_settings():
     text = str(audit(wrap(target_modules=["q_proj", "v_proj"], r=4, lora_alpha=6, lora_dropout=0.25)))
     assert "PeftModel around LlamaForCausalLM, train mode" in text
-    assert "adapter 'default', active: r 4, scaling 1.5, dropout 0.25" in text
-    assert "wraps 4 modules: q_proj 2, v_proj 2" in text
+    assert "adapter 'default', active, not trained yet: r 4, scaling 1.5, dropout 0.25" in text
+    assert "wraps 4 modules, 17% of the base\n  q_proj 2, v_proj 2" in text
     assert text.endswith("no warnings")
 
 
@@ -215,6 +230,31 @@ def bert(**arguments):
     return get_peft_model(BertForSequenceClassification(config), LoraConfig(target_modules="all-linear", **arguments))
 
 
+def mixtral():
+    torch.manual_seed(0)
+    return MixtralForCausalLM(MixtralConfig(**SIZES, num_attention_heads=2, num_key_value_heads=1, num_local_experts=4))
+
+
+def phi3():
+    torch.manual_seed(0)
+    return Phi3ForCausalLM(Phi3Config(**SIZES, **HEADS))
+
+
+def edited(**changes):
+    model = wrap()
+    for name, value in changes.items():
+        setattr(model.peft_config["default"], name, value)
+    return model
+
+
+def emptied():
+    model = wrap()
+    model.merge_and_unload()
+    return model
+
+
+SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
 # name: (words of the warning, a model that must get it, a model that must not)
 CASES = {
     "nothing trains": ("nothing trains", lambda: wrap(inference_mode=True), wrap),
@@ -335,6 +375,64 @@ CASES = {
         lambda: get_peft_model(tiny().bfloat16(), LoraConfig(target_modules=["q_proj"]), autocast_adapter_dtype=False),
         lambda: wrap(tiny().bfloat16()),
     ),
+    "fused": (
+        "'up_proj' in target_modules wraps nothing: did you mean 'gate_up_proj'?",
+        lambda: wrap(phi3(), target_modules=SEVEN),
+        lambda: wrap(phi3(), target_modules="all-linear"),
+    ),
+    "a parameter": (
+        "'down_proj' in target_modules wraps nothing: it is a parameter, not a module",
+        lambda: wrap(mixtral(), target_modules=SEVEN),
+        lambda: wrap(mixtral(), target_parameters=["experts.down_proj"]),
+    ),
+    "a parameter's typo": (
+        "'experts.down_prj' in target_parameters wraps nothing",
+        lambda: wrap(mixtral(), target_parameters=["experts.down_prj", "experts.gate_up_proj"]),
+        lambda: wrap(mixtral(), target_modules="all-linear"),
+    ),
+    "excluded on purpose": (
+        "'classifier' in target_modules wraps nothing",
+        lambda: wrap(target_modules=["q_proj", "classifier"]),
+        lambda: bert(task_type="SEQ_CLS", exclude_modules=["classifier"]),
+    ),
+    "experts": (
+        "the experts hold 77% of the weights, and LoRA is on none of them",
+        lambda: wrap(mixtral(), target_modules=["q_proj"]),
+        lambda: wrap(mixtral(), target_parameters=["experts.down_proj"]),
+    ),
+    "routers": (
+        "LoRA on 2 routers",
+        lambda: wrap(mixtral(), target_modules="all-linear"),
+        lambda: wrap(mixtral(), target_modules=["q_proj", "w1", "w2", "w3"]),
+    ),
+    "gates that route nothing": ("LoRA on 2 routers", lambda: wrap(mixtral(), target_modules="all-linear"), wrap),
+    "never trained": (
+        "adapter 'default' is not trained",
+        lambda: wrap().eval(),
+        lambda: wrap(init_lora_weights=False).eval(),
+    ),
+    "not trained and frozen": ("adapter 'default' is not trained", lambda: wrap(inference_mode=True), wrap),
+    "alpha edited": (
+        "scaling 1, by the configuration 8, in 2 modules",
+        lambda: edited(lora_alpha=64),
+        lambda: wrap(r=4, lora_alpha=6, rank_pattern={"q_proj": 2}, alpha_pattern={"self_attn.q_proj": 5}),
+    ),
+    "rsLoRA edited": (
+        "scaling 1, by the configuration 2.828, in 2 modules",
+        lambda: edited(use_rslora=True),
+        lambda: wrap(use_rslora=True, lora_alpha=3),
+    ),
+    "the head in the file": (
+        "LoRA on 'lm_head' puts all of it into the file, 0.00205 MB",
+        lambda: wrap(target_modules=["q_proj", "lm_head"]),
+        lambda: wrap(trainable_token_indices=[1]),
+    ),
+    "a copy of the head": (
+        "'lm_head' in modules_to_save trains in full, whatever r is: 0.00205 MB of the file",
+        lambda: wrap(modules_to_save=["lm_head"]),
+        lambda: wrap(tiny(LlamaClassifier), modules_to_save=["score"]),
+    ),
+    "merged and left": ("the adapter is in no layer", emptied, wrap),
 }
 
 
@@ -345,9 +443,89 @@ def test_warning(case):
     assert not any(words in warning for warning in audit(spare()).warnings)
 
 
+def test_no_hint_is_a_name_that_was_asked_for():
+    """After a merge every entry wraps nothing, and is the name of a module all the same."""
+    for model in (emptied(), wrap(layers_to_transform=0, target_modules=["q_proj", "layers.1.self_attn.v_proj"])):
+        assert not any("did you mean" in warning for warning in audit(model).warnings)
+
+
+def test_a_step_ends_the_state_of_not_being_trained():
+    model = wrap()
+    assert "active, not trained yet:" in str(audit(model)) and not audit(model).warnings
+    step(model)
+    assert "not trained" not in str(audit(model))
+
+
+def test_the_share_counts_every_expert():
+    text = str(audit(wrap(mixtral(), target_modules="all-linear")))
+    assert "wraps 14 modules, 91% of the base\n  down_proj 2, gate 2, gate_up_proj 2, k_proj 2, o_proj 2" in text
+
+
+# --- the files of an adapter, without and beside a model ------------------------------------------------------------
+
+
+def saved(folder, model, **config):
+    """Save a model's adapter, with changes in its configuration."""
+    model.save_pretrained(folder)
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "make", "config"),
+    [
+        ("every B in the file is zero", wrap, {}),
+        ("the adapter is in no layer", emptied, {}),
+        ("'up_proj' in target_modules wraps nothing", lambda: wrap(phi3(), target_modules=SEVEN), {}),
+        ("wrapped and not in the configuration: q_proj", trained, {"target_modules": ["v_proj"]}),
+        ("the scaling is only 0.125", trained, {"r": 64}),
+        ("'lm_head.weight' is in the file in full, 512 numbers", lambda: trained(modules_to_save=["lm_head"]), {}),
+        ("'lm_head.weight' is in the file in full", lambda: trained(target_modules=["q_proj", "lm_head"]), {}),
+    ],
+)
+def test_a_folder_tells_without_a_model(tmp_path, words, make, config):
+    assert any(words in warning for warning in audit_folder(saved(tmp_path, make(), **config)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: trained(target_modules=SEVEN, lora_alpha=32),
+        lambda: trained(mixtral(), target_modules="all-linear"),
+        lambda: trained(phi3(), target_modules="all-linear"),
+        lambda: trained(tiny(LlamaClassifier), task_type="SEQ_CLS"),
+        lambda: trained(trainable_token_indices=[1, 2]),
+        lambda: trained(target_modules=["embed_tokens"], trainable_token_indices=None, r=4),
+    ],
+)
+def test_a_sound_folder_is_clean(tmp_path, make):
+    model = make()
+    found = [warning for warning in audit_folder(saved(tmp_path, model)) if "in full" not in warning]
+    assert found == [] == [warning for warning in audit(model, tmp_path).warnings if "tensors" in warning]
+
+
+def test_names_of_the_file_and_of_the_model_are_compared(tmp_path):
+    folder = saved(tmp_path, trained(target_modules=["q_proj", "v_proj"]), target_modules=["q_proj", "k_proj"])
+    model = PeftModel.from_pretrained(tiny(), folder, is_trainable=True)
+    warnings = audit(model, folder).warnings
+    assert "4 of 8 tensors in the file have no place in the model: a load ignores them" in warnings
+    assert "4 of the model's 8 tensors are not in the file: a load leaves them as they start" in warnings
+    assert any("no PEFT model" in warning for warning in audit(tiny(), folder).warnings)
+
+
+def test_a_folder_without_an_adapter_is_refused_in_words(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no adapter_config\.json: name the folder"):
+        audit_folder(tmp_path)
+    get_peft_model(tiny(), IA3Config(target_modules=["q_proj"], feedforward_modules=[])).save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match="is IA3, expected LORA"):
+        audit_folder(tmp_path)
+
+
 def test_a_loaded_adapter_is_frozen_unless_told(tmp_path):
-    assert any("nothing trains" in warning for warning in audit(loaded(tmp_path)).warnings)
-    assert audit(loaded(tmp_path, is_trainable=True)).warnings == []
+    adapter = trained()
+    assert any("nothing trains" in warning for warning in audit(loaded(tmp_path, saved=adapter)).warnings)
+    assert audit(loaded(tmp_path, saved=adapter, is_trainable=True)).warnings == []
 
 
 def test_an_adapter_that_stays_frozen_while_a_head_trains(tmp_path):

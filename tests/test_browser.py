@@ -6,6 +6,7 @@ Skipped where there is no Chromium, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) make
 
 import inspect
 import re
+import shutil
 
 import nbformat
 import pytest
@@ -101,16 +102,53 @@ def test_what_follows_a_prediction_is_folded_and_a_notebook_that_was_only_read_i
     assert errors == []
 
 
-def test_a_slider_moves_and_draws_anew(browser, lab):  # noqa: F811
-    with notebook_open(browser, lab, "03_projection_matrices") as (page, outside, errors):
+SLIDER = """import numpy as np
+from lorautils.figures import nb02
+from lorautils.figures.slider import slider
+slider(lambda turn: nb02.ellipse(np.array([[2, 0], [1.5, 2.5]]), turn), {"turn": range(0, 91, 15)}, turn=0)"""
+IN_SIGHT = """() => [...document.querySelectorAll(".jp-OutputArea .frames :is(input, img)")].every(part => {
+  const {left, top, right, bottom} = part.getBoundingClientRect();
+  const at = (x, y) => document.elementFromPoint(x, y) == part;
+  return at(left + 3, top + 3) && at(right - 3, bottom - 3);
+})"""
+
+
+def test_a_slider_follows_the_hand_and_the_keys_and_stands_on_one_screen_with_its_picture(browser, course, lab):  # noqa: F811
+    write(course, "slid", SLIDER, "print('next')")
+    with notebook_open(browser, lab, "slid") as (page, outside, errors):
         cells = run_all(page)
-        page.evaluate(SHOW_CELL, "light-slider")
-        picture = page.locator(".jp-OutputArea img.widget-image")
-        picture.wait_for()
-        before = picture.get_attribute("src")
-        page.locator(".widget-slider .noUi-handle").press("ArrowRight")
-        page.wait_for_function("src => document.querySelector('img.widget-image').src != src", arg=before)
-    assert errors_in(cells) == []
+        picture, handle = page.locator(".jp-OutputArea .frames img"), page.get_by_role("slider", name="turn")
+        for width, height in ((683, 512), (1280, 720)):  # 683 by 512: 1024 by 768 at 150 %
+            page.set_viewport_size({"width": width, "height": height})
+            handle.scroll_into_view_if_needed()
+            page.locator(".jp-OutputArea .frames").evaluate("box => box.scrollIntoView()")
+            page.wait_for_function(IN_SIGHT)
+        sizes = picture.evaluate("image => [image.naturalWidth, image.width]")
+        assert sizes[0] >= 2 * sizes[1] - 1  # sharp where a pixel of the page is four of the screen
+        box = handle.bounding_box()
+        page.mouse.move(box["x"] + 8, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        seen = []
+        for share in (0.25, 0.5, 0.75):
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+            seen.append((handle.get_attribute("aria-valuetext"), picture.get_attribute("src")))
+        page.mouse.up()
+        assert len(set(seen)) == 3 and seen[1][0] == "45"
+        handle.press("End")
+        assert handle.get_attribute("aria-valuetext") == "90"
+        handle.press("ArrowLeft")
+        assert handle.get_attribute("aria-valuetext") == "75"
+        assert "turned by 75°" in picture.get_attribute("alt")
+        assert page.evaluate("() => jupyterapp.shell.currentWidget.content.activeCellIndex") == 0
+    assert errors_in(cells) == outside == errors == []
+
+
+def test_a_slider_that_was_stored_by_somebody_else_is_the_picture_of_its_start(browser, course, lab):  # noqa: F811
+    shutil.copy(course / "notebooks" / "03_projection_matrices.ipynb", course / "my" / "stored.ipynb")
+    with notebook_open(browser, lab, "stored") as (page, outside, errors):
+        page.evaluate(SHOW_CELL, "light-slider")  # no script of an output runs in a notebook that is not trusted
+        expect(page.get_by_alt_text(re.compile("A point b above .* 3.35 from b"))).to_be_visible()
+        assert page.get_by_role("slider").count() == 0
     assert outside == errors == []
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lorautils import basemodel, evaluation
 from lorautils.cli import doctor, main
-from lorautils.cli.ask import THRESHOLD, _explanation, _reason
+from lorautils.cli.ask import THRESHOLD, _explanation, _reason, _uneven
 from lorautils.tasks import cron
 
 ROOT = Path(__file__).parent.parent
@@ -113,8 +113,9 @@ def test_an_answer_below_the_threshold_is_given_with_a_warning(model, capsys):
     assert "'noon and midnight': 0 12,13 * * *, but" in err and "probability 0.17" in err and "--explain" in err
 
 
-SECONDS, STEPS, NTH, LAST = "shortest step", "divide", "Mondays of a month", "end of a month"
-WEEKS, ONCE, SPAN, SEVERAL, EVENTS, NONE = "weeks", "single dates", "span", "several", "events", "No schedule"
+SECONDS, STEPS, NTH, LAST = "shortest step", "divide", "count weekdays", "end of a month"
+WEEKS, ONCE, SPAN, SEVERAL, EVENTS, NONE = "weeks", "only repeats", "span", "several", "events", "No schedule"
+NEVER, OR = "no such time", "by OR"
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,11 @@ WEEKS, ONCE, SPAN, SEVERAL, EVENTS, NONE = "weeks", "single dates", "span", "sev
         ("9:15 and 17:40 every day", SEVERAL),
         ("8am on weekdays, 10am at the weekend", SEVERAL),
         ("at sunset", EVENTS),
+        ("every day at seven unless it rains", EVENTS),
+        ("every Monday at 25:00", NEVER),
+        ("on the 32nd at noon", NEVER),
+        ("Friday the 13th at midnight", OR),
+        ("one week yes and one week no", WEEKS),
         ("hello", NONE),
         ("daily at 2030, from 9 to 5", NONE),
         ("jeden Tag um neun", NONE),
@@ -157,6 +163,7 @@ def test_no_phrase_of_the_validation_split_is_given_a_reason_that_is_not_its_own
         "every other week": {WEEKS},
         "two schedules": {SEVERAL, SPAN, NONE},
         "other": {STEPS, ONCE, EVENTS, NONE},
+        "contradiction": {NEVER, NONE},
     }
     for example in cron.hand_written("validation", "none"):
         assert any(reason in _reason(example.text) for reason in reasons.get(example.family, {NONE})), example
@@ -236,6 +243,19 @@ def test_a_file_may_come_from_standard_input(model, capsys, monkeypatch):
     assert main(["ask", "--file", "-"]) == 0
     out, err = capsys.readouterr()
     assert out == "0 12,13 * * *\n\n0 0 * * *\n" and "line 1, 'noon and midnight'" in err
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [("*/45 * * * *", "each hour: the last gap is 15 minutes"), ("0 */7 * * *", "each day: the last gap is 3 hours")],
+)
+def test_a_step_that_does_not_divide_is_told(expression, told):
+    assert told in _uneven(expression)
+
+
+@pytest.mark.parametrize("expression", ["*/15 * * * *", "0 */12 * * *", "45 7 * * 1", "0 9-17/2 */2 * *"])
+def test_a_step_that_divides_needs_no_words(expression):
+    assert _uneven(expression) == ""
 
 
 def test_explain_a_range_of_one_hour():
@@ -398,7 +418,8 @@ def test_train_on_own_pairs_saves_an_adapter_that_loads(tiny_model, capsys, tmp_
     output = tmp_path / "deep" / "adapter"
     arguments = ["train", "--data", pairs, "--output", str(output), "--epochs", "20", "--learning_rate", "0.02"]
     assert main(arguments) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "adapter 'default', active, not trained yet: r 8, scaling 4, dropout 0.1" in err and "WARNING" not in err
     assert out.startswith("40 steps, last loss ") and out.endswith(f", adapter in {output}\n")
     model = PeftModel.from_pretrained(basemodel.load_base_model(), output)
     assert evaluation.evaluate(model, basemodel.load_tokenizer(), ["ping "]) == ["pong"]
@@ -424,17 +445,8 @@ def test_ask_the_shipped_adapter(tmp_path):
 
 def test_the_installed_command():
     done = subprocess.run([Path(sys.executable).parent / "lorautils", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and re.findall(
-        r"^    (doctor|fetch|fresh|ask|data|train|evaluate) ", done.stdout, re.M
-    ) == [
-        "doctor",
-        "fetch",
-        "fresh",
-        "ask",
-        "data",
-        "train",
-        "evaluate",
-    ]
+    commands = ["doctor", "fetch", "fresh", "ask", "data", "train", "evaluate"]
+    assert done.returncode == 0 and re.findall(rf"^    ({'|'.join(commands)}) ", done.stdout, re.M) == commands
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--epochs", "0"], ["ask"], ["sing"]])

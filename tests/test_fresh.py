@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -59,6 +60,35 @@ def test_a_copy_is_the_notebook_without_outputs_and_what_answers_a_prediction_is
     assert folds
     for fold in folds:
         assert fold.count("```") % 2 == 0 and not re.search(rf"^#+ |{re.escape(PREDICT)}", fold, re.MULTILINE)
+
+
+def stretches(cells: list[dict]) -> Iterator[list[dict]]:
+    """For each Predict the cells in which its answer may be read: those up to the next heading or Predict."""
+    for index, cell in enumerate(cells):
+        if cell["cell_type"] == "markdown" and re.search("^" + re.escape(PREDICT), cell["source"], re.MULTILINE):
+            stretch = []
+            for following in cells[index + 1 :]:
+                text = fresh.PARTS.match(following["source"]) if following["cell_type"] == "markdown" else None
+                stretch.append({**following, "source": text[1]} if text else following)
+                if text and text[2]:
+                    break
+            yield stretch
+
+
+def tells(stretch: list[dict]) -> bool:
+    """Whether the answer to a Predict can be read before its code has run: in open prose, or in the code itself."""
+    kinds = [cell["cell_type"] for cell in stretch]
+    asked = stretch[: kinds.index("code")] if "code" in kinds else stretch
+    prose = (cell["source"] for cell in stretch[len(asked) :] if cell["cell_type"] == "markdown")
+    folded = rf"(?s)\s*({re.escape(BEGIN)}.*?{re.escape(END)}\s*)?"
+    printed = (cell["source"] for cell in stretch if cell["cell_type"] == "code")
+    return any(not re.fullmatch(folded, text) for text in prose) or any('"Verdict: ' in text for text in printed)
+
+
+def test_at_least_eight_in_ten_answers_cannot_be_read_before_the_guess():
+    told = [tells(stretch) for path in COURSES for stretch in stretches(fresh.working_copy(path)["cells"])]
+    assert len(told) > 100
+    assert sum(told) <= 0.2 * len(told), f"{sum(told)} of {len(told)} answers stand beside their question"
 
 
 def test_links_lead_from_a_copy_to_copies_and_pages(my):

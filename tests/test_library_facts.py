@@ -17,7 +17,17 @@ import transformers
 import trl
 from peft import LoraConfig, PeftModel, PeftType, PromptTuningConfig, TaskType, get_peft_model
 from safetensors.torch import load_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForTokenClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+)
 
 IDS = torch.arange(32)[None]  # (batch, tokens)
 LIBRARIES = ("peft", "transformers", "trl", "torch", "accelerate", "bitsandbytes", "cron-descriptor", "croniter")
@@ -194,6 +204,69 @@ def _():
 
 
 # --- wrapping, modes, task types ------------------------------------------------------------------------------------
+
+
+SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def small(model_type, kind=AutoModelForCausalLM):
+    torch.manual_seed(0)
+    sizes = dict(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, pad_token_id=0)
+    experts = dict(num_local_experts=4, num_experts=4, moe_intermediate_size=32)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+    return kind.from_config(AutoConfig.for_model(model_type, **sizes, **heads, **experts)).eval()
+
+
+def reached(model_type, **arguments):
+    model = wrap(small(model_type), **arguments)
+    both = [*model.targeted_module_names, *model.targeted_parameter_names]
+    return {".".join(path.split(".")[-2:]) for path in both}
+
+
+ATTENTION = {f"self_attn.{name}_proj" for name in "qkvo"}
+EXPERTS = {"experts.gate_up_proj", "experts.down_proj"}
+
+
+@fact("07", "the seven names reach o_proj and down_proj of a Phi-3, attention of a Mixtral, the experts of a Qwen3-MoE")
+def _():
+    assert reached("phi3", target_modules=SEVEN) == {"self_attn.o_proj", "mlp.down_proj"}
+    assert reached("mixtral", target_modules=SEVEN) == ATTENTION
+    assert reached("qwen3_moe", target_modules=SEVEN) == ATTENTION | EXPERTS
+
+
+@fact("07", "w1, w2, w3 become parameters of a Mixtral's experts, with r doubled for gate_up_proj; no dropout there")
+def _():
+    assert reached("mixtral", target_modules=["w1", "w2", "w3"]) == EXPERTS
+    model = wrap(small("mixtral"), target_modules=["w1", "w2", "w3"], r=4)
+    assert model.peft_config["default"].rank_pattern == {r".*\.gate_up_proj": 8}
+    with pytest.raises(ValueError, match="lora_dropout"):
+        wrap(small("mixtral"), target_modules=[], target_parameters=["experts.down_proj"], lora_dropout=0.1)
+
+
+@fact("07", "'all-linear' wraps the router of a mixture of experts, also where exclude_modules names it")
+def _():
+    for exclude in (None, ["gate"]):
+        assert "gate.weight" in reached("mixtral", target_modules="all-linear", exclude_modules=exclude)
+
+
+@fact("07", "'all-linear' with TOKEN_CLS or QUESTION_ANS is a TypeError, unless the head is excluded")
+def _():
+    for kind, task, head in (
+        (AutoModelForTokenClassification, "TOKEN_CLS", "classifier"),
+        (AutoModelForQuestionAnswering, "QUESTION_ANS", "qa_outputs"),
+    ):
+        with pytest.raises(TypeError, match="modules_to_save cannot be applied"):
+            wrap(small("bert", kind), task_type=task, target_modules="all-linear")
+        wrap(small("bert", kind), task_type=task, target_modules="all-linear", exclude_modules=[head])
+
+
+@fact("07", "LoRA on lm_head saves the whole embedding, unless save_embedding_layers is False")
+def _(folder):
+    model = wrap(target_modules=["lm_head"])
+    for saving, kept in (({}, 64 * 32), ({"save_embedding_layers": False}, 0)):
+        model.save_pretrained(folder, **saving)
+        tensors = load_file(folder / "adapter_model.safetensors")
+        assert sum(t.numel() for name, t in tensors.items() if "lora_" not in name) == kept
 
 
 @fact("07", "get_peft_model edits the base in place, and unload() takes LoRA out again")

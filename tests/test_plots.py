@@ -1,6 +1,5 @@
 """Figures that everybody can read: colours that stand out from white, and a text for who cannot see them."""
 
-import struct
 from itertools import combinations
 
 import matplotlib.pyplot as plt
@@ -55,22 +54,6 @@ def test_lines_with_intervals_are_told_by_name_and_without_their_caps():
         "score against rate. r = 8: 2 points from 2 to 4, lowest 2, highest 4. "
         "r = 1: 1 points from 1 to 1, lowest 1, highest 1."
     )
-
-
-def test_a_slider_that_moves_draws_again_with_all_choices_in_their_order():
-    drawn = []
-
-    def draw(rank, rate):
-        drawn.append((rank, rate))
-        return plt.figure(figsize=(1, 1))
-
-    box = plots.slider(draw, {"rank": [1, 2, 8], "rate": [0.1, 0.2]}, rate=0.2, rank=1)
-    box.children[0].value = 8
-    assert drawn == [(1, 0.2), (8, 0.2)]
-    picture = box.children[-1]
-    assert bytes(picture.value).startswith(b"\x89PNG") and not plt.get_fignums()
-    (wide,) = struct.unpack(">I", picture.value[16:20])
-    assert picture.layout.width == "100px" and wide == 200  # sharp, not blown up
 
 
 def test_lying_bars_are_told_by_their_length():

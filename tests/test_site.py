@@ -19,7 +19,7 @@ from chromium import browser, opened, serious, typeset  # noqa: F401  (a fixture
 from tools import generated
 from tools.generated import NOTEBOOKS
 from tools.pages import Page, alt_text, faults, figures
-from tools.website import SITE, prepared, with_links
+from tools.website import SITE, with_links
 
 ROOT = Path(__file__).parent.parent
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -93,17 +93,6 @@ def test_every_faulty_link_and_picture_is_found(tmp_path):
     parts = ("gone.html is", "#there names", "#no names", "'two' stands twice", "cdn.example/a.js is")
     for part in (*parts, "data:,1 has no words", "data:,2 has no words"):
         assert any(part in line for line in found), part
-
-
-def test_a_slider_leaves_a_sentence():
-    data = {"text/plain": "VBox(children=(SelectionSlider(value=0), Image(value=b'')))"}
-    slider = nbformat.v4.new_output("execute_result", data)
-    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("draw", outputs=[slider])]
-    page = prepared(nbformat.v4.new_notebook(cells=cells))
-    code = page.cells[-1]
-    assert "VBox" not in str(code.outputs)
-    assert "no kernel" in code.outputs[0].data["text/markdown"]
-    assert page.cells[0].source == "# Title"
 
 
 def test_every_figure_has_its_own_words_on_one_line(site):
@@ -192,11 +181,42 @@ def test_paper_has_all_answers_and_no_controls(browser, address):  # noqa: F811
     with opened(browser) as (page, _, _):
         page.goto(f"{address}/notebooks/00_start_here.html")
         page.evaluate(keep)
-        assert page.pdf(format="A4").startswith(b"%PDF")
+        folded = page.pdf(format="A4")
         assert all(page.evaluate("window.printed")) and not any(page.evaluate(states))
+        page.get_by_role("button", name="Show all answers").click()
+        unfolded = page.pdf(format="A4")
+        assert folded.count(b"/Type /Page\n") == unfolded.count(b"/Type /Page\n") > 1
+        assert len(folded) == pytest.approx(len(unfolded), rel=0.002)
         page.emulate_media(media="print")
+        text = page.locator("article").inner_text()
+        assert "Verdict: no. Loading changed 0 tensors." in text and "Examples can teach the shape" in text
         controls = (".skip-to-content", ".answers-switch", ".answer > summary", ".sidebar-drawer", ".toc-drawer")
         assert not [name for name in controls if page.locator(name).first.is_visible()]
+
+
+def test_a_slider_moves_without_a_kernel_by_key_and_by_touch_and_fits(browser, address):  # noqa: F811
+    with opened(browser, viewport={"width": 1280, "height": 720}, color_scheme="dark") as (page, outside, errors):
+        page.add_init_script("localStorage.setItem('answers', 'open')")
+        page.goto(f"{address}/notebooks/03_projection_matrices.html")
+        frames = page.locator(".frames")
+        slider, picture = frames.get_by_role("slider", name="slant"), frames.locator("img")
+        first = picture.get_attribute("src")
+        assert "3.35 from b" in picture.get_attribute("alt")
+        slider.press("ArrowRight")
+        assert "4.24 from b" in picture.get_attribute("alt") and picture.get_attribute("src") != first
+        assert slider.get_attribute("aria-valuetext") == "1"
+        assert page.url.endswith("03_projection_matrices.html")  # the theme turns pages with these keys
+        slider.press("Home")
+        assert slider.get_attribute("aria-valuetext") == "-1"
+        for width, height in ((1280, 720), (683, 512), (390, 800)):
+            page.set_viewport_size({"width": width, "height": height})
+            assert frames.bounding_box()["height"] < height
+            assert page.evaluate(SIDEWAYS) <= 0, width
+        typeset(page)
+        assert serious(page, contrast=False) == []
+        page.emulate_media(media="print")
+        assert picture.is_visible() and not slider.is_visible()
+    assert outside == errors == []
 
 
 def test_a_paper_is_linked_by_its_number(site):

@@ -1,6 +1,6 @@
 """The map of `LoraConfig`: every field of the installed version, grouped, in a line of our own, and where it is taught.
 
-Writes docs/lora_config_fields.md and the map at the top of notebook 07: python -m tools.config_map
+Writes docs/lora_config_fields.md and the map in the appendix of notebook 07: python -m tools.config_map
 A field that a new PEFT version brings belongs to no group, and `grouped` says so.
 """
 
@@ -81,14 +81,19 @@ GROUPS = {
 # section of notebook 07 -> the fields that it settles by experiments
 SECTIONS = {
     "3. task_type": ["task_type"],
-    "4. target_modules": ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"],
+    "4. target_modules": ["target_modules"],
     "5. inference_mode": ["inference_mode"],
-    "6. r": ["r", "rank_pattern", "alpha_pattern"],
+    "6. r": ["r"],
     "7. lora_alpha": ["lora_alpha", "use_rslora"],
     "8. lora_dropout": ["lora_dropout"],
-    "9. What else trains": ["bias", "modules_to_save", "ensure_weight_tying", "trainable_token_indices"],
+    "9. What else trains": ["modules_to_save", "trainable_token_indices"],
     "10. init_lora_weights": ["init_lora_weights"],
     "11. Other architectures": ["fan_in_fan_out"],
+    "Experts, and the router": ["target_parameters"],
+    "Some of the layers": ["layers_to_transform", "layers_pattern", "exclude_modules"],
+    "Another r for some modules": ["rank_pattern", "alpha_pattern"],
+    "Biases": ["bias"],
+    "Tied copies": ["ensure_weight_tying"],
 }
 LESSONS = {field: section for section, names in SECTIONS.items() for field in names}
 

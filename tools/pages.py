@@ -1,4 +1,4 @@
-"""What the site and the decks have in common: no slider, words for every picture, and no dead link."""
+"""What the site and the decks have in common: words for every picture, and no dead link."""
 
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -7,15 +7,20 @@ from urllib.parse import unquote, urlsplit
 
 from nbformat import NotebookNode
 
-
-def is_slider(output: NotebookNode) -> bool:
-    """Return whether an output is a widget with a slider, which does nothing on a page without a kernel."""
-    return output.get("data", {}).get("text/plain", "").startswith("VBox(children=(")
+FRAMES = '<div class="frames"'  # how a slider of lorautils.figures.slider begins
 
 
 def figures(cell: NotebookNode) -> list[NotebookNode]:
     """Return the outputs of a cell that are pictures."""
     return [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+
+
+def still(nb: NotebookNode) -> NotebookNode:
+    """Return a notebook, changed in place, whose sliders are their first pictures."""
+    for output in (output for cell in nb.cells for output in cell.get("outputs", [])):
+        if output.get("data", {}).get("text/html", "").startswith(FRAMES):
+            del output.data["text/html"]
+    return nb
 
 
 def alt_text(figure: NotebookNode) -> str:

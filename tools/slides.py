@@ -12,7 +12,7 @@ import struct
 import sys
 from base64 import b64decode
 from importlib.resources import files
-from itertools import chain, filterfalse
+from itertools import chain
 from pathlib import Path
 
 import nbformat
@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from lorautils import ROOT
-from tools.pages import alt_text, faults, figures, is_slider
+from tools.pages import alt_text, faults, figures, still
 
 DECKS = ROOT / "build" / "slides"
 WIDTH, HEIGHT = 1280, 720  # pixels, as deck/deck.css expects
@@ -75,7 +75,7 @@ def pieces(cell: NotebookNode) -> list[tuple[NotebookNode, int]]:
         return keep_headings(parts)
     code = NotebookNode(cell | {"outputs": []})
     parts = [(code, GAP + min(CODE_BOX, CODE * wrapped(cell.source, CODE_COLUMNS)))]
-    for output in filterfalse(is_slider, cell.outputs):
+    for output in cell.outputs:
         shown = NotebookNode(cell | {"outputs": [output], "metadata": {"transient": {"remove_source": True}}})
         parts.append((nbformat.from_dict(shown), output_height(output)))
     return parts
@@ -133,7 +133,7 @@ def with_notes(slides: list[list[NotebookNode]], minutes: int) -> list[NotebookN
 
 def deck(path: Path) -> tuple[str, str]:
     """Return the title of a notebook and its deck as HTML."""
-    nb = nbformat.read(path, as_version=4)
+    nb = still(nbformat.read(path, as_version=4))
     opening = nb.cells[0].source
     title = re.search(r"^# (.+)$", opening, re.MULTILINE)[1]
     minutes = int(re.search(r"Reading: about (\d+)", opening)[1])

@@ -17,7 +17,7 @@ from sphinx.transforms import SphinxTransform
 from lorautils import ROOT
 from tools import generated
 from tools.glossary import ENTRY, entries
-from tools.pages import alt_text, faults, figures, is_slider
+from tools.pages import alt_text, faults, figures
 
 SITE = ROOT / "build" / "site"
 
@@ -186,15 +186,10 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def prepared(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a notebook as the page needs it: an anchor before each cell, and no dead slider."""
+    """Return a notebook as the page needs it: an anchor before each cell."""
     cells = []
     for cell in nb.cells:
         cells += [nbformat.v4.new_markdown_cell(cell_link(cell.id), id=f"link-{len(cells)}"), cell]
-        for output in cell.get("outputs", []):
-            if is_slider(output):
-                output.data = {
-                    "text/markdown": "*In JupyterLab, a slider stands here. This page has no kernel to move it.*"
-                }
     nb.cells = [cells[1], cells[0], *cells[2:]]  # a page starts with its title
     return nb
 

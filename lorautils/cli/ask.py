@@ -15,26 +15,30 @@ SUMMARY = "Answer a schedule in English with a cron expression."
 EXAMPLE = "every weekday at half past nine"
 # An answer less probable than this comes with a warning. `python -m experiments.how_sure` chose it on the validation
 # split: the highest that flags at most one in ten right answers to what people say.
-THRESHOLD = 0.89
+THRESHOLD = 0.94
 
 LIMITS = "Five fields cannot say: seconds, every 90 minutes, the second Tuesday or last day of a "
 LIMITS += "month, every other week, a single date, 9:15 and 17:40."
 DAY = r"((mon|tues?|wed(nes)?|thu(rs)?|fri|sat(ur)?|sun)(day)?s?\b)"
 TIME = r"(\d:\d\d|\d ?[ap]m|noon|midnight)\b"
 REASONS = {  # why five fields cannot say a phrase, and what the phrase then holds: the first that fits is told
-    "It cannot skip weeks.": rf"fortnight|biweekly|(odd|even) .*weeks|every \w+ weeks"
+    "It cannot skip weeks.": rf"fortnight|biweekly|(odd|even) .*weeks|every \w+ weeks|one week .*(one|next) week"
     rf"|(other|alternate) (week|{DAY})|every second (week|{DAY}(?!.*month))",
     "It cannot count from the end of a month.": r"(last|final|penultimate) .*day|month-end|end of \w+ month",
-    "It cannot count the Mondays of a month.": rf"(1st|2nd|3rd|[45]th|first|second|third|fourth) {DAY}",
+    "It cannot count weekdays, as in the second Monday of a month.": rf"(1st|2nd|3rd|[45]th|first|second"
+    rf"|third|fourth) {DAY}",
     "Its shortest step is a minute.": r"\d:\d\d:\d\d|seconds|\d ?s(ecs?)?\b|every second\b|a minute\b",
-    "It has no years and no single dates: what it starts comes again.": r"\b(today|tonight|tomorrow|next)\b|years\b"
+    "It joins a weekday and a day of the month by OR, never by AND.": rf"{DAY},? (the )?\d+(st|nd|rd|th)",
+    "There is no such time or day.": r"\b(2[4-9]|[3-9]\d):\d\d|\d:[6-9]\d|\b(3[2-9]|[4-9]\d)(st|nd|rd|th)",
+    "It only repeats: it has no years, and can do nothing once.": r"\b(today|tonight|tomorrow|next)\b|years\b"
     r"|\b20\d\d-\d|(uary|march|april|may|june|july|august|ber),? (\d+, )?20\d\d|\bin (?!the)\w+ (minute|hour|day)",
     "Its steps must divide an hour or a day, as 30 minutes or 8 hours do.": r"hour and a half"
     r"|every (?!([1-6]|10|12|15|20|30) ?m|([1-468]|12) ?h)\d+ ?(m|h)",
     "It can begin and end such a span on the hour only.": r"(from|between) .*\d:(?!00)\d\d",
     "These seem to be several schedules: ask for each alone.": rf"{TIME}.*(,| and ).*{TIME}",
-    "It knows the clock and the calendar, but no other events.": r"sunrise|sunset|easter|\bafter the ",
-    f"No schedule of five fields was found in it: ask in English, such as {EXAMPLE!r}.": "",
+    "It knows the clock and the calendar, but no other events.": r"sunrise|sunset|easter|holiday|school|\bafter the "
+    r"|unless|when(ever)? |\bif ",
+    f"No schedule was found in the phrase: say in English when, such as {EXAMPLE!r}.": "",
 }
 
 
@@ -108,13 +112,16 @@ def _tell(name: str, phrase: str, answer, explain: bool) -> bool:
     if not cron.is_valid(text):
         why = f"the answer is not a cron expression: {text!r}; try other words"
         if text == cron.NOT_CRON:
-            why = f"cron cannot say this. {_reason(phrase)}" + ("" if sure else f" But {doubt}: try other words.")
+            why = f"cron cannot say this. {_reason(phrase)}" + ("" if sure else f" But {doubt}.")
         notice(f"lorautils: {name}: {why}")
         return False
     print(text)
+    if uneven := _uneven(text):
+        notice(f"lorautils: {name}: {text} {uneven}")
     if explain:
         print(_explanation(text))
-        print(f"  sure: {answer.probability:.2f}{'' if sure else ', which is low: does the meaning fit the phrase?'}")
+        low = "" if sure else f", which is low (below {THRESHOLD}): does the meaning fit the phrase?"
+        print(f"  sure: {answer.probability:.2f}{low}")
     elif not sure:
         notice(f"lorautils: {name}: {text}, but {doubt}: read the meaning with --explain before you use it")
     return True
@@ -123,6 +130,17 @@ def _tell(name: str, phrase: str, answer, explain: bool) -> bool:
 def _reason(phrase: str) -> str:
     """Return why five fields cannot say a phrase, as far as the phrase shows it."""
     return next(reason for reason, pattern in REASONS.items() if re.search(pattern, phrase.lower()))
+
+
+def _uneven(expression: str) -> str:
+    """Return what cron does with a step that does not divide an hour or a day; no text where there is none."""
+    for field, (unit, whole, of) in zip(
+        expression.split(), (("minutes", 60, "hour"), ("hours", 24, "day")), strict=False
+    ):
+        step = re.fullmatch(r"\*/(\d+)", field)
+        if step and whole % int(step[1]):
+            return f"starts anew each {of}: the last gap is {whole % int(step[1])} {unit}, not {step[1]}"
+    return ""
 
 
 def _explanation(expression: str) -> str:

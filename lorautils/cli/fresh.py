@@ -83,7 +83,10 @@ def working_copy(course: Path) -> dict:
 
 
 def fold(cells: list[dict]) -> None:
-    """Fold, in place, the first prose after the code that follows a Predict, up to a heading or the next Predict."""
+    """Fold, in place, all prose between the code that follows a Predict and the next heading or Predict.
+
+    The answer may come with the second run only, and its prose stands on the screen where the guess is made.
+    """
     asked = ran = False
     for cell in cells:
         if cell["cell_type"] == "code":
@@ -92,7 +95,7 @@ def fold(cells: list[dict]) -> None:
         reading, rest = PARTS.match(cell["source"]).groups()
         if ran and reading.strip():
             cell["source"] = f"{FOLD.format(reading.strip())}\n\n{rest}".strip()
-        if ran or rest:
+        if rest:
             asked, ran = "> **Predict" in rest, False
 
 

@@ -212,7 +212,8 @@ def _adapted(options: Train):
     reach = targets.reach(base, config.target_modules)
     model = get_peft_model(base, config).train()
     if int(os.environ.get("RANK", 0)) == 0:
-        notice(f"{reach}\n{audit(model)}")
+        found = audit(model)
+        notice("\n".join([reach, *found.adapters, *(f"WARNING {warning}" for warning in found.warnings)]))
     return model
 
 

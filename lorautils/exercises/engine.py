@@ -299,6 +299,8 @@ def show(value: Any) -> str:
     """Plain data in at most 72 characters, the same on every machine."""
     if isinstance(value, list):
         text = "[" + ", ".join(map(show, value[:12])) + (", ..." if len(value) > 12 else "") + "]"
+    elif isinstance(value, dict):
+        text = "{" + ", ".join(f"{show(key)}: {show(plain(item))}" for key, item in list(value.items())[:12]) + "}"
     elif isinstance(value, float):
         text = f"{value:.4g}"
     elif isinstance(value, int) and abs(value) > sys.float_info.max:

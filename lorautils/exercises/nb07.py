@@ -1,32 +1,34 @@
-"""The exercises of notebook 07: the scaling, a fused matrix, the matching rule, patterns, entries that match nothing.
+"""The exercises of notebook 07: an alpha, a fused matrix, a spelling of the targets, a diagnosis, what a file lacks.
 
 s = alpha / r, or alpha / sqrt(r) with rsLoRA; a list entry matches a path that equals it or ends in "." + entry.
 """
 
 import math
 import re
+from dataclasses import dataclass
 
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "07_peft_lora_config"
 
-rslora_scaling = Exercise(
-    name="rslora_scaling",
-    question="With which number is B A multiplied for r=16, lora_alpha=32, use_rslora=True?",
+alpha_kept = Exercise(
+    name="alpha_kept",
+    question="r=8, lora_alpha=32 becomes r=16, use_rslora=True. Which alpha keeps the number before B A?",
     difficulty=1,
-    minutes=2,
+    minutes=3,
     hints=(
-        "Without rsLoRA it is alpha / r. Section 7 prints both for some r.",
-        "rsLoRA divides by the square root of r.",
+        "First the number as it was: alpha / r = 32 / 8.",
+        "With rsLoRA it is alpha / sqrt(r). Which alpha gives 4 with r = 16?",
     ),
-    source="answer = 32 / 16**0.5  # alpha / sqrt(r)",
-    takeaway="Without rsLoRA it would be 2: switching it on is a step of the learning rate, too.",
+    source="answer = 32 / 8 * 16**0.5  # 4 = alpha / sqrt(16)",
+    takeaway="Half of the alpha, at twice the r: rsLoRA divides by less.",
     mistakes=(
-        Mistake("without rsLoRA", 2.0, "that is alpha / r. With use_rslora=True the divisor is another one."),
-        Mistake("alpha alone", 32.0, "alpha never reaches the model undivided. By what is it divided?"),
-        Mistake("root of the quotient", math.sqrt(2), "that is sqrt(alpha / r). Only r is under the root."),
-        Mistake("upside down", 0.5, "that is r / alpha. A larger alpha makes the update larger."),
-        Mistake("multiplied by r", 512.0, "that is alpha * r. r belongs under the fraction bar, as its square root."),
+        Mistake("without rsLoRA", 64.0, "that keeps alpha / r. With use_rslora=True the divisor is sqrt(r)."),
+        Mistake("left alone", 32.0, "then the number goes from 32 / 8 = 4 to 32 / sqrt(16) = 8."),
+        Mistake("the number itself", 4.0, "that is the number before B A. Which alpha gives it with r = 16?"),
+        Mistake(
+            "root of both", 32 * math.sqrt(2), "the first run had no rsLoRA: its number is 32 / 8, without a root."
+        ),
     ),
 )
 
@@ -56,222 +58,171 @@ fused_count = Exercise(
 )
 
 
-def _by_rule(in_list, in_string=lambda target, path: re.fullmatch(target, path) is not None):
-    """A matching rule, made of the rule for one entry of a list and the rule for a string."""
-    return lambda targets, path: (
-        in_string(targets, path) if isinstance(targets, str) else any(in_list(target, path) for target in targets)
-    )
-
-
-def _right(target, path):
-    return path == target or path.endswith(f".{target}")
-
-
-_Q = "model.layers.0.self_attn.q_proj"
-
-is_targeted = Exercise(
-    name="is_targeted",
-    question="Write is_targeted(targets, path): True if the list or the regular expression wraps the module.",
-    difficulty=2,
-    minutes=8,
-    hints=(
-        "Two cases: isinstance(targets, str), or a list.",
-        "A string: re.fullmatch, the whole path. A list: any entry that equals the path or that it ends in.",
-        'Whole parts only: path.endswith("." + entry). And return True or False, not a match object.',
-    ),
-    source="""import re
-
-
-def is_targeted(targets, path):
+def _wraps(targets, path):
+    """PEFT's rule for one path: a string must match all of it, an entry of a list its end in whole parts."""
     if isinstance(targets, str):
         return re.fullmatch(targets, path) is not None
-    return any(path == entry or path.endswith("." + entry) for entry in targets)""",
-    takeaway="PEFT calls it check_target_module_exists, in tuners_utils.py: these lines, and the layer numbers.",
-    mistakes=(
-        Mistake(
-            "anywhere in the path",
-            _by_rule(lambda target, path: target in path),
-            'an entry must stand at the end: ["layers.0"] wraps nothing.',
-        ),
-        Mistake(
-            "half a name",
-            _by_rule(lambda target, path: path.endswith(target)),
-            'whole parts of the path only: ["proj"] wraps nothing. Put the dot in front.',
-        ),
-        Mistake(
-            "last part only",
-            _by_rule(lambda target, path: path.rpartition(".")[2] == target),
-            'an entry may hold several parts: ["self_attn.q_proj"] is allowed.',
-        ),
-        Mistake(
-            "whole path forgotten",
-            _by_rule(lambda target, path: path.endswith(f".{target}")),
-            '"lm_head" has no dot in front of it: an entry may also be the whole path.',
-        ),
-        Mistake(
-            "search instead of fullmatch",
-            _by_rule(_right, lambda target, path: re.search(target, path) is not None),
-            'a string must match the whole path: "q_proj" wraps nothing, ".*q_proj" does.',
-        ),
-        Mistake(
-            "match instead of fullmatch",
-            _by_rule(_right, lambda target, path: re.match(target, path) is not None),
-            "re.match looks at the beginning only. The expression must reach the end of the path.",
-        ),
-        Mistake(
-            "a list of expressions",
-            _by_rule(lambda target, path: re.fullmatch(target, path) is not None),
-            'only a string is an expression. In a list names stand literally: ["q_proj"] wraps, [".*q_proj"] does not.',
-        ),
-        Mistake(
-            "a string taken as a name",
-            _by_rule(_right, _right),
-            'a string is a regular expression, not a list of one: "q_proj" wraps nothing, ".*q_proj" does.',
-        ),
-    ),
-    cases=(
-        (["v_proj", "q_proj"], _Q),
-        (["k_proj"], _Q),
-        (["proj"], _Q),
-        (["layers.0"], _Q),
-        (["self_attn.q_proj"], _Q),
-        (["lm_head"], "lm_head"),
-        ([".*q_proj"], _Q),
-        ("q_proj", _Q),
-        (".*q_proj", _Q),
-        (r"model\.layers\.0", _Q),
-    ),
-)
+    return any(path == entry or path.endswith(f".{entry}") for entry in targets)
 
-module_scaling = Exercise(
-    name="module_scaling",
-    question="Write module_scaling(name, r, alpha, rank_pattern, alpha_pattern, use_rslora): one module's scaling.",
+
+_PARTS = [*(f"self_attn.{name}_proj" for name in "qkvo"), *(f"mlp.{name}_proj" for name in ("gate", "up", "down"))]
+_PATHS = [*(f"model.layers.{i}.{part}" for i in range(30) for part in _PARTS), "lm_head"]
+
+
+@dataclass(eq=False, repr=False)
+class Spelling(Exercise):
+    """A question whose answer is a value of target_modules: two of them are equal if they wrap the same modules."""
+
+    def _observe(self, answer):
+        return [path for path in _PATHS if _wraps(answer, path)]
+
+
+spelling = Spelling(
+    name="spelling",
+    question="Which target_modules wraps exactly gate_proj and up_proj of the layers 20 to 29 of 30?",
     difficulty=2,
     minutes=8,
     hints=(
-        "rank_pattern.get(name, r) is the module's own r where the pattern names it, and r elsewhere.",
-        "The same for alpha. Then alpha / r, or alpha / sqrt(r).",
+        "A string can say it in one line. It must match the whole path, such as model.layers.20.mlp.gate_proj.",
+        r"Two digits, the first of them 2: layers\.2\d\. And one of two names: (gate|up)_proj.",
+        "A list works, too: whole parts up to the end, such as layers.20.mlp.gate_proj. It has twenty entries.",
     ),
-    source="""import math
-
-
-def module_scaling(name, r, alpha, rank_pattern, alpha_pattern, use_rslora):
-    r = rank_pattern.get(name, r)
-    alpha = alpha_pattern.get(name, alpha)
-    return alpha / (math.sqrt(r) if use_rslora else r)""",
-    takeaway="A rank_pattern without an alpha_pattern changes the scaling as well as the rank.",
+    source=r'answer = r".*\.layers\.2\d\.mlp\.(gate|up)_proj"',
+    takeaway="One line, or a list of twenty: PEFT stores what you give it, and a reader has to understand it.",
     mistakes=(
+        Mistake("every layer", ["gate_proj", "up_proj"], "that wraps both in all thirty layers."),
         Mistake(
-            "patterns ignored",
-            lambda name, r, alpha, ranks, alphas, rs: alpha / (math.sqrt(r) if rs else r),
-            "that is the scaling of a module that no pattern names.",
+            "layer 2, too",
+            r".*\.2.*(gate|up)_proj",
+            "the expression also matches layer 2. Say how many digits the number has.",
         ),
         Mistake(
-            "rank_pattern only sets the rank",
-            lambda name, r, alpha, ranks, alphas, rs: alphas.get(name, alpha) / (math.sqrt(r) if rs else r),
-            "alpha is divided by the module's own r, not by the configuration's.",
+            "matches nothing",
+            r"layers\.2\d\.mlp\.(gate|up)_proj",
+            "it wraps nothing. A string must match the whole path; an entry of a list is no expression, and needs "
+            "whole parts of the path, up to its end.",
         ),
-        Mistake(
-            "alpha_pattern forgotten",
-            lambda name, r, alpha, ranks, alphas, rs: (
-                alpha / (math.sqrt(ranks.get(name, r)) if rs else ranks.get(name, r))
-            ),
-            "the module may have an alpha of its own.",
-        ),
-        Mistake(
-            "rsLoRA forgotten",
-            lambda name, r, alpha, ranks, alphas, rs: alphas.get(name, alpha) / ranks.get(name, r),
-            "with use_rslora the divisor is sqrt(r).",
-        ),
-        Mistake(
-            "root of the quotient",
-            lambda name, r, alpha, ranks, alphas, rs: (
-                (alphas.get(name, alpha) / ranks.get(name, r)) ** (0.5 if rs else 1)
-            ),
-            "with use_rslora only r is under the root: alpha / sqrt(r).",
-        ),
-    ),
-    cases=(
-        ("v_proj", 8, 16, {}, {}, False),
-        ("q_proj", 8, 16, {"q_proj": 32}, {}, False),
-        ("q_proj", 8, 16, {"q_proj": 32}, {"q_proj": 64}, False),
-        ("v_proj", 8, 16, {"q_proj": 32}, {"v_proj": 4}, False),
-        ("q_proj", 4, 16, {"q_proj": 64}, {}, True),
+        Mistake("down as well", r".*\.2\d\.mlp\..*", "that wraps down_proj, too."),
+        Mistake("nineteen to twenty-eight", r".*\.(19|2[0-8])\.mlp\.(gate|up)_proj", "the last layer is number 29."),
+        Mistake("one of two names", r".*\.2\d\.mlp\.gate_proj", "up_proj is missing."),
     ),
 )
 
-_PATHS = [
-    f"model.layers.{i}.{name}" for i in (0, 1) for name in ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj")
-]
-
-silent_entries = Exercise(
-    name="silent_entries",
-    question="Write silent_entries(targets, paths): the entries that match none of the paths, in their order.",
-    difficulty=3,
+diagnose = Exercise(
+    name="diagnose",
+    question="Five reports, five causes: which letter belongs to which report?",
+    difficulty=2,
     minutes=8,
     hints=(
-        "For each entry: is there any path that equals it, or ends in a dot and the entry?",
-        "[entry for entry in targets if not any(... for path in paths)]",
+        "A learning rate of zero moves nothing at all. In report 1 something moved.",
+        "Report 3 says that every B is zero; report 5 says that the file and the model disagree.",
+        "r does not decide how large a file is when something is saved whole.",
     ),
-    source="""def silent_entries(targets, paths):
-    def found(entry):
-        return any(path == entry or path.endswith("." + entry) for path in paths)
-
-    return [entry for entry in targets if not found(entry)]""",
-    takeaway="Three lines, and the most common silent failure is loud.",
+    source='answer = ["b", "d", "a", "e", "c"]',
+    takeaway="None of the five raised an error. One line of an audit told each of them.",
     mistakes=(
         Mistake(
-            "the other way round",
-            lambda targets, paths: [t for t in targets if any(_right(t, p) for p in paths)],
-            "those are the entries that match something. The others are wanted.",
+            "a rate of zero",
+            ["f", "d", "a", "e", "c"],
+            "with a learning rate of zero the head would not have moved either. A and B were left frozen.",
         ),
         Mistake(
-            "all instead of any",
-            lambda targets, paths: [t for t in targets if not all(_right(t, p) for p in paths)],
-            "an entry need not match every path. One is enough for it to be heard.",
+            "1 and 3 changed",
+            ["a", "d", "b", "e", "c"],
+            "a fresh wrap trains, and its B moves in the first step. A loaded adapter has been trained: its B is not "
+            "zero. So report 1 is the load, and report 3 the fresh wrap.",
+        ),
+        Mistake(
+            "2 and 5 changed",
+            ["b", "c", "a", "e", "d"],
+            "a second wrap puts other names into the file than into the configuration. Fused matrices only make names "
+            "match nothing.",
+        ),
+        Mistake(
+            "3 and 5 changed",
+            ["b", "d", "c", "e", "a"],
+            "a fresh wrap has no file to disagree with. In report 5 both names are in the file.",
+        ),
+    ),
+)
+
+
+def _lost(trained, saved, adapter):
+    """The names that train and are not in the file."""
+    return [
+        name for name in trained if name.replace(f".{adapter}.", ".").replace(".modules_to_save.", ".") not in saved
+    ]
+
+
+_Q = "base_model.model.model.layers.0.self_attn.q_proj"
+_HEAD = "base_model.model.score"
+_AB = [f"{_Q}.lora_A.default.weight", f"{_Q}.lora_B.default.weight"]
+_SAVED = [f"{_Q}.lora_A.weight", f"{_Q}.lora_B.weight"]
+
+lost = Exercise(
+    name="lost",
+    question="Write lost(trained, saved, adapter): the trained names that will not come back, in their order.",
+    difficulty=3,
+    minutes=10,
+    hints=(
+        "Turn each name in the model into the name that it would have in the file. Is that name there?",
+        "The file leaves out two parts: the adapter's name, and modules_to_save.",
+        'Whole parts only: name.replace(f".{adapter}.", "."). An adapter may be called "a".',
+    ),
+    source="""def lost(trained, saved, adapter):
+    def in_file(name):
+        return name.replace(f".{adapter}.", ".").replace(".modules_to_save.", ".")
+
+    return [name for name in trained if in_file(name) not in saved]""",
+    takeaway="This is what the audit says as 'train and are not saved', and it works for any file.",
+    mistakes=(
+        Mistake(
+            "names as they are",
+            lambda trained, saved, adapter: [name for name in trained if name not in saved],
+            "in the file the names lack the adapter's name, so nothing is ever found.",
+        ),
+        Mistake(
+            "modules_to_save forgotten",
+            lambda trained, saved, adapter: [n for n in trained if n.replace(f".{adapter}.", ".") not in saved],
+            "a head that PEFT saves has modules_to_save in its name, and the file has not.",
         ),
         Mistake(
             "half a name",
-            lambda targets, paths: [t for t in targets if not any(p.endswith(t) for p in paths)],
-            '"proj" matches nothing, though every path ends in it: whole parts only.',
+            lambda trained, saved, adapter: [
+                n for n in trained if n.replace(f"{adapter}.", "").replace("modules_to_save.", "") not in saved
+            ],
+            "whole parts only: an adapter called 'a' must not touch the end of another part. Put the dots in.",
         ),
         Mistake(
-            "anywhere in the path",
-            lambda targets, paths: [t for t in targets if not any(t in p for p in paths)],
-            '"layers.0" stands in the paths and at the end of none: it wraps nothing.',
+            "always default",
+            lambda trained, saved, adapter: _lost(trained, saved, "default"),
+            "the adapter has the name that it was given, not always 'default'.",
         ),
         Mistake(
-            "last part only",
-            lambda targets, paths: [t for t in targets if t not in {p.rpartition(".")[2] for p in paths}],
-            '"self_attn.v_proj" does match: an entry may hold several parts of the path.',
+            "the other way round",
+            lambda trained, saved, adapter: [
+                n for n in saved if n not in {t.replace(f".{adapter}.", ".") for t in trained}
+            ],
+            "those are names of the file that train nowhere. The trained names that are not in the file are wanted.",
         ),
         Mistake(
-            "the whole path only",
-            lambda targets, paths: [t for t in targets if t not in paths],
-            "an entry need not be a whole path: the end of one, after a dot, is enough.",
+            "only LoRA",
+            lambda trained, saved, adapter: [n for n in _lost(trained, saved, adapter) if "lora" in n],
+            "a head that trains and is not saved is lost, too.",
         ),
         Mistake(
-            "only the first",
-            lambda targets, paths: [t for t in targets if not any(_right(t, p) for p in paths)][:1],
-            "more than one entry may match nothing: return all of them.",
-        ),
-        Mistake(
-            "sorted",
-            lambda targets, paths: sorted(t for t in targets if not any(_right(t, p) for p in paths)),
-            "those are the entries. Leave them in the order of targets.",
-        ),
-        Mistake(
-            "paths instead of entries",
-            lambda targets, paths: [p for p in paths if not any(_right(t, p) for t in targets)],
-            "those are the modules that are not wrapped. The unmatched *entries* are wanted.",
+            "those that come back",
+            lambda trained, saved, adapter: [n for n in trained if n not in _lost(trained, saved, adapter)],
+            "those are the names that do come back.",
         ),
     ),
     cases=(
-        (["q_proj", "v_prj"], _PATHS),
-        (["q_proj", "proj"], _PATHS),
-        (["layers.0", "up_proj"], _PATHS),
-        (["self_attn.v_proj", "down_proj"], _PATHS),
-        (["lm_head"], ["lm_head", *_PATHS]),
-        (["v_prj", "q_proj", "kproj", "gate"], _PATHS),
+        (_AB, _SAVED, "default"),
+        ([*_AB, f"{_HEAD}.weight"], _SAVED, "default"),
+        ([*_AB, f"{_HEAD}.modules_to_save.default.weight"], [*_SAVED, f"{_HEAD}.weight"], "default"),
+        ([name.replace("default", "a") for name in _AB], _SAVED, "a"),
+        ([f"{_Q}.lora_A.a.weight", "base_model.model.schema.weight"], [f"{_Q}.lora_A.weight"], "a"),
+        (["base_model.model.beta.lora_A.a.weight"], ["base_model.model.beta.lora_A.weight"], "a"),
+        (_AB, [*_SAVED[:1], f"{_HEAD}.weight"], "default"),
     ),
 )

@@ -178,11 +178,11 @@ def test_c() -> list[Example]:
 def hand_written(name: str, kind: str | None = None) -> list[Example]:
     """Load the cases of cases/NAME.jsonl, or those of one kind; training avoids their texts by `reserved`, unread.
 
-    "test_c" was written before the first training, "test_d" after the shipped adapter's, whose grammars never knew it.
-    "test_e" was written apart from grammars and tests, and is spent: it has been opened. "test_f" followed it, before
-    the shipped adapter was trained. Their kinds are "schedule", and "none" for what five fields cannot say, answered
-    with NOT_CRON. "validation" alone chooses learning rates, recipes and thresholds. Its kinds are "hand" for what
-    people say, "library" for the library's phrasing of random schedules, and "none". ValueError for another kind.
+    "test_c" was written before the first training; then "test_d", "test_e" and "test_f", each after the one before it
+    had guided the grammars. The shipped adapter rests on no look at "test_f". Kinds of E and F are "schedule", and
+    "none" for what five fields cannot say, answered with NOT_CRON. "validation" alone chooses learning rates, recipes
+    and thresholds. Its kinds are "hand" for what people say, "library" for the library's phrasing of random schedules,
+    and "none". ValueError for another kind.
 
     Example:
         >>> len(hand_written("validation")), hand_written("test_e", "none")[0].cron

@@ -18,7 +18,7 @@ def adapter_examples(
     """Make n examples with distinct texts, shuffled: shares of wider sayings and of refusals, the rest train_examples'.
 
     The same arguments give the same examples. None has a time of Test-A, a composition of Test-B, or a text of Test-C,
-    of Test-D, of Test-E or of the validation split. A refusal is answered with NOT_CRON. ValueError for no shares.
+    of Test-D, E, F or of the validation split. A refusal is answered with NOT_CRON. ValueError for no shares.
 
     Example:
         >>> examples = adapter_examples(20, none=0.5)
