@@ -61,14 +61,23 @@ def _parse_pair(line: str, where: str) -> Pair:
     return Pair(record["prompt"], record["completion"])
 
 
-def encode(tokenizer, pairs: Sequence[Pair], max_tokens: int = 1024) -> list[dict[str, list[int]]]:
-    """Turn pairs into token ids and labels of equal length; prompt tokens carry the label -100."""
+def encode(tokenizer, pairs: Sequence[Pair | dict], max_tokens: int = 1024) -> list[dict[str, list[int]]]:
+    """Turn pairs into token ids and labels of equal length; prompt tokens carry the label -100.
+
+    A completion that ends in the end-of-text token gets no second one. What is encoded already, a dictionary with
+    input_ids and labels, stays as it is.
+    """
     if not pairs:
         raise ValueError("no training pairs were given: pass at least one Pair(prompt, completion)")
     features = []
-    for number, (prompt, completion) in enumerate(pairs, start=1):
+    for number, pair in enumerate(pairs, start=1):
+        if isinstance(pair, dict):
+            features.append(pair)
+            continue
+        prompt, completion = pair
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        answer_ids = tokenizer(completion + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+        answer = completion.removesuffix(tokenizer.eos_token) + tokenizer.eos_token
+        answer_ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
         input_ids = prompt_ids + answer_ids
         if len(input_ids) > max_tokens:
             raise ValueError(

@@ -445,13 +445,8 @@ def test_ask_the_shipped_adapter(tmp_path):
 
 def test_the_installed_command():
     done = subprocess.run([Path(sys.executable).parent / "lorautils", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and re.findall(r"^    (doctor|fetch|fresh|ask|train) ", done.stdout, re.M) == [
-        "doctor",
-        "fetch",
-        "fresh",
-        "ask",
-        "train",
-    ]
+    commands = ["doctor", "fetch", "fresh", "ask", "data", "train", "evaluate"]
+    assert done.returncode == 0 and re.findall(rf"^    ({'|'.join(commands)}) ", done.stdout, re.M) == commands
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--epochs", "0"], ["ask"], ["sing"]])

@@ -179,6 +179,9 @@ BAD = [
     ("seed: x", '"seed": '),
     ("bf16: 1", '"bf16": '),
     ("data: 3", '"data": '),
+    ("r: 0", '"r": '),
+    ("held_out: 1", '"held_out": '),
+    ("too_long: cut", '"too_long": '),
     ("data: {class_path: os.system}", "only plain values"),
     ("- epochs", "only plain values"),
     ("a: [", "config"),
@@ -208,6 +211,8 @@ def read(*arguments: str) -> dict:
 def test_options_survive_the_file(tmp_path, dump):
     fields = {"output": "b/c", "data": "a", "epochs": 0.5, "batch_size": 16, "learning_rate": 3e-4, "seed": 3}
     fields |= {"bf16": True, "gradient_checkpointing": True, "fused": True, "model": "m", "examples": 10}
+    fields |= {"rename": "a=b", "chat": True, "max_length": 9, "too_long": "drop", "held_out": 0.1, "keep_best": True}
+    fields |= {"r": 4, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "q_proj,v_proj"}
     assert read("--config", settings_file(tmp_path, dump(fields))) == fields
     assert fields.keys() == Train.__annotations__.keys()
 

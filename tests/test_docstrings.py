@@ -11,6 +11,7 @@ CORE = (
     "measure",
     "data",
     "results",
+    "formats.alike",
     "scaling.memory",
     "tasks.cron",
     "tasks.orders",

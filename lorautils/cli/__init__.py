@@ -4,6 +4,7 @@ Notebooks 00, 08 and 12 point to it. Answers go to stdout, notices to stderr; ex
 answer that is not cron, 2: an error, in one line on stderr.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -14,10 +15,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv = sys.argv[1:] if argv is None else argv
     try:
-        from lorautils.cli import ask, check_server, export, fetch, fresh, options, serve, train
+        from lorautils.cli import ask, check_server, data, evaluate, export, fetch, fresh, options, serve, train
     except ImportError as error:  # the doctor, whom a broken environment needs, does without a library
         return doctor.run(None) if list(argv[:1]) == ["doctor"] else fail(f"{error}; `lorautils doctor` says more")
-    commands = {"doctor": doctor, "fetch": fetch, "fresh": fresh, "ask": ask, "train": train}
+    commands = {"doctor": doctor, "fetch": fetch, "fresh": fresh, "ask": ask}
+    commands |= {"data": data, "train": train, "evaluate": evaluate}
     commands |= {"export": export, "serve": serve, "check-server": check_server}
     parser = options.Parser(prog="lorautils", description="The command line of the LoRA course.")
     subcommands = parser.add_subcommands(required=True, metavar="COMMAND")
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         own = command.parser() if hasattr(command, "parser") else options.Parser()
         subcommands.add_subcommand(name, own, help=command.SUMMARY)
     try:
-        given = parser.parse_args(argv)
+        given = parser.parse_args(underscored(argv))
         return commands[given.subcommand].run(given[given.subcommand])
     except FileNotFoundError as error:
         missing = f"{error.filename} is not there: check its name and the current folder"
@@ -36,6 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(f"{error}; `lorautils doctor` says what to do")
     except KeyboardInterrupt:
         return 130  # as the shell has it for Ctrl-C
+
+
+def underscored(argv: Sequence[str]) -> list[str]:
+    """Return a command line in which --held-out stands for --held_out; what follows -- stays as it is."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    names = [re.sub(r"^--\w[\w-]*", lambda name: f"--{name[0][2:].replace('-', '_')}", word) for word in argv[:end]]
+    return [*names, *argv[end:]]
 
 
 def notice(text: str) -> None:

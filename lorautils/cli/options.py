@@ -7,11 +7,12 @@ given beside the file wins. Notebook 12 uses it.
 import math
 import sys
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from jsonargparse import ArgumentParser, get_loader, set_loader
 from jsonargparse.typing import PositiveInt, restricted_number_type
 
+Share = restricted_number_type("Share", float, [(">=", 0), ("<", 1)])
 Positive = restricted_number_type("Positive", float, [(">", 0), ("<", math.inf)])
 
 
@@ -21,7 +22,13 @@ class Train:
 
     Args:
         output: a new folder, for checkpoints, and for the adapter at the end
-        data: JSONL, {"prompt": ..., "completion": ...} a line; without it, cron examples are made
+        data: files as `lorautils data` reads them, separated by commas, * for any letters; without, cron examples
+        rename: the files' fields to known names, such as question=prompt,answer=completion
+        chat: prompt and completion, as strings, become turns of a chat
+        max_length: tokens that an example may have
+        too_long: with longer examples, end in an error, or drop them
+        held_out: the share of the examples to measure on and not to train on, such as 0.1
+        keep_best: save the state in which the loss on the held-out examples was lowest
         examples: how many cron examples to make, where there are no data
         model: a folder or a hub name; without it, the model of the course
         epochs: how often each example is seen
@@ -30,11 +37,22 @@ class Train:
         seed: of the examples, their order, the adapter's start and the dropout
         bf16: bf16 autocast, and the frozen weights in bf16 too
         gradient_checkpointing: less memory, more time
+        r: the rank of LoRA
+        lora_alpha: the update is scaled by lora_alpha / r
+        lora_dropout: the share of the inputs of LoRA that dropout takes away
+        target_modules: names of the layers to wrap, separated by commas; without, the course's seven or,
+            where a model has others, all its linear layers but the head
         fused: the LoRA layers of lorautils.scaling.fused, the same training, faster
     """
 
     output: str = "my-adapter"
     data: str | None = None
+    rename: str | None = None
+    chat: bool = False
+    max_length: PositiveInt = 1024
+    too_long: Literal["error", "drop"] = "error"
+    held_out: Share = 0.0
+    keep_best: bool = False
     examples: PositiveInt = 400
     model: str | None = None
     epochs: Positive = 3
@@ -43,6 +61,10 @@ class Train:
     seed: int = 0
     bf16: bool = False
     gradient_checkpointing: bool = False
+    r: PositiveInt = 8
+    lora_alpha: PositiveInt = 32
+    lora_dropout: Share = 0.1
+    target_modules: str | None = None
     fused: bool = False
 
 

@@ -1,0 +1,56 @@
+"""Which examples are alike, and a held-out part that shares no prompt with the rest.
+
+Used by `lorautils data` and `train`.
+"""
+
+import re
+from collections.abc import Sequence
+
+from lorautils.data import Pair
+from lorautils.formats.rows import Chat, Text
+from lorautils.formats.tokens import Encoded
+
+
+def bare(text: str) -> str:
+    """Return a text without capitals and without the punctuation of sentences, and with single spaces.
+
+    Example:
+        >>> bare("At 9:15,  please!") == bare("at 9:15 please") != bare("at 915 please")
+        True
+    """
+    return loose(re.sub(r"[。，！？；：、]|[.,;:!?…]+(?=\s|$)", " ", text))
+
+
+def loose(text: str) -> str:
+    """Return a text without capitals and with single spaces: in an answer a sign can be all, as the minus in -5.
+
+    Example:
+        >>> loose("At\\n9!") == loose("at 9!") != loose("at 9")
+        True
+    """
+    return " ".join(text.casefold().split())
+
+
+def prompt_and_answer(example: Pair | Text | Chat) -> tuple[str, str]:
+    """Return what comes before an example's last answer, and that answer; of a text, nothing and all of it."""
+    if isinstance(example, Pair):
+        return example
+    if isinstance(example, Text):
+        return "", example.text
+    last = max(number for number, turn in enumerate(example.turns) if turn["role"] == "assistant")
+    before = "".join(f"[{turn['role']}] {turn['content']}\n" for turn in example.turns[:last])
+    return before, example.turns[last]["content"]
+
+
+def split(sequences: Sequence[Encoded], share: float, seed: int) -> tuple[list[Encoded], list[Encoded]]:
+    """Part sequences at random into those to train on and a `share` held out; a prompt is never in both.
+
+    ValueError says that there are too few different prompts to part.
+    """
+    from sklearn.model_selection import GroupShuffleSplit
+
+    groups = [bare(prompt or answer) for prompt, answer in (prompt_and_answer(s.row.example) for s in sequences)]
+    if len(set(groups)) < 2:
+        raise ValueError("held_out needs examples with at least two different prompts: leave it out")
+    chosen = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed).split(sequences, groups=groups)
+    return tuple([sequences[number] for number in part] for part in next(chosen))

@@ -1,0 +1,151 @@
+"""Files as people have them -> rows: JSONL, a JSON array, CSV or TSV, Parquet, each row with the place it came from.
+
+Used by `lorautils data`, `train` and `evaluate`. What cannot be a row is named with its place, and never left out.
+Text is UTF-8, or UTF-16 with its mark; pyarrow reads Parquet, and Python's own json and csv the rest.
+"""
+
+import codecs
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from glob import glob
+from pathlib import Path
+from typing import NamedTuple
+
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+
+class Record(NamedTuple):
+    """One row of a file: where it stands, its fields, and why it is none, if so."""
+
+    where: str
+    fields: dict
+    problem: str = ""
+
+
+def files(names: str) -> list[str]:
+    """Return the files of a setting: names separated by commas, in which * stands for any letters."""
+    if Path(names).exists():
+        return [names]
+    found = []
+    for name in filter(None, map(str.strip, names.split(","))):
+        found += sorted(glob(name)) or [name]
+    return found
+
+
+def records(paths: Sequence[str | Path]) -> Iterator[Record]:
+    """Yield the rows of one or several files, in order; ValueError and OSError name a file that cannot be read."""
+    for path in map(Path, paths):
+        ending = path.suffix.lower()
+        if ending not in ENDINGS:
+            raise ValueError(f"{path} is no file of a kind that is read; the kinds are {', '.join(ENDINGS)}")
+        if path.stat().st_size == 0:
+            raise ValueError(f"{path} is empty: it has 0 bytes")
+        read = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}.get(ending, _json)
+        try:
+            yield from read(path)
+        except UnicodeError as error:
+            where = f"{path}, line {_bad_line(path)}" if error.encoding == "utf-8" else path
+            raise ValueError(f"{where}: not UTF-8 text ({error.reason}); save the file with UTF-8 encoding") from None
+
+
+def _open(path: Path):
+    """Open a text file; newlines of Windows become \\n, and the mark at the start of the file is not read as text."""
+    with path.open("rb") as file:
+        start = file.read(1000)
+    utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not utf16 and b"\0" in start:
+        raise ValueError(f"{path} is not text, or UTF-16 without its mark: save it again with UTF-8 encoding")
+    return path.open(encoding="utf-16" if utf16 else "utf-8-sig")
+
+
+def _bad_line(path: Path) -> int:
+    """Return the number of the first line that is not UTF-8."""
+    lines = path.read_bytes().split(b"\n")
+    return next(n for n, line in enumerate(lines, start=1) if "\ufffd" in line.decode(errors="replace"))
+
+
+def _json(path: Path) -> Iterator[Record]:
+    """A JSON array of objects, or one object a line; a file that is one object in many lines is one row."""
+    with _open(path) as file:
+        first = next((line.lstrip() for line in file if line.strip()), "")
+        file.seek(0)
+        if first.startswith("["):
+            yield from _array(path, file.read())
+            return
+        if first.strip() == "{":
+            yield _line(file.read(), str(path))
+            return
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _line(line, f"{path}, line {number}")
+
+
+def _array(path: Path, text: str) -> Iterator[Record]:
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        why = f"not JSON ({_decoded(error)})"
+        raise ValueError(f"{path}: {why}; it begins as an array, so it must be one to its end") from None
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}, item {number}"
+        yield Record(where, row) if isinstance(row, dict) else Record(where, {}, _no_object(row))
+
+
+def _line(line: str, where: str) -> Record:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Record(
+            where, {}, f"not JSON ({_decoded(error)}); one object a line was expected, or one array of objects"
+        )
+    return Record(where, row) if isinstance(row, dict) else Record(where, {}, _no_object(row))
+
+
+def _decoded(error: Exception) -> str:
+    if not isinstance(error, json.JSONDecodeError):  # such as thousands of digits, or of brackets
+        return str(error)
+    line = f"line {error.lineno}, " if error.doc.count("\n") > 1 else ""
+    return f"{error.msg} at {line}column {error.colno}"
+
+
+def _no_object(row: object) -> str:
+    return f"a JSON object was expected, got {type(row).__name__}"
+
+
+def _csv(path: Path) -> Iterator[Record]:
+    """A table with a header; fields are separated by commas, semicolons or tabs, as its first line shows."""
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    with _open(path) as file:
+        header = file.readline()
+        separator = max(",;\t", key=header.count)
+        file.seek(0)
+        table = csv.DictReader(file, delimiter=separator, strict=True)
+        try:
+            for row in table:
+                where = f"{path}, line {table.line_num}"
+                more, fewer = row.pop(None, []), [name for name, value in row.items() if value is None]
+                if more or fewer:
+                    count = len(table.fieldnames) + len(more) - len(fewer)
+                    yield Record(where, {}, f"{count} fields, but the first line names {len(table.fieldnames)}")
+                else:
+                    yield Record(where, row)
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}, after line {table.line_num}: {error}; is there a quotation mark too many?"
+            ) from None
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    import pyarrow
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield Record(f"{path}, row {number}", row)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{path} is not Parquet, or is damaged: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,169 @@
+"""`lorautils train` and `evaluate` on files as people have them, with LoRA's settings, on tiny models of all kinds."""
+
+import json
+import re
+
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
+from test_cli import error, lines, tiny_model  # noqa: F401
+
+from lorautils import basemodel, training
+from lorautils.audit import audit
+from lorautils.cli import main, targets
+from lorautils.data import Pair
+
+TEMPLATE = "{% for turn in messages %}<|im_start|>{{ turn.role }}:{{ turn.content }}<|im_end|>{% endfor %}"
+TEMPLATE += "{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}"
+CHAT = {"messages": [{"role": "user", "content": "ping"}, {"role": "assistant", "content": "pong"}]}
+PAIR = {"prompt": "ping ", "completion": "pong"}
+FAST = ["--epochs", "20", "--learning_rate", "0.02"]
+
+
+@pytest.fixture
+def chat_model(tiny_model):  # noqa: F811
+    tokenizer = basemodel.load_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(tiny_model)
+    return tiny_model
+
+
+def table(path, *given):
+    return lines(path, *map(json.dumps, given))
+
+
+ANSWERED = {  # files that teach "pong", each in another format
+    "chat.jsonl": CHAT,
+    "turns.jsonl": {"prompt": CHAT["messages"][:1], "completion": CHAT["messages"][1:], "id": 3},
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_every_format_of_a_chat_trains_and_is_answered_by_the_same_door(chat_model, capsys, tmp_path, name):
+    data = table(tmp_path / name, *[ANSWERED[name]] * 16)
+    assert main(["train", "--data", data, "--output", str(tmp_path / "adapter"), *FAST]) == 0
+    said = capsys.readouterr().err
+    assert "rows that repeat another" in said and "LoRA on down_proj" in said and "WARNING" not in said
+    assert ("ignored fields: id" in said) == ("turns" in name)
+    answers = tmp_path / "answers.jsonl"
+    for adapter, score in (["--adapter", str(tmp_path / "adapter")], "100 %"), ([], "0 %"):
+        assert main(["evaluate", data, *adapter, "--output", str(answers)]) == 0
+        out = capsys.readouterr().out
+        assert out.splitlines()[-1].startswith(score) and out.endswith("exact of 16\n")
+        assert ("expected 'pong'" in out) == (score == "0 %")
+        written = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+        assert len(written) == 16 and written[0]["where"] == f"{data}, line 1" and written[0]["expected"] == "pong"
+        answers.unlink()
+
+
+def test_pairs_train_the_very_adapter_that_they_always_trained(tiny_model, tmp_path):  # noqa: F811
+    from lorautils import setup
+
+    data = table(tmp_path / "pairs.jsonl", *[{"prompt": f"p{n} ", "completion": "x" * (n + 1)} for n in range(9)])
+    assert main(["train", "--data", data, "--output", str(tmp_path / "adapter"), "--epochs", "2"]) == 0
+    setup(0)
+    model = get_peft_model(basemodel.load_base_model(), training.lora_config())
+    pairs = [Pair(f"p{n} ", "x" * (n + 1)) for n in range(9)]
+    training.train(model, basemodel.load_tokenizer(), pairs, epochs=2, progress=False)
+    again = PeftModel.from_pretrained(basemodel.load_base_model(), tmp_path / "adapter")
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_settings_of_lora_reach_the_adapter(tiny_model, capsys, tmp_path):  # noqa: F811
+    data = table(tmp_path / "pairs.jsonl", PAIR)
+    settings = ["--r", "4", "--lora_alpha", "9", "--lora_dropout", "0", "--target_modules", "q_proj, down_proj"]
+    assert main(["train", "--data", data, "--output", str(tmp_path / "adapter"), "--epochs", "1", *settings]) == 0
+    config = LoraConfig.from_pretrained(tmp_path / "adapter")
+    assert (config.r, config.lora_alpha, config.lora_dropout) == (4, 9, 0)
+    assert set(config.target_modules) == {"q_proj", "down_proj"}
+    assert "r 4, scaling 2.25, dropout 0" in capsys.readouterr().err
+    said = error(capsys, "train", "--data", data, "--output", str(tmp_path / "new"), "--target_modules", "q_proj,qproj")
+    assert "no layer is named ['qproj']" in said and "down_proj, gate_proj" in said
+    assert not (tmp_path / "new").exists(), "a refused run leaves nothing behind"
+
+
+def test_held_out_examples_are_measured_and_the_best_state_is_saved(tiny_model, capsys, tmp_path):  # noqa: F811
+    rows = [{"prompt": f"{n}: ", "completion": "pong"} for n in range(20)]
+    data = table(tmp_path / "pairs.jsonl", *rows)
+    arguments = ["train", "--data", data, "--held-out", "0.2", "--epochs", "3", "--learning_rate", "0.02"]
+    assert main([*arguments, "--output", str(tmp_path / "best"), "--keep_best", "true"]) == 0
+    assert "loss on 4 held-out sequences: lowest after step " in (out := capsys.readouterr().out)
+    assert out.count("and that state is kept") == 1
+    assert "keep_best needs examples" in error(capsys, *arguments[:3], "--keep_best", "true")
+
+
+def test_an_example_over_the_limit_ends_in_an_error_or_is_left_out_by_choice(tiny_model, capsys, tmp_path):  # noqa: F811
+    data = table(tmp_path / "pairs.jsonl", PAIR, {"prompt": "ping ", "completion": "pong" * 9})
+    arguments = ["train", "--data", data, "--epochs", "1", "--max_length", "20", "--output", str(tmp_path / "adapter")]
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert "pairs.jsonl, line 2 has 42 tokens, at most 20" in err.splitlines()[-1]
+    assert not (tmp_path / "adapter").exists(), "a refused run leaves nothing behind"
+    assert main([*arguments, "--too_long", "drop"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("1 steps, ") and "left out, with more than 20 tokens: 1 sequences" in err
+
+
+def test_several_files_are_named_by_a_pattern(tiny_model, capsys, tmp_path):  # noqa: F811
+    for name in "ab":
+        table(tmp_path / f"{name}.jsonl", *[PAIR] * 8)
+    (tmp_path / "c.csv").write_text("question,answer\n" + "ping ,pong\n" * 8)
+    data = f"{tmp_path}/*.jsonl,{tmp_path}/c.csv"
+    renamed = ["--rename", "question=prompt,answer=completion"]
+    assert main(["train", "--data", data, *renamed, "--epochs", "1", "--output", str(tmp_path / "adapter")]) == 0
+    assert capsys.readouterr().out.startswith("3 steps, ")
+
+
+def test_errors_of_evaluate(capsys, tmp_path):
+    data, text = table(tmp_path / "pairs.jsonl", PAIR), table(tmp_path / "texts.jsonl", {"text": "a"})
+    assert "holds no adapter" in error(capsys, "evaluate", data, "--adapter", str(tmp_path))
+    assert "texts.jsonl, line 1 is a text" in error(capsys, "evaluate", text)
+    assert "is there already" in error(capsys, "evaluate", data, "--output", text)
+    assert "nowhere.csv is not there" in error(capsys, "evaluate", str(tmp_path / "nowhere.csv"))
+
+
+# --- which layers are wrapped -----------------------------------------------------------------------------------------
+
+SIZES = dict(vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4)
+SIZES |= dict(num_key_value_heads=2, pad_token_id=0, eos_token_id=1, bos_token_id=2)
+SEVEN = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+EXPERTS = "experts in one tensor are not reached: experts.down_proj, experts.gate_up_proj"
+FAMILIES = {  # a family: its sizes, what is wrapped, and what is said of it
+    "Llama": ({}, SEVEN, "98% of the weights"),
+    "Qwen2": ({}, SEVEN, "of the weights"),
+    "Gemma": (dict(head_dim=4), SEVEN, "98% of the weights"),
+    "Phi3": ({}, ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"], "98% of the weights"),
+    "Mixtral": (dict(num_local_experts=4), ["k_proj", "o_proj", "q_proj", "v_proj"], EXPERTS),
+    "Qwen3Moe": (
+        dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, head_dim=4),
+        ["k_proj", "o_proj", "q_proj", "v_proj"],
+        EXPERTS,
+    ),
+    "GPT2": (dict(n_embd=16, n_layer=2, n_head=2), ["c_attn", "c_fc", "c_proj"], "of the weights"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_a_setting_a_model_of_any_family_is_wrapped_and_it_is_said_how_far(family):
+    sizes, expected, message = FAMILIES[family]
+    sizes = sizes | {name: size for name, size in SIZES.items() if family != "GPT2" or "hidden" not in name}
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    base = transformers.AutoModelForCausalLM.from_config(config)
+    names = targets.chosen(base, None)
+    assert sorted(names) == expected and message in (said := targets.reach(base, names)), said
+    model = get_peft_model(base, LoraConfig(target_modules=set(names), lora_dropout=0.1, task_type="CAUSAL_LM")).train()
+    found = audit(model)
+    wrapped = {path.split(".")[-1] for path, layer in base.named_modules() if hasattr(layer, "lora_A")}
+    assert wrapped == set(expected) and not [warning for warning in found.warnings if "wraps nothing" in warning]
+
+
+def test_a_dry_run_counts_and_predicts_and_trains_nothing(tiny_model, capsys, tmp_path):  # noqa: F811
+    rows = [{"prompt": f"{n}: ", "completion": "pong " * n} for n in range(1, 21)]
+    arguments = ["train", "--data", table(tmp_path / "pairs.jsonl", *rows), "--epochs", "2.5", "--dry_run"]
+    assert main([*arguments, "--output", str(tmp_path / "adapter"), "--held_out", "0.2"]) == 0
+    out = capsys.readouterr().out
+    assert "steps      5\n" in out and "sequences  16," in out and not (tmp_path / "adapter").exists()
+    assert float(re.search(r"memory +([\d.]+) GiB at the peak, [\d.]+ GiB are free", out)[1]) < 0.5
+    assert main([*arguments, "--target_modules", "lm_head"]) == 0
+    assert "not for this model or these target_modules" in capsys.readouterr().out
