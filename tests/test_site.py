@@ -123,12 +123,13 @@ def test_what_answers_a_question_is_folded(site):
         assert folded == asked(notebook(name)) != [], name
 
 
-def test_the_reading_is_folded_too_and_the_next_cell_is_not(browser, address):  # noqa: F811
+def test_all_that_tells_is_folded_up_to_the_next_question(browser, address):  # noqa: F811
     with opened(browser) as (page, _, _):
         page.goto(f"{address}/notebooks/00_start_here.html")
         assert page.get_by_text("The model has read two trillion tokens").is_visible()
         assert not page.get_by_text("Perhaps the wording is unlucky").is_visible()
-        assert page.get_by_text("This cron expression will run every weekday").is_visible()
+        assert not page.get_by_text("This cron expression will run every weekday").is_visible()
+        assert page.get_by_text("how many of the 10 will be exact").is_visible()
         page.goto(f"{address}/notebooks/02_svd_low_rank_approximation.html")
         assert not page.get_by_text("Compare with section 6").is_visible()
         assert page.get_by_text("is trained LoRA better than the best rank-1 part").is_visible()

@@ -86,7 +86,7 @@ def close_answer(self: nodes.NodeVisitor, node: answer) -> None:
 
 
 class Answers(SphinxTransform):
-    """Fold what answers a "Predict.": from the first output after it to the end of the prose that reads the outputs."""
+    """Fold what answers a "Predict.": from the first output after it to the next heading or question."""
 
     default_priority = 810  # after the figures have their words
 
@@ -126,21 +126,15 @@ def output_of(node: nodes.Node) -> nodes.container | None:
 
 
 def answer_after(following: list[nodes.Node]) -> Iterator[nodes.Node]:
-    """Yield the rest of the code cells, and the text cell after them up to a heading or the next question."""
-    links, text = [], False
+    """Yield all cells up to a heading or the next question: the answer may come with the second run only."""
+    links = []
     for node in following:
         if isinstance(node, nodes.section) or is_question(node):
             return
-        if is_link(node):
-            if text:
-                return
-            links.append(node)
-            continue
-        text = text or "cell" not in node["classes"]
-        if text and "cell" in node["classes"]:
-            return
-        yield from (*links, node)
-        links = []
+        links.append(node)
+        if not is_link(node):
+            yield from links
+            links = []
 
 
 def is_link(node: nodes.Node) -> bool:
