@@ -250,7 +250,10 @@ class Serving:
 
     def end(self, how=signal.SIGINT) -> tuple[int, str]:
         self.process.send_signal(how)
-        _, err = self.process.communicate(timeout=60)
+        timer = threading.Timer(60, self.process.kill)
+        timer.start()
+        _, err = self.process.communicate()
+        timer.cancel()
         return self.process.returncode, err
 
 

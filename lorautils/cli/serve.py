@@ -56,7 +56,8 @@ def run(options) -> int:
 
 def _wait() -> None:
     """Wait for Ctrl-C, or for the signal that ends a process, so that what was written for the while is removed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first
+        signal.signal(number, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(1)
