@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from .engine import Exercise, Mistake
+from .engine import Exercise, Mistake, has_blank, kind, plain
 
 NOTEBOOK = "07_peft_lora_config"
 
@@ -72,6 +72,13 @@ _PATHS = [*(f"model.layers.{i}.{part}" for i in range(30) for part in _PARTS), "
 @dataclass(eq=False, repr=False)
 class Spelling(Exercise):
     """A question whose answer is a value of target_modules: two of them are equal if they wrap the same modules."""
+
+    def _verdict(self, answer):
+        names = [answer] if isinstance(answer, str) else plain(answer)
+        readable = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if answer is ... or has_blank(answer) or readable:
+            return super()._verdict(answer)
+        return f"Not yet: expected {self._wanted()}, got {kind(names)}. Stuck? Try hint()."
 
     def _observe(self, answer):
         return [path for path in _PATHS if _wraps(answer, path)]
