@@ -18,7 +18,7 @@ from chromium import browser, opened, serious, typeset  # noqa: F401  (a fixture
 
 from tools import generated
 from tools.generated import NOTEBOOKS
-from tools.pages import Page, alt_text, faults, figures
+from tools.pages import Page, alt_text, faults, figures, without_bars
 from tools.website import SITE, with_links
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ def address(site) -> Iterator[str]:
 
 
 def notebook(name: str) -> nbformat.NotebookNode:
-    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    return without_bars(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
 
 
 def test_every_notebook_is_a_page_and_every_cell_an_anchor(site):
@@ -121,6 +121,7 @@ def test_what_answers_a_question_is_folded(site):
         parts = (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8").split('<details class="answer">')
         folded = [re.findall(r'class="cell-link"><a id="([^"]+)"', part)[-1] for part in parts[:-1]]
         assert folded == asked(notebook(name)) != [], name
+        assert not [part for part in parts if "0%|" in part], name
 
 
 def test_all_that_tells_is_folded_up_to_the_next_question(browser, address):  # noqa: F811

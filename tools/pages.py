@@ -15,6 +15,14 @@ def figures(cell: NotebookNode) -> list[NotebookNode]:
     return [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
 
 
+def without_bars(nb: NotebookNode) -> NotebookNode:
+    """Return a notebook, changed in place, without the bar that a training stored before its first step."""
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if "%|" not in o.get("data", {}).get("text/plain", "")]
+    return nb
+
+
 def still(nb: NotebookNode) -> NotebookNode:
     """Return a notebook, changed in place, whose sliders are their first pictures."""
     for output in (output for cell in nb.cells for output in cell.get("outputs", [])):

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from lorautils import ROOT
-from tools.pages import alt_text, faults, figures, still
+from tools.pages import alt_text, faults, figures, still, without_bars
 
 DECKS = ROOT / "build" / "slides"
 WIDTH, HEIGHT = 1280, 720  # pixels, as deck/deck.css expects
@@ -133,7 +133,7 @@ def with_notes(slides: list[list[NotebookNode]], minutes: int) -> list[NotebookN
 
 def deck(path: Path) -> tuple[str, str]:
     """Return the title of a notebook and its deck as HTML."""
-    nb = still(nbformat.read(path, as_version=4))
+    nb = still(without_bars(nbformat.read(path, as_version=4)))
     opening = nb.cells[0].source
     title = re.search(r"^# (.+)$", opening, re.MULTILINE)[1]
     minutes = int(re.search(r"Reading: about (\d+)", opening)[1])

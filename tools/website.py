@@ -17,7 +17,7 @@ from sphinx.transforms import SphinxTransform
 from lorautils import ROOT
 from tools import generated
 from tools.glossary import ENTRY, entries
-from tools.pages import alt_text, faults, figures
+from tools.pages import alt_text, faults, figures, without_bars
 
 SITE = ROOT / "build" / "site"
 
@@ -172,7 +172,7 @@ def anchor(title: str) -> str:
 def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
     """Change the text of a page before Sphinx parses it."""
     if docname.startswith("notebooks/"):
-        source[0] = nbformat.writes(prepared(nbformat.reads(source[0], as_version=4)))
+        source[0] = nbformat.writes(prepared(without_bars(nbformat.reads(source[0], as_version=4))))
     else:
         source[0] = re.sub(generated.PLACE, generated.fresh, source[0]).replace("<!-- api -->", api())
         if docname == "docs/glossary":

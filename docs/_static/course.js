@@ -9,11 +9,17 @@ function fit() {
   }
   for (const box of document.querySelectorAll("pre, .table-wrapper, .output, div.math")) {
     if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
   }
 }
 
 addEventListener("load", () => {
   fit();
+  let waiting;
+  addEventListener("resize", () => {  // a telephone was turned, the text enlarged
+    clearTimeout(waiting);
+    waiting = setTimeout(fit, 100);
+  });
   window.MathJax?.Hub.Queue(fit);  // once the formulas have their widths
 });
 

@@ -85,7 +85,8 @@ def working_copy(course: Path) -> dict:
 def fold(cells: list[dict]) -> None:
     """Fold, in place, all prose between the code that follows a Predict and the next heading or Predict.
 
-    The answer may come with the second run only, and its prose stands on the screen where the guess is made.
+    The answer may come with the second run only, and its prose stands on the screen where the guess is made. A folded
+    cell is read-only: in JupyterLab a double click would otherwise show its source in the place of the fold.
     """
     asked = ran = False
     for cell in cells:
@@ -95,6 +96,7 @@ def fold(cells: list[dict]) -> None:
         reading, rest = PARTS.match(cell["source"]).groups()
         if ran and reading.strip():
             cell["source"] = f"{FOLD.format(reading.strip())}\n\n{rest}".strip()
+            cell["metadata"]["editable"] = False
         if rest:
             asked, ran = "> **Predict" in rest, False
 

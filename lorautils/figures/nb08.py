@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from lorautils.figures.drawing import NAME, A, B, W, arrow, canvas, disc, lock, matrix, write
 from lorautils.plots import BLUE, GREEN, GREY, HATCHES, ORANGE, PURPLE, SKY
@@ -46,15 +46,20 @@ def attached() -> Figure:
 
 
 def loss_curve(losses: Sequence[float], *, window: int = 10, title: str = "") -> Axes:
-    """Draw the loss of every step (nats per answer token) and its running mean over `window` steps."""
+    """Draw the loss of every step (nats per answer token), and its running mean where there are over `window` steps."""
     steps = np.arange(1, len(losses) + 1)
-    window = min(window, len(losses))
-    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
     _, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
-    axes.plot(steps, losses, color=SKY, linewidth=1, label="each step")
-    axes.plot(steps[window - 1 :], smooth, color=BLUE, linewidth=3, label=f"mean of {window} steps")
+    if len(losses) > window:
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        axes.plot(steps, losses, color=SKY, linewidth=1, label="each step")
+        axes.plot(steps[window - 1 :], smooth, color=BLUE, linewidth=3, label=f"mean of {window} steps")
+    else:
+        axes.plot(steps, losses, color=SKY, marker="o", label="each step")
     axes.set(xlabel="optimiser step", ylabel="loss (nats per answer token)", yscale="log", title=title)
-    axes.yaxis.set_major_formatter(ScalarFormatter())  # 0.1, not 10^-1
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")  # 0.1, not 10^-1
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False)
     return axes
 
