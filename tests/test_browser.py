@@ -94,8 +94,18 @@ def test_what_follows_a_prediction_is_folded_and_a_notebook_that_was_only_read_i
         page.evaluate(SHOW_CELL, "predict-base")
         reading = page.locator("details").first
         expect(reading.locator("p")).to_be_hidden()
-        reading.get_by_text("after your run").click()
+        summary = reading.get_by_text("after your run")
+        summary.dblclick()  # it would show the source of another cell
+        expect(summary).to_be_visible()
+        page.evaluate(SHOW_CELL, "read-base")
+        page.evaluate("() => jupyterapp.shell.currentWidget.content.activate()")
+        for _ in range(2):  # past the tools of the cell
+            page.keyboard.press("Tab")
+        expect(summary).to_be_focused()
+        page.keyboard.press("Space")
         expect(reading.locator("p")).to_be_visible()
+        summary.click()
+        expect(reading.locator("p")).to_be_hidden()
         assert not page.evaluate("() => jupyterapp.shell.currentWidget.context.model.dirty")
         cut = "names => names.filter(name => name.scrollWidth > name.clientWidth).map(name => name.innerText)"
         assert page.locator(".jp-DirListing-itemText").evaluate_all(cut) == []

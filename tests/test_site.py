@@ -273,6 +273,24 @@ def test_contrast_in_both_colour_schemes(browser, address, scheme):  # noqa: F81
             assert serious(page, contrast=True) == [], name
 
 
+UNREACHED = """() => [...document.querySelectorAll("article pre, article div.math, article .table-wrapper")].filter(
+  box => box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX == "auto" && box.tabIndex != 0)"""
+SCROLLING = UNREACHED.replace("tabIndex !=", "tabIndex ==")
+
+
+def test_what_scrolls_once_a_window_is_narrow_is_reached_by_keyboard(browser, address):  # noqa: F811
+    with opened(browser, viewport={"width": 1280, "height": 800}) as (page, _, errors):
+        page.add_init_script("localStorage.setItem('answers', 'open')")
+        page.goto(f"{address}/notebooks/02_svd_low_rank_approximation.html")
+        typeset(page)
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.wait_for_function(f"() => !({UNREACHED})().length && ({SCROLLING})().length")
+        assert serious(page, contrast=False) == []
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.wait_for_function(f"() => !({SCROLLING})().length")
+    assert errors == []
+
+
 def test_nothing_is_cut_off_on_a_telephone_and_search_finds_a_word(browser, address):  # noqa: F811
     with opened(browser, viewport={"width": 390, "height": 800}) as (page, outside, errors):
         for name in ("index.html", "notebooks/04_attention_q_k_v_o.html"):
