@@ -20,6 +20,7 @@ SUMMARY = "Write working copies of the notebooks into my/, without outputs."
 NOTEBOOKS = ROOT / "notebooks"
 PARTS = re.compile(r"(.*?)(^#+ .*|^> \*\*Predict.*|\Z)", re.DOTALL | re.MULTILINE)  # prose, something else
 LINK = re.compile(r"(?<=\]\()\d\d_\w+(?=\.ipynb)")
+PAPER = re.compile(r"(?<!\[)arXiv (\d{4}\.\d{4,5})")
 FOLD = "<details><summary>after your run</summary>\n\n{}\n\n</details>"
 # What a kernel says of itself: JupyterLab would add it, and call a notebook changed that was only opened.
 LANGUAGE = {"codemirror_mode": {"name": "ipython", "version": 3}, "file_extension": ".py", "mimetype": "text/x-python"}
@@ -68,7 +69,7 @@ def short(name: str) -> str:
 
 
 def working_copy(course: Path) -> dict:
-    """Return a notebook without outputs, folded, and with a mark by which changes are seen."""
+    """Return a notebook without outputs, folded, papers linked, and with a mark by which changes are seen."""
     notebook = json.loads(course.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         cell["source"] = "".join(cell["source"])
@@ -76,6 +77,7 @@ def working_copy(course: Path) -> dict:
             cell.update(outputs=[], execution_count=None)
         else:
             cell["source"] = LINK.sub(lambda name: short(name[0]), cell["source"])
+            cell["source"] = PAPER.sub(r"[\g<0>](https://arxiv.org/abs/\1)", cell["source"])
     fold(notebook["cells"])
     notebook["metadata"]["language_info"] = LANGUAGE | {"version": platform.python_version()}
     notebook["metadata"]["lorautils"] = {"made": _digest(notebook)}
