@@ -42,6 +42,16 @@ def test_a_curve_is_told_in_words():
     )
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_run_of_a_few_steps_is_drawn_without_a_mean_and_with_whole_steps(steps):
+    axes = nb08.loss_curve([2.0, 1.9, 1.8, 1.7][:steps])
+    (line,) = axes.lines
+    assert line.get_marker() == "o"
+    axes.figure.canvas.draw()
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+    assert not [label for label in axes.get_yticklabels(which="both") if "10^" in label.get_text()]
+
+
 def test_bars_are_told_with_their_groups():
     axes = plots.grouped_bars({"LoRA": {"A": 1, "B": 2.5}}, ylabel="score")
     assert "LoRA: A 1, B 2.5" in alt_text(axes.figure)
