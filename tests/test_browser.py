@@ -89,26 +89,38 @@ def test_every_notebook_opens_without_a_question_and_with_its_table_of_contents(
     assert outside == errors == []
 
 
+CODE_FITS = """() => {
+  const shown = [...document.querySelectorAll(".jp-CodeCell .cm-scroller")].filter(code => code.clientWidth);
+  return shown.length && shown.every(code => code.scrollWidth <= code.clientWidth);
+}"""
+
+
 def test_what_follows_a_prediction_is_folded_and_a_notebook_that_was_only_read_is_unchanged(browser, lab):  # noqa: F811
     with notebook_open(browser, lab, "00_start_here") as (page, _, errors):
-        page.evaluate(SHOW_CELL, "predict-base")
+        page.evaluate(SHOW_CELL, "ask-base")
         reading = page.locator("details").first
-        expect(reading.locator("p")).to_be_hidden()
         summary = reading.get_by_text("after your run")
-        summary.dblclick()  # it would show the source of another cell
-        expect(summary).to_be_visible()
-        page.evaluate(SHOW_CELL, "read-base")
+        expect(reading.locator("p")).to_be_hidden()
         page.evaluate("() => jupyterapp.shell.currentWidget.content.activate()")
-        for _ in range(2):  # past the tools of the cell
-            page.keyboard.press("Tab")
+        page.keyboard.press("ArrowDown")
+        expect(page.locator(".jp-mod-active details")).to_be_visible()
+        for _ in range(2):  # past the tools of the cell, if they are there already
+            if not summary.evaluate("part => part == document.activeElement"):
+                page.keyboard.press("Tab")
         expect(summary).to_be_focused()
         page.keyboard.press("Space")
         expect(reading.locator("p")).to_be_visible()
         summary.click()
         expect(reading.locator("p")).to_be_hidden()
+        summary.dblclick()  # of another cell it would show the source
+        expect(summary).to_be_visible()
         assert not page.evaluate("() => jupyterapp.shell.currentWidget.context.model.dirty")
         cut = "names => names.filter(name => name.scrollWidth > name.clientWidth).map(name => name.innerText)"
         assert page.locator(".jp-DirListing-itemText").evaluate_all(cut) == []
+        page.set_viewport_size({"width": 683, "height": 512})  # 1024 by 768 at 150 %
+        page.keyboard.press("ControlOrMeta+b")
+        page.evaluate(SHOW_CELL, "adapter-size")
+        page.wait_for_function(CODE_FITS)
     assert errors == []
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -53,11 +54,11 @@ def renew(course: Path, my: Path, anew: bool) -> str | None:
         if not anew and _made(old) == _made(copy):
             return None
         if not anew and holds_work(old):
-            command = f"`lorautils fresh {course.name[:2]}`"
-            return f"{target.name} is newer in the course. Yours has your work and stays; {command} starts anew."
+            command = f"{sys.executable} -m lorautils fresh {course.name[:2]}"  # `lorautils` may not be on the path
+            return f"{target.name} is newer in the course. Yours has your work and stays. To start anew: {command}"
         said = f"{target.name} is fresh. Is it open in JupyterLab? Then choose File > Reload Notebook from Disk."
         if holds_work(old):
-            kept = target.with_stem(f"{target.stem}_{datetime.now():%Y-%m-%d_%H%M%S}")
+            kept = target.with_stem(f"{target.stem[:2]}_{datetime.now():%Y-%m-%d_%H%M%S}")
             said += f" Your work is in {target.rename(kept).name}."
     target.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return said if anew else None
