@@ -1,10 +1,9 @@
-"""Notebook 06: its drawings can be read; its exercises reject what is wrong and say why."""
+"""Notebook 06: its figures show what is so; its exercises reject what is wrong and say why."""
 
 import math
 
 import matplotlib.pyplot as plt
 import pytest
-import test_drawing as shared
 import torch
 from matplotlib.patches import Rectangle
 
@@ -17,25 +16,6 @@ DRAWINGS = {
     "gradients": nb06.gradients,
     "number_lines": lambda: nb06.number_lines(0.0625, FORMATS, {"shipped": -0.05, "live": 0.001}),
 }
-
-
-@pytest.fixture(params=DRAWINGS)
-def figure(request):
-    drawn = DRAWINGS[request.param]()
-    drawn.canvas.draw()
-    yield drawn
-    plt.close("all")
-
-
-def test_it_can_be_read_on_a_slide_on_a_phone_and_on_a_dark_page(figure):
-    shared.check_in_every_room(figure)
-
-
-def test_no_text_covers_a_text(figure):
-    (axes,) = figure.axes
-    boxes = [text.get_window_extent() for text in axes.texts]
-    for place, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[:place]), axes.texts[place].get_text()
 
 
 def test_a_push_is_drawn_as_long_as_it_is():

@@ -1,8 +1,7 @@
-"""Notebook 07: its drawings can be read and show what is so; its checkers take every right answer and no wrong one."""
+"""Notebook 07: its tree shows what is so; its checkers take every right answer and no wrong one."""
 
 import matplotlib.pyplot as plt
 import pytest
-import test_drawing as shared
 from matplotlib.colors import to_hex
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -28,25 +27,6 @@ DRAWINGS = {
     "fused": lambda: nb07.fused(("q", "k", "v"), 32, 8),
     "in place": nb07.in_place,
 }
-
-
-@pytest.fixture(params=DRAWINGS)
-def figure(request):
-    drawn = DRAWINGS[request.param]()
-    drawn.canvas.draw()
-    yield drawn
-    plt.close("all")
-
-
-def test_it_can_be_read_on_a_slide_on_a_phone_and_on_a_dark_page(figure):
-    shared.check_in_every_room(figure)
-
-
-def test_no_text_covers_a_text(figure):
-    (axes,) = figure.axes
-    boxes = [text.get_window_extent() for text in axes.texts]
-    for place, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[:place]), axes.texts[place].get_text()
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear", [r"model.layers.1.mlp.up_proj"]])

@@ -162,6 +162,11 @@ several = Exercise(
             "each turn of the loop must add to y; here the last adapter replaces the others.",
         ),
         Mistake(
+            "only the first adapter",
+            lambda X, W, adapters: several.reference(X, W, adapters[:1]),
+            "the others are missing. Does `return` stand inside the loop?",
+        ),
+        Mistake(
             "branches alone",
             lambda X, W, adapters: several.reference(X, W, adapters) - X @ W.T,
             "those are the branches. The frozen layer's X @ W.T is added to them.",

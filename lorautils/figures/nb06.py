@@ -65,14 +65,14 @@ STYLES = ((BLUE, "-"), (RED, "--"), (PURPLE, ":"), (GREY, "-"), (GREEN, "-."))
 
 def races(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], steps: Sequence[int]) -> Figure:
     """Draw panels[title][start], the losses of several seeds at some steps: thin lines, their mean in bold."""
-    figure, row = plt.subplots(1, len(panels), figsize=(11, 4.6), sharey=True, layout="constrained")
+    figure, row = plt.subplots(1, len(panels), figsize=(8.5, 5.4), sharey=True, layout="constrained")
     for axes, (title, starts) in zip(row, panels.items(), strict=True):
         for (colour, dash), (name, seeds) in zip(STYLES, starts.items(), strict=False):
             axes.plot(steps, np.transpose(seeds), dash, color=colour, linewidth=1, alpha=0.6)
             axes.plot(steps, np.mean(seeds, axis=0), dash, color=colour, linewidth=3, label=name)
         axes.set(title=title, xlabel="optimiser step", xticks=steps, ylim=(0, None))
     row[0].set_ylabel("loss (nats per answer token)")
-    row[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(*row[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 
