@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -39,13 +40,20 @@ def site() -> Path:
     return SITE
 
 
-@pytest.fixture(scope="module")
-def address(site) -> Iterator[str]:
-    """Where the built course is served."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder, as long as the block runs."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(site) -> Iterator[str]:
+    """Where the built course is served."""
+    with served(site) as url:
+        yield url
 
 
 def notebook(name: str) -> nbformat.NotebookNode:
