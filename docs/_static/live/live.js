@@ -105,7 +105,7 @@ function beside() {
       ? `Trained at rank ${rank}, the small adapters of notebook 09 get ${result.percent} % of Test-A right; at rank 8, ${trained("rank 8")}. `
       : `No training at rank ${rank} is recorded; at rank 1, 4 and 8 the small adapters of notebook 09 get ${trained("rank 1")}, ` +
         `${trained("rank 4")} and ${trained("rank 8")} of Test-A right. `) +
-      "So little is lost by training at a low rank, and much by cutting to it.");
+      "To cut to a rank and to train at it are two different things.");
   }
   if (attention != mlp) {
     const name = attention ? "attention" : "mlp", said = attention ? "attention" : "the MLP";

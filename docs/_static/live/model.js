@@ -12,6 +12,9 @@ export class Fault extends Error {
 }
 
 export async function manifest() {
+  if (typeof WebAssembly != "object") {
+    throw new Fault("This browser has no WebAssembly, which the model needs. The recorded answers work without it.", false);
+  }
   let answer;
   try {
     answer = await fetch(new URL("manifest.json", PARTS), { cache: "no-cache" });
@@ -102,9 +105,6 @@ function told(error) {
 }
 
 export async function load(progress) {
-  if (typeof WebAssembly != "object") {
-    throw new Fault("This browser has no WebAssembly, which the model needs. The recorded answers work without it.", false);
-  }
   const parts = await manifest();
   try {
     return await started(parts, progress);
