@@ -200,6 +200,97 @@ def test_the_page_is_sound_on_a_desk_and_on_a_telephone(browser, page_alone, sch
             assert serious(page, contrast=False) == []
 
 
+# The page with a model that only pretends ---------------------------------------------------------------------------
+
+PRETENDED = """export class Wllama {
+  constructor() { globalThis.asked = []; }
+  setCompat() {}
+  async loadModel(blobs, options) { globalThis.loaded = [blobs.map((blob) => blob.size), options.lora_adapters]; }
+  async createCompletion({ prompt, lora, logprobs, onData, cache_prompt }) {
+    asked.push({ prompt, scales: lora.map(({ scale }) => scale), cache_prompt });
+    if (prompt.includes("half a character") && logprobs) throw new Error("invalid UTF-8");
+    if (prompt.includes("too much")) throw new WebAssembly.RuntimeError("memory access out of bounds");
+    for (const token of ["0", " 9", " *", " *", " *", ""]) {
+      const other = { token: "7", logprob: -3 };
+      const content = [{ token, logprob: Math.log(0.9), top_logprobs: [{ token, logprob: Math.log(0.9) }, other] }];
+      onData({ choices: [{ text: token, logprobs: logprobs ? { content } : null }] });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+  async exit() { globalThis.ended = true; }
+}"""
+BANDS = [f"{group}-{cut}.gguf" for group in ("attention", "mlp") for cut in ("1-1", "2-2", "3-4", "5-8")]
+
+
+@pytest.fixture
+def pretended(page_alone):
+    """The address of the page, with a pretended model that is whole to its last hash."""
+    folder, url = page_alone
+    names = ["base-1", "base-2", *BANDS, "wllama.wasm"]
+    for name in names:
+        (folder / name).write_text(name)
+    facts = {n: {"bytes": len(n), "sha256": hashlib.sha256(n.encode()).hexdigest()} for n in names}
+    tell(folder, {"base": names[:2], "bands": BANDS, "files": facts})
+    (folder / "wllama.js").write_text(PRETENDED)
+    (folder / "croner.js").write_text("export class Cron { nextRuns() { return []; } }")
+    (folder / "cronstrue.js").write_text("globalThis.cronstrue = { toString: () => 'Sometimes' };")
+    return url
+
+
+def test_each_choice_becomes_scales_of_bands_and_nothing_is_loaded_twice(browser, pretended):  # noqa: F811
+    with opened(browser) as (page, outside, errors):
+        fetched = []
+        page.on("request", lambda request: fetched.append(request.url.rpartition("/")[2].partition("?")[0]))
+        for visit in range(2):
+            page.goto(pretended)
+            page.get_by_role("button", name="Load the model (").click()
+            page.get_by_text("Change anything.").wait_for()
+            assert fetched.count("base-1") == fetched.count(BANDS[0]) == 1, visit
+        sizes, adapters = page.evaluate("loaded")
+        assert sizes == [12, *map(len, BANDS)]
+        assert adapters[7] == {"path": "models/model-00009-of-00009.gguf", "scale": 0}
+        page.get_by_label("2", exact=True).check()
+        page.get_by_label("attention (q, k, v, o)").uncheck()
+        page.get_by_text("Change anything.").wait_for()
+        page.wait_for_function("asked.length >= 3")
+        scales = [one["scales"] for one in page.evaluate("asked")]
+        assert scales[:2] == [[1] * 8, [0] * 8] and scales[-1] == [0, 0, 0, 0, 1, 1, 0, 0]
+        assert not any(one["cache_prompt"] for one in page.evaluate("asked"))
+        page.get_by_text("How sure: 0.53, which is low").first.wait_for()
+        assert "0 9 * * *" in page.locator("#live-said").inner_text()
+        page.locator("#live-tokens button").first.focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert page.locator("#live-bars caption").inner_text() == "Place 2 of 6"
+        assert page.locator("#live-tokens button[aria-pressed=true]").get_attribute("aria-label") == "token 2: 9"
+        assert serious(page, contrast=False) == []
+        page.get_by_role("button", name="Take it out of memory").click()
+        page.wait_for_function("globalThis.ended")
+    assert outside == errors == []
+
+
+def test_half_a_character_and_a_full_memory(browser, pretended):  # noqa: F811
+    with opened(browser) as (page, _, _):
+        page.goto(pretended)
+        page.get_by_role("button", name="Load the model (").click()
+        page.get_by_text("Change anything.").wait_for()
+        phrase = page.get_by_label("A schedule, in English")
+        phrase.fill("half a character")
+        phrase.press("Enter")
+        page.get_by_text("How sure it was is not known").first.wait_for()
+        assert "0 9 * * *" in adapted(page)
+        phrase.fill("too much")
+        phrase.press("Enter")
+        page.get_by_role("alert").wait_for()
+        assert "memory of this tab ran out" in page.get_by_role("alert").inner_text()
+        page.get_by_role("button", name="at 6 in the evening").click()
+        assert "0 18 1 * *" in adapted(page), "the recorded answers stay"
+        page.get_by_role("button", name="Start again").click()
+        page.get_by_text("Change anything.").wait_for()
+        assert "0 9 * * *" in adapted(page)
+        assert not page.get_by_role("alert").is_visible()
+
+
 # With the parts that npm and the model give --------------------------------------------------------------------------
 
 

@@ -124,7 +124,6 @@ function refresh() {
   at("attention").checked = setting.attention;
   at("mlp").checked = setting.mlp;
   document.querySelector(`[name="live-rank"][value="${setting.rank}"]`).checked = true;
-  at("phrase").value = phrase;
   draw(at("drawing"), setting, known.shares);
   at("drawn").textContent = words(setting, known.shares);
   beside();
@@ -192,8 +191,9 @@ async function start() {
   at("state").textContent = "Loading …";
   try {
     const whole = megabytes(await manifest());
+    at("progress").max = Math.max(1, whole);
     model = await load((loaded) => {
-      at("progress").value = loaded / whole;
+      at("progress").value = loaded;
       at("state").textContent = loaded < whole - 1 ? `Loading: ${Math.round(loaded)} of ${whole} MB` : "Starting the model …";
     });
   } catch (error) {
@@ -234,7 +234,9 @@ async function describe() {
 
 // Controls ------------------------------------------------------------------------------------------------------------
 
-function choose(changes) {
+// What is being typed stays: only a choice changes the field.
+function choose(changes, text) {
+  if (text) at("phrase").value = phrase = text;
   setting = { ...setting, ...changes };
   token = 0;
   answer();
@@ -250,23 +252,22 @@ at("load").onclick = start;
 at("end").onclick = end;
 at("ask").onsubmit = (event) => {
   event.preventDefault();
-  phrase = at("phrase").value.trim() || phrase;
-  choose({});
+  choose({}, at("phrase").value.trim() || phrase);
 };
 phrases.forEach((text) => {
   at("phrases").append(element("option", "", { value: text }));
-  at("examples").append(element("button", text, { type: "button", onclick: () => { phrase = text; choose({}); } }));
+  at("examples").append(element("button", text, { type: "button", onclick: () => choose({}, text) }));
 });
 document.querySelectorAll("[data-set]").forEach((button) => {
   button.onclick = () => {
     const { phrase: number, ...changes } = JSON.parse(button.dataset.set);
-    phrase = phrases[number];
-    choose({ ...TRAINED, ...changes });
+    choose({ ...TRAINED, ...changes }, phrases[number]);
     document.getElementById("live").scrollIntoView();
     at("phrase").focus({ preventScroll: true });
   };
 });
 
 document.getElementById("live").hidden = false;
+at("phrase").value = phrase;
 refresh();
 describe();
