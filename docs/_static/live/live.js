@@ -155,7 +155,7 @@ async function answer() {
     let done;
     turn = new Promise((resolve) => { done = resolve; });
     try {
-      const said = await model.ask(asked.phrase, chosen, { signal: mine.signal, onText: (text) => { pre.textContent = text; } });
+      const said = await model.ask(asked.phrase, chosen, { signal: mine.signal, streamed: (text) => { pre.textContent = text; } });
       computed.set(key(asked.phrase, chosen), said);
     } catch (error) {
       if (error.name != "AbortError") await failed(error);

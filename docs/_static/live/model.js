@@ -149,7 +149,7 @@ export function scales(bands, { strength, attention, mlp, rank }) {
   });
 }
 
-async function ask(wllama, phrase, lora, { onText = () => {}, signal } = {}) {
+async function ask(wllama, phrase, lora, { streamed = () => {}, signal } = {}) {
   const request = {
     prompt: `<|im_start|>user\nCron: ${phrase}<|im_end|>\n<|im_start|>assistant\n`,
     max_tokens: 32, temperature: 0, lora,
@@ -163,7 +163,7 @@ async function ask(wllama, phrase, lora, { onText = () => {}, signal } = {}) {
       onData: ({ choices: [choice] }) => {
         text += choice.text;
         tokens.push(...(choice.logprobs?.content ?? []));
-        onText(text.trim());
+        streamed(text.trim());
       },
     });
     const probability = tokens.length ? Math.exp(tokens.reduce((sum, token) => sum + token.logprob, 0)) : null;
