@@ -251,8 +251,7 @@ def test_each_choice_becomes_scales_of_bands_and_nothing_is_loaded_twice(browser
         assert adapters[7] == {"path": "models/model-00009-of-00009.gguf", "scale": 0}
         page.get_by_label("2", exact=True).check()
         page.get_by_label("attention (q, k, v, o)").uncheck()
-        page.get_by_text("Change anything.").wait_for()
-        page.wait_for_function("asked.length >= 3")
+        page.locator("#live-adapted").get_by_text("Computed here, just now.").wait_for()
         scales = [one["scales"] for one in page.evaluate("asked")]
         assert scales[:2] == [[1] * 8, [0] * 8] and scales[-1] == [0, 0, 0, 0, 1, 1, 0, 0]
         assert not any(one["cache_prompt"] for one in page.evaluate("asked"))
@@ -265,7 +264,8 @@ def test_each_choice_becomes_scales_of_bands_and_nothing_is_loaded_twice(browser
         assert page.locator("#live-tokens button[aria-pressed=true]").get_attribute("aria-label") == "token 2: 9"
         assert serious(page, contrast=False) == []
         page.get_by_role("button", name="Take it out of memory").click()
-        page.wait_for_function("globalThis.ended")
+        page.get_by_text("The model is out of memory.").wait_for()
+        assert page.evaluate("ended")
     assert outside == errors == []
 
 
