@@ -21,6 +21,7 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 from transformers import PretrainedConfig
 
@@ -136,7 +137,8 @@ def fetch(wanted: Package, folder: Path) -> None:
 def write_base(folder: Path) -> list[Path]:
     """Write the base model with 4 bits, as its authors published it, in two halves: some hosts refuse larger files."""
     whole = folder / "base.gguf"
-    model, tokenizer = basemodel.load_base_model(dtype="bfloat16"), basemodel.load_tokenizer()
+    name = basemodel.fetch()  # the base of the course, whatever LORAUTILS_MODEL says
+    model, tokenizer = basemodel.load_base_model(name, dtype="bfloat16"), basemodel.load_tokenizer(name)
     gguf.write_model(whole, model, tokenizer, "Q4_1")
     content = whole.read_bytes()
     whole.unlink()
@@ -151,24 +153,31 @@ def build(folder: Path) -> str | None:
 
     Without npm the page is built all the same, shows recorded answers and says why it has no model.
     """
-    if _recipe() == _read(folder).get("recipe"):
+    (ROOT / "build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "build" / "live.lock"):  # two tests may build at once
+        if _recipe() == _read(folder).get("recipe"):
+            return None
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            for wanted in PACKAGES:
+                fetch(wanted, folder)
+        except OSError as error:
+            _write(folder, {"missing": str(error)})
+            return str(error)
+        _write(folder, _models(folder))
         return None
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        for wanted in PACKAGES:
-            fetch(wanted, folder)
-    except OSError as error:
-        _write(folder, {"missing": str(error)})
-        return str(error)
+
+
+def _models(folder: Path) -> dict:
+    """Write the base and the bands; return the manifest of all parts."""
     logging.getLogger("gguf").setLevel(logging.WARNING)
     base = write_base(folder)
-    cut = write_bands(folder, factors(), SCALING, basemodel.load_config())
+    cut = write_bands(folder, factors(), SCALING, basemodel.load_config(basemodel.fetch()))
     names = sorted(path.name for path in folder.iterdir())
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
     groups = {"base": [path.name for path in base], "bands": [path.name for path in cut]}
-    _write(folder, {"recipe": _recipe(), **groups, "files": files})
-    return None
+    return {"recipe": _recipe(), **groups, "files": files}
 
 
 def _recipe() -> str:
@@ -222,7 +231,8 @@ def data() -> str:
         "shares": shares(),
         "threshold": THRESHOLD,
     }
-    return f'<script type="application/json" id="live-data">{json.dumps(known)}</script>'
+    content = json.dumps(known).replace("<", "\\u003c")  # no answer can end the block
+    return f'<script type="application/json" id="live-data">{content}</script>'
 
 
 def trained() -> dict[str, dict[str, float]]:
