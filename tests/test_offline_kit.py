@@ -33,6 +33,21 @@ def test_the_course_in_the_kit_is_what_git_does_not_ignore(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+def test_the_pages_go_along_where_they_are_built(tmp_path, monkeypatch):
+    site, kit = tmp_path / "site", tmp_path / "kit"
+    monkeypatch.setattr(offline_kit, "SITE", site)
+    kit.mkdir()
+    for built in (False, True):
+        if built:
+            (site / "live").mkdir(parents=True)
+            for name in ("index.html", "live/manifest.json"):
+                (site / name).write_text(name)
+        offline_kit.copy_site(kit / "site")
+        offline_kit.write_texts(kit)
+        assert (kit / "site" / "live" / "manifest.json").exists() == built
+        assert ("http.server" in (kit / "README.txt").read_text()) == built
+
+
 @pytest.mark.skipif(
     os.environ.get("LORAUTILS_TEST_KIT") != "1", reason="LORAUTILS_TEST_KIT=1 installs from a whole kit"
 )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -39,13 +40,20 @@ def site() -> Path:
     return SITE
 
 
-@pytest.fixture(scope="module")
-def address(site) -> Iterator[str]:
-    """Where the built course is served."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder, as long as the block runs."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(site) -> Iterator[str]:
+    """Where the built course is served."""
+    with served(site) as url:
+        yield url
 
 
 def notebook(name: str) -> nbformat.NotebookNode:
@@ -267,7 +275,7 @@ def test_a_browser_finds_no_fault_on_any_page(browser, site, address):  # noqa: 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_in_both_colour_schemes(browser, address, scheme):  # noqa: F811
     with opened(browser, color_scheme=scheme) as (page, _, _):
-        for name in ("index.html", "notebooks/00_start_here.html", "docs/glossary.html"):
+        for name in ("index.html", "notebooks/00_start_here.html", "docs/glossary.html", "docs/live.html"):
             page.goto(f"{address}/{name}")
             typeset(page)
             assert serious(page, contrast=True) == [], name
@@ -293,7 +301,7 @@ def test_what_scrolls_once_a_window_is_narrow_is_reached_by_keyboard(browser, ad
 
 def test_nothing_is_cut_off_on_a_telephone_and_search_finds_a_word(browser, address):  # noqa: F811
     with opened(browser, viewport={"width": 390, "height": 800}) as (page, outside, errors):
-        for name in ("index.html", "notebooks/04_attention_q_k_v_o.html"):
+        for name in ("index.html", "notebooks/04_attention_q_k_v_o.html", "docs/live.html"):
             page.goto(f"{address}/{name}")
             typeset(page)
             assert page.evaluate(SIDEWAYS) <= 0, name

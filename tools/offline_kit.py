@@ -14,6 +14,7 @@ from pathlib import Path
 from lorautils import ROOT, basemodel
 
 KIT = ROOT / "build" / "offline-kit"
+SITE = ROOT / "build" / "site"
 PIP = [sys.executable, "-m", "pip", "download", "--constraint", "constraints.txt"]
 
 START = """#!/bin/sh
@@ -38,6 +39,12 @@ Without make (Windows), in the folder `course`:
     .venv\\Scripts\\python -m lorautils fresh
     .venv\\Scripts\\python -m jupyterlab --config jupyter_config\\jupyter_lab_config.py my\\00_start_here.ipynb
 """
+PAGES = """
+The folder `site` holds the course as pages, one with a model that runs in it. To read them on this machine, at
+http://127.0.0.1:8000:
+
+    python3 -m http.server --bind 127.0.0.1 --directory site 8000
+"""
 
 
 def copy_course(target: Path) -> None:
@@ -60,12 +67,19 @@ def download_packages(wheelhouse: Path) -> None:
         built.unlink()  # it is installed from the folder `course`
 
 
+def copy_site(target: Path) -> None:
+    """Copy the pages where `make site` has built them."""
+    if (SITE / "index.html").exists():
+        shutil.copytree(SITE, target)
+
+
 def write_texts(kit: Path) -> None:
     """Write the script that starts the kit, and how to use it."""
     (kit / "start.sh").write_text(START)
     machine = f"{platform.system()} on {platform.machine()}"
     python = ".".join(platform.python_version_tuple()[:2])
-    (kit / "README.txt").write_text(README.format(machine=machine, python=python))
+    pages = PAGES if (kit / "site").exists() else ""
+    (kit / "README.txt").write_text(README.format(machine=machine, python=python) + pages)
 
 
 def main(kit: Path = KIT) -> None:
@@ -75,6 +89,7 @@ def main(kit: Path = KIT) -> None:
     copy_course(kit / "course")
     download_packages(kit / "wheelhouse")
     shutil.copytree(basemodel.fetch(), kit / "model" / basemodel.FOLDER)
+    copy_site(kit / "site")
     write_texts(kit)
     size = sum(path.stat().st_size for path in kit.rglob("*") if path.is_file())
     print(f"{kit} holds {size / 1e9:.1f} GB; README.txt in it says how to use it.")

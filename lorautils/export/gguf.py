@@ -75,9 +75,13 @@ def reordered(rows: Tensor, module: str, config: PretrainedConfig) -> Tensor:
 
 
 def write_adapter(
-    path: str | Path, factors: Mapping[str, tuple[Tensor, Tensor]], alpha: float, config: PretrainedConfig
+    path: str | Path,
+    factors: Mapping[str, tuple[Tensor, Tensor]],
+    alpha: float,
+    config: PretrainedConfig,
+    kind: str = "F32",
 ) -> None:
-    """Write B (out, r) and A (r, in) of each module, by its name in the model, as one float32 adapter.
+    """Write B (out, r) and A (r, in) of each module, by its name in the model, as one adapter of type F32 or F16.
 
     llama.cpp scales each product by alpha / r, with the r of that product. With rsLoRA, alpha is alpha * sqrt(r). A
     band of an adapter, or a sum, is written the same way. ValueError names what llama.cpp has no place for.
@@ -89,8 +93,8 @@ def write_adapter(
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     for module, (b, a) in factors.items():
         name = f"{tensor_name(module)}.weight"
-        writer.add_tensor(f"{name}.lora_a", _array(a))
-        writer.add_tensor(f"{name}.lora_b", _array(reordered(b, module, config)))
+        writer.add_tensor(f"{name}.lora_a", gguf.quantize(_array(a), Kind[kind]))
+        writer.add_tensor(f"{name}.lora_b", gguf.quantize(_array(reordered(b, module, config)), Kind[kind]))
     _write(writer)
 
 
