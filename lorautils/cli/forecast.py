@@ -12,7 +12,8 @@ def forecast(options: Train, data, sequences: Sequence) -> str:
     """Return the lines of a dry run, for one process; memory is predicted for models of Llama's kind."""
     from lorautils.formats import report
 
-    steps = math.ceil(options.epochs * math.ceil(len(sequences) / options.batch_size))
+    per_step = options.batch_size, options.gradient_accumulation_steps
+    steps = math.ceil(options.epochs * math.ceil(math.ceil(len(sequences) / per_step[0]) / per_step[1]))
     lines = [report.counts(data, sequences, options.batch_size), f"{'steps':10} {steps:,}"]
     return "\n".join([*lines, f"{'memory':10} {_memory(options, sequences)}"])
 

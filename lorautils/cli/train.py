@@ -1,28 +1,30 @@
 """`lorautils train`: notebook 08's run on files of the reader's own, or on its examples; resumable."""
 
 import contextlib
-import json
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from jsonargparse import ActionConfigFile
 
-from lorautils.cli import fail, notice
+from lorautils.cli import notice, runs
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser, Train, plain
 
 SUMMARY = "Train a LoRA adapter, as notebook 08 does, and save it."
+CODES = """Exit code: 0 only if the run is finished, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; those two end
+it after the current step, with a checkpoint. run.json in the folder holds settings, hashes of data, versions, state."""
 
 
 def parser() -> Parser:
     """Return the parser of the options, which may also stand in a file."""
-    options = Parser(epilog=FORMATS)
+    options = Parser(epilog=f"{FORMATS} {CODES}")
     options.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, as configs/run.yaml")
-    options.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
+    resume = "start the run, or go on from its last checkpoint in --output: the same command for both"
+    options.add_argument("--resume", nargs="?", const="auto", choices=["auto"], help=resume)
     options.add_argument("--dry_run", action="store_true", help="say what would be trained, and in what memory")
     options.add_class_arguments(Train, None)
     return options
@@ -32,7 +34,14 @@ def run(options) -> int:
     """Train an adapter on the reader's pairs, or on notebook 08's examples with its test, and save it."""
     resume, dry_run, options = options.resume, options.dry_run, plain(options)
     output = Path(options.output)
-    _check(output, resume)
+    _check(options)
+    described = runs.described(options, _files(options))
+    first = int(os.environ.get("RANK", 0)) == 0
+    if first and runs.state_of(output, described, bool(resume)) == "finished":
+        print(f"the run in {output} is finished: there is nothing to do")
+        return 0
+    if not first and runs.is_finished(output):
+        return 0
     data = _data(options)
     if dry_run:
         from lorautils.cli.forecast import forecast
@@ -41,52 +50,82 @@ def run(options) -> int:
             sequences = _parts(options, data)[0]
         print(forecast(options, data, sequences))
         return 0
-    from lorautils import training
-
-    with _explained(output), _folder(output):
+    with runs.ended_by_sigterm(), _explained(output), _folder(output):
         with contextlib.redirect_stdout(sys.stderr):
             parts = _parts(options, data)
-            model, tokenizer, history = _trained(options, *parts, resume)
-        if not history.loss and (history.interrupted or _is_saved(output)):
-            raise ValueError(f"no step was made: the run in {output} was stopped, or was complete; nothing is saved")
-        first = training.save_adapter(model, output)
-    if not history.loss:  # it was ended while it saved: the model is that of its last checkpoint
-        print(f"the run was complete but for its adapter, which is now in {output}")
-        return 0
-    if first and history.processes > 1:
-        print(f"{history.processes} processes ({history.wrapper}) shared batches of {options.batch_size}")
+            model = _prepared(options)
+        with runs.recorded(output, described, first):
+            return _run(options, model, parts, described)
+
+
+def _run(options: Train, model, parts: tuple[list, list], described: dict) -> int:
+    """Train, save the adapter, say how it went, and return the exit code."""
+    from lorautils import basemodel, training
+
+    output, tokenizer = Path(options.output), basemodel.load_tokenizer(options.model)
+    with contextlib.redirect_stdout(sys.stderr):
+        history = _trained(options, model, tokenizer, *parts)
+    first = training.save_adapter(model, output)
+    state = "interrupted" if history.interrupted else "finished"
     if first:
-        print(f"{history.steps} steps, last loss {history.loss[-1]:.2f}, adapter in {output}")
-    if first and history.held_out:
-        step, loss = min(history.held_out, key=lambda look: look[1])
-        kept = "and that state is kept" if options.keep_best else f"and {history.held_out[-1][1]:.2f} at the end"
-        print(f"loss on {len(parts[1])} held-out sequences: lowest after step {step}, {loss:.2f}, {kept}")
-    if options.data is None and history.processes == 1:
+        runs.write(output, described, state=state, steps=history.steps, of=history.total_steps)
+        _report(options, history, len(parts[1]))
+    if history.interrupted:
+        if first:
+            notice(f"the run in {output} is interrupted: to go on, start it again with --resume auto")
+        return 128 + history.interrupted
+    if options.data is None and history.loss and history.processes == 1:
         _test(model, tokenizer)
     return 0
 
 
-def _check(output: Path, resume: bool) -> None:
-    """Raise where a new run would meet an older one or other files, or a resumed one would find no checkpoint."""
-    begun = any(output.glob("checkpoint-*/trainer_state.json"))
-    if resume and not begun:
-        raise FileNotFoundError(f"{output} holds no complete checkpoint: correct --output, or leave --resume out")
-    if _is_saved(output) and not resume:
-        raise FileExistsError(f"{output} already holds an adapter: name a new folder with --output")
-    if begun and not resume:
-        raise FileExistsError(
-            f"{output} holds the checkpoints of an earlier run: --resume, or a new folder with --output"
-        )
-    if not begun and any(not path.name.startswith("checkpoint-") for path in output.glob("*")):
-        raise FileExistsError(f"{output} holds other files: name a new folder with --output")
+def _report(options: Train, history, held_out: int) -> None:
+    """Print what a training did."""
+    if not history.loss:  # it was ended while it saved: the model is that of its last checkpoint
+        print(f"the run was complete but for its adapter, which is now in {options.output}")
+        return
+    if history.processes > 1:
+        print(f"{history.processes} processes ({history.wrapper}) shared batches of {options.batch_size}")
+    print(f"{history.steps} steps, last loss {history.loss[-1]:.2f}, adapter in {options.output}")
+    if history.held_out:
+        step, loss = min(history.held_out, key=lambda look: look[1])
+        best = options.keep_best or options.patience
+        kept = "and that state is kept" if best else f"and {history.held_out[-1][1]:.2f} at the end"
+        print(f"loss on {held_out} held-out sequences: lowest after step {step}, {loss:.2f}, {kept}")
+
+
+def _check(options: Train) -> None:
+    """Raise where settings do not fit one another, this machine, or what is installed."""
+    if (options.keep_best or options.patience or options.held_out_steps) and not options.held_out:
+        raise ValueError("keep_best, patience and held_out_steps need examples to measure on: add --held_out 0.1")
+    if options.report_to != "none" and find_spec(options.report_to) is None:
+        raise ValueError(f"report_to is {options.report_to}, which is not installed: pip install {options.report_to}")
+    if options.bf16:
+        import torch
+
+        from lorautils.measure import gigaflops
+
+        if torch.cuda.is_available():
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                raise ValueError("bf16 is set, and this GPU has no bf16 instructions: leave it out")
+        elif (half := gigaflops(torch.bfloat16, 0.1)) < (single := gigaflops(torch.float32, 0.1)) / 2:
+            raise ValueError(
+                f"bf16 is set, and this processor makes {half:.0f} GFLOP/s in bf16 and {single:.0f} in float32: leave "
+                "it out"
+            )
+
+
+def _files(options: Train) -> dict[str, list[str]]:
+    """Return the files that settings name."""
+    from lorautils.formats import files
+
+    return {"data": files.files(options.data)} if options.data is not None else {}
 
 
 def _data(options: Train):
     """Return the reader's examples, or examples of cron."""
     from lorautils.formats import files, rows
 
-    if options.keep_best and not options.held_out:
-        raise ValueError("keep_best needs examples to measure on: add --held_out 0.1")
     if options.data is not None:
         return rows.read(files.files(options.data), renamed(options.rename), options.chat).whole()
     from lorautils.tasks import cron
@@ -130,14 +169,6 @@ def _test(model, tokenizer) -> None:
     print(f"Test-A: {results.percent(cron.score(answers, test).exact, len(test))} exact of {len(test)}")
 
 
-def _is_saved(folder: Path) -> bool:
-    """Say whether a folder holds a whole adapter: its configuration is the last file that is written."""
-    try:
-        return isinstance(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
-        return False
-
-
 @contextlib.contextmanager
 def _folder(output: Path) -> Iterator[None]:
     """Make the folder before the training, since it may be refused; take it away where the options or data are."""
@@ -146,8 +177,9 @@ def _folder(output: Path) -> Iterator[None]:
     try:
         yield
     except ValueError:
-        if new:
-            with contextlib.suppress(OSError):  # it holds something, or another process was faster
+        if new and not any(output.glob("checkpoint-*")):
+            (output / runs.NAME).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another process was faster
                 output.rmdir()
         raise
 
@@ -160,41 +192,45 @@ def _explained(output: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        again = "--resume" if any(output.glob("checkpoint-*/trainer_state.json")) else "the same command"
         raise OSError(
             f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: make room, correct what is "
-            f"named here, or name another folder with --output, then start again with {again}"
+            "named here, or name another folder with --output, then start it again with --resume auto"
         ) from error
 
 
-def _trained(options: Train, sequences: Sequence, held_out: Sequence, resume: bool):
-    """Train as the options say; return the model, the tokenizer and the history."""
+def _prepared(options: Train):
+    """Return the model that is trained, where it is trained, after all processes have met."""
     import torch
     from accelerate import PartialState
 
-    from lorautils import basemodel, setup, training
-    from lorautils.scaling import fused
+    from lorautils import setup, training
 
     setup(options.seed)
-    if training.launched_processes() > 1:  # the processes meet before they load, so that under FSDP only one reads
-        signal.signal(signal.SIGTERM, _end)
+    if training.launched_processes() > 1:  # they meet before they load, so that under FSDP only one reads
         PartialState(cpu=not training.uses_accelerator())
-    tokenizer = basemodel.load_tokenizer(options.model)
     model = _adapted(options)
     if training.launched_processes() == 1 and torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
-    names = ("epochs", "batch_size", "learning_rate", "seed", "bf16", "gradient_checkpointing", "keep_best")
-    arguments = {name: getattr(options, name) for name in names}
-    arguments["loss"] = fused.loss if options.fused else training.plain_loss
-    arguments["held_out"] = [sequence.feature for sequence in held_out]
-    pairs = [sequence.feature for sequence in sequences]
-    try:
-        history = training.train(model, tokenizer, pairs, output_dir=options.output, resume=resume, **arguments)
-    except RuntimeError as error:
-        if training.launched_processes() > 1:
-            fail(f"a process of this run is gone, or out of step: start it again with --resume ({error})")
-        raise
-    return model, tokenizer, history
+    return model
+
+
+def _trained(options: Train, model, tokenizer, sequences: Sequence, held_out: Sequence):
+    """Train as the options say; return the history."""
+    from lorautils import training
+    from lorautils.scaling import fused
+
+    names = ["epochs", "batch_size", "gradient_accumulation_steps", "learning_rate", "seed", "held_out_steps"]
+    names += ["keep_best", "patience", "save_steps", "report_to", "bf16", "gradient_checkpointing"]
+    return training.train(
+        model,
+        tokenizer,
+        [sequence.feature for sequence in sequences],
+        held_out=[sequence.feature for sequence in held_out],
+        loss=fused.loss if options.fused else training.plain_loss,
+        output_dir=options.output,
+        resume=training.last_checkpoint(options.output) is not None,
+        **{name: getattr(options, name) for name in names},
+    )
 
 
 def _adapted(options: Train):
@@ -215,10 +251,3 @@ def _adapted(options: Train):
         found = audit(model)
         notice("\n".join([reach, *found.adapters, *(f"WARNING {warning}" for warning in found.warnings)]))
     return model
-
-
-def _end(signum, frame) -> None:
-    """Say what to do, then end: the launcher ends all processes when one is gone, often before they have noticed."""
-    fail("ended by the launcher, as another process is gone or it was told to: start it again with --resume")
-    signal.signal(signum, signal.SIG_DFL)
-    os.kill(os.getpid(), signum)
