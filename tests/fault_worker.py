@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
-from lorautils import basemodel, training
+from lorautils import basemodel
 from lorautils.cli import main
 
 PATHS = {"os.mkdir": 0, "os.rename": 1, "os.remove": 0, "os.rmdir": 0}  # which argument is the path
@@ -93,6 +93,7 @@ def limit_files(kind: str, n: int) -> None:
 
 def signal_in_step(kind: str, n: int) -> None:
     """Send this process a signal when step n of a training begins."""
+    from lorautils import training
 
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == n - 1:
@@ -136,6 +137,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
     import transformers.models.llama.modeling_llama  # noqa: F401  (once, not in every child)
 
+    from lorautils import training  # noqa: F401
     from lorautils.export import package  # noqa: F401
 
     for line in sys.stdin:

@@ -66,7 +66,7 @@ def check(worker, folder, whole, kind, n):
 @pytest.mark.parametrize("way", ["by steps"])
 def test_a_run_that_is_killed_or_ended_comes_to_the_same_bytes(tiny_model, tmp_path, way):  # noqa: F811
     with Worker(PAIRS=lines(tmp_path / "pairs.jsonl", *ROWS), OPTIONS=WAYS[way]) as worker:
-        assert worker.do("train", tmp_path / "whole")["status"] == 0
+        assert (whole := worker.do("train", tmp_path / "whole"))["status"] == 0, whole
         for kind, n in (("step", 6), ("kill", 30), ("term", 5)):
             check(worker, tmp_path / kind, tmp_path / "whole", kind, n)
 
@@ -75,7 +75,7 @@ def test_a_run_that_is_killed_or_ended_comes_to_the_same_bytes(tiny_model, tmp_p
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_comes_to_the_same_bytes_wherever_it_is_killed(tiny_model, tmp_path, way):  # noqa: F811
     with Worker(PAIRS=lines(tmp_path / "pairs.jsonl", *ROWS), OPTIONS=WAYS[way]) as worker:
-        assert worker.do("train", tmp_path / "whole")["status"] == 0
+        assert (whole := worker.do("train", tmp_path / "whole"))["status"] == 0, whole
         steps = run_of(tmp_path / "whole")["steps"]
         draw = random.Random(way)
         ends = [("step", n) for n in draw.sample(range(1, steps + 1), 5)] + [("term", draw.randint(1, steps))]

@@ -15,8 +15,8 @@ from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser, Train, plain
 
 SUMMARY = "Train a LoRA adapter, as notebook 08 does, and save it."
-CODES = """Exit code: 0 only if the run is finished, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; those two end
-it after the current step, with a checkpoint. run.json in the folder holds settings, hashes of data, versions, state."""
+CODES = """Exit code: 0 only if the run is finished, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; those two
+end it after the current step, with a checkpoint. In the folder, run.json has settings, hashes of data and the state."""
 
 
 def parser() -> Parser:
