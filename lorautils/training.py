@@ -59,7 +59,7 @@ def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tenso
     keep = labels != IGNORED  # (batch, tokens)
     bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
     with rows_only(bare.get_output_embeddings(), keep):  # the largest matrix of a small model
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[0]
+        logits = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits[0]
     return F.cross_entropy(logits.float(), labels[keep], reduction="sum")
 
 
@@ -266,7 +266,8 @@ def train(
     )
     history = History(processes=arguments.world_size)
     if history.processes > 1:
-        features.append({"input_ids": [tokenizer.pad_token_id], "labels": [IGNORED]})  # fills the last batch
+        filler = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED, "position_ids": 0}
+        features.append({name: [filler[name]] for name in features[0]})  # fills the last batch
     if isinstance(model, FSDPModule):
         model.is_distributed_loading_by_transformers = True  # so that the Trainer does not wrap it again
     bar = _Progress(history, show=progress and arguments.process_index == 0)

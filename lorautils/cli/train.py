@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -60,9 +61,9 @@ def run(options) -> int:
 
 def _run(options: Train, model, parts: tuple[list, list], described: dict) -> int:
     """Train, save the adapter, say how it went, and return the exit code."""
-    from lorautils import basemodel, training
+    from lorautils import training
 
-    output, tokenizer = Path(options.output), basemodel.load_tokenizer(options.model)
+    output, tokenizer = Path(options.output), _tokenizer(options)
     with contextlib.redirect_stdout(sys.stderr):
         history = _trained(options, model, tokenizer, *parts)
     first = training.save_adapter(model, output)
@@ -119,7 +120,10 @@ def _files(options: Train) -> dict[str, list[str]]:
     """Return the files that settings name."""
     from lorautils.formats import files
 
-    return {"data": files.files(options.data)} if options.data is not None else {}
+    found = {name: files.files(named) for name in ("data", "mix") if (named := getattr(options, name)) is not None}
+    if options.from_adapter is not None:
+        found["from_adapter"] = [str(Path(options.from_adapter, "adapter_model.safetensors"))]
+    return found
 
 
 def _data(options: Train):
@@ -137,16 +141,41 @@ def _data(options: Train):
 
 def _parts(options: Train, data) -> tuple[list, list]:
     """Return the sequences to train on and those held out; say what looks wrong in them before anything is trained."""
-    from lorautils import basemodel
-    from lorautils.formats import alike, report, tokens
+    from lorautils.formats import alike, files, report, rows
 
-    tokenizer = basemodel.load_tokenizer(options.model)
-    sequences, refused = tokens.encode_rows(tokenizer, data.rows)
+    sequences = _sequences(options, data)
+    if options.data is not None and int(os.environ.get("RANK", 0)) == 0:
+        for level, text in report.findings(_tokenizer(options), data, sequences, [], options.max_length):
+            notice(f"{level:8} {text}")
+    fitting = _fitting(options, sequences)
+    train, held_out = alike.split(fitting, options.held_out, options.seed) if options.held_out else (fitting, [])
+    if options.mix is not None:
+        earlier = rows.read(files.files(options.mix), renamed(options.rename), options.chat).whole()
+        old = _fitting(options, _sequences(options, earlier))
+        count = min(len(old), round(options.mix_share * len(train)))
+        train = train + random.Random(options.seed).sample(old, count)
+        notice(f"mixed in: {count} of {len(old)} earlier sequences")
+    return train, held_out
+
+
+def _tokenizer(options: Train):
+    from lorautils import basemodel
+
+    return basemodel.load_tokenizer(options.model)
+
+
+def _sequences(options: Train, data) -> list:
+    """Encode examples; ValueError names the first that cannot be."""
+    from lorautils.formats import tokens
+
+    sequences, refused = tokens.encode_rows(_tokenizer(options), data.rows)
     if refused:
         raise ValueError(refused[0] + (f" (and {len(refused) - 1} more rows)" if refused[1:] else ""))
-    if options.data is not None and int(os.environ.get("RANK", 0)) == 0:
-        for level, text in report.findings(tokenizer, data, sequences, [], options.max_length):
-            notice(f"{level:8} {text}")
+    return sequences
+
+
+def _fitting(options: Train, sequences: Sequence) -> list:
+    """Return the sequences that are not too long; ValueError names the longest, where those may not be left out."""
     fitting = [sequence for sequence in sequences if len(sequence.input_ids) <= options.max_length]
     if (options.too_long == "error" and len(fitting) < len(sequences)) or not fitting:
         longest = max(sequences, key=lambda sequence: len(sequence.input_ids))
@@ -156,7 +185,7 @@ def _parts(options: Train, data) -> tuple[list, list]:
         )
     if len(fitting) < len(sequences):
         notice(f"left out, with more than {options.max_length} tokens: {len(sequences) - len(fitting)} sequences")
-    return alike.split(fitting, options.held_out, options.seed) if options.held_out else (fitting, [])
+    return fitting
 
 
 def _test(model, tokenizer) -> None:
@@ -217,14 +246,19 @@ def _prepared(options: Train):
 def _trained(options: Train, model, tokenizer, sequences: Sequence, held_out: Sequence):
     """Train as the options say; return the history."""
     from lorautils import training
+    from lorautils.formats import packing
     from lorautils.scaling import fused
 
+    features = [sequence.feature for sequence in sequences]
+    if options.packing:
+        features = packing.packed(features, options.max_length)
+        packing.check(model, features, tokenizer.pad_token_id)
     names = ["epochs", "batch_size", "gradient_accumulation_steps", "learning_rate", "seed", "held_out_steps"]
     names += ["keep_best", "patience", "save_steps", "report_to", "bf16", "gradient_checkpointing"]
     return training.train(
         model,
         tokenizer,
-        [sequence.feature for sequence in sequences],
+        features,
         held_out=[sequence.feature for sequence in held_out],
         loss=fused.loss if options.fused else training.plain_loss,
         output_dir=options.output,
@@ -234,20 +268,54 @@ def _trained(options: Train, model, tokenizer, sequences: Sequence, held_out: Se
 
 
 def _adapted(options: Train):
-    """Return the base model with a new adapter, and say what it reaches and what looks wrong with it."""
+    """Return the base model with its adapter, and say what it reaches and what looks wrong with it."""
     from peft import get_peft_model
 
-    from lorautils import basemodel, training
+    from lorautils import evaluation, training
     from lorautils.audit import audit
     from lorautils.cli import targets
 
-    base = basemodel.load_base_model(options.model, dtype="bfloat16" if options.bf16 else "float32")
-    config = training.lora_config()
-    config.r, config.lora_alpha, config.lora_dropout = options.r, options.lora_alpha, options.lora_dropout
-    config.target_modules = set(targets.chosen(base, options.target_modules))
-    reach = targets.reach(base, config.target_modules)
-    model = get_peft_model(base, config).train()
+    base = _base(options)
+    if options.from_adapter is not None:
+        model = evaluation.put_adapter(base, options.from_adapter)
+        model.set_adapter("default")  # it is trained
+        _check_same(options, model.peft_config["default"])
+        reach = f"the adapter in {options.from_adapter} is trained further"
+    else:
+        config = training.lora_config()
+        config.r, config.lora_alpha, config.lora_dropout = options.r, options.lora_alpha, options.lora_dropout
+        config.target_modules = set(targets.chosen(base, options.target_modules))
+        reach = targets.reach(base, config.target_modules)
+        model = get_peft_model(base, config)
     if int(os.environ.get("RANK", 0)) == 0:
-        found = audit(model)
+        found = audit(model.train())
         notice("\n".join([reach, *found.adapters, *(f"WARNING {warning}" for warning in found.warnings)]))
-    return model
+    return model.train()
+
+
+def _base(options: Train):
+    """Return the frozen model, in float32, bf16 or 4 bits."""
+    from lorautils import basemodel
+
+    dtype = "bfloat16" if options.bf16 else "float32"
+    if not options.load_in_4bit:
+        return basemodel.load_base_model(options.model, dtype=dtype)
+    from bitsandbytes.nn import Linear4bit
+    from transformers import BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    base = basemodel.load_base_model(options.model, dtype=dtype, quantization_config=nf4)
+    for layer in base.modules():
+        if isinstance(layer, Linear4bit):  # or a look at held-out examples repacks weights that training cannot read
+            layer.support_avx512bf16_for_cpu = False
+    return base
+
+
+def _check_same(options: Train, config) -> None:
+    """Raise ValueError for a setting that the adapter that is trained further has otherwise."""
+    for name in ("r", "lora_alpha", "lora_dropout"):
+        given, own = getattr(options, name), getattr(config, name)
+        if given not in (own, getattr(Train, name)):
+            raise ValueError(f"{name} is {given}, and the adapter in {options.from_adapter} has {own}: leave it out")
+    if options.target_modules is not None:
+        raise ValueError("target_modules and from_adapter are both set: an adapter stays where it is, leave one out")

@@ -346,7 +346,7 @@ def loss_of_fewer_rows(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     labels = F.pad(batch["labels"], (0, 1), value=IGNORED)[:, 1 : 1 + width]  # position t predicts token t + 1
     keep = labels != IGNORED
     with needed_rows_only(model, keep):
-        logits = model(**{name: batch[name][:, :width] for name in ("input_ids", "attention_mask")}).logits
+        logits = model(**{name: rows[:, :width] for name, rows in batch.items() if name != "labels"}).logits
     return F.cross_entropy(logits[0].float(), labels[keep], reduction="sum")
 
 
