@@ -93,7 +93,7 @@ def _asked_and_answers(options, data, adapter: str | None) -> tuple[list[tuple[s
         return asked, _answers(model, tokenizer, asked)
 
 
-# --- scorers: (expected, answer) -> a score, 1 for a right answer ------------------------------------------------------
+# --- scorers: (expected, answer) -> a score, 1 for a right answer ---------------------------------------------------
 
 
 def _exact(expected: str, answer: str) -> float:
