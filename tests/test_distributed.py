@@ -200,13 +200,8 @@ def test_options_survive_the_file(tmp_path, dump):
     fields |= {"bf16": True, "gradient_checkpointing": True, "fused": True, "model": "m", "examples": 10}
     fields |= {"rename": "a=b", "chat": True, "max_length": 9, "too_long": "drop", "held_out": 0.1, "keep_best": True}
     fields |= {"held_out_steps": 2, "patience": 3, "gradient_accumulation_steps": 2, "save_steps": 5}
-    fields |= {
-        "report_to": "tensorboard",
-        "r": 4,
-        "lora_alpha": 16,
-        "lora_dropout": 0.0,
-        "target_modules": "q_proj,v_proj",
-    }
+    fields |= {"report_to": "tensorboard", "packing": True, "mix": "c", "mix_share": 0.2, "load_in_4bit": True}
+    fields |= {"from_adapter": "d", "r": 4, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "q_proj,v_proj"}
     assert read("--config", settings_file(tmp_path, dump(fields))) == fields
     assert fields.keys() == Train.__annotations__.keys()
 

@@ -147,11 +147,10 @@ FAMILIES = {  # a family: its sizes, what is wrapped, and what is said of it
 
 
 def small(family: str):
-    sizes = FAMILIES[family][0] | {
-        name: size for name, size in SIZES.items() if family != "GPT2" or "hidden" not in name
-    }
+    shared = {name: size for name, size in SIZES.items() if family != "GPT2" or "hidden" not in name}
     torch.manual_seed(0)
-    return transformers.AutoModelForCausalLM.from_config(getattr(transformers, f"{family}Config")(**sizes))
+    config = getattr(transformers, f"{family}Config")(**FAMILIES[family][0] | shared)
+    return transformers.AutoModelForCausalLM.from_config(config)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -281,9 +280,8 @@ def test_blind_pairs_are_written_judged_and_counted(tiny_model, capsys, tmp_path
     pairs = [json.loads(line) for line in blind.read_text(encoding="utf-8").splitlines()]
     assert {pair["A"] for pair in pairs} == {"good", "bad"} == {pair["B"] for pair in pairs}, "the order is drawn"
     assert 'line 1: "better" is \'\'; write "A", "B" or "="' in error(capsys, "evaluate", "--judged", str(blind))
-    judged = [pair | {"better": "A" if pair["A"] == "good" else "B"} for pair in pairs[:-1]] + [
-        pairs[-1] | {"better": "="}
-    ]
+    judged = [pair | {"better": "A" if pair["A"] == "good" else "B"} for pair in pairs]
+    judged[-1]["better"] = "="
     lines(blind, *map(json.dumps, judged))
     assert main(["evaluate", "--judged", str(blind)]) == 0
     out = capsys.readouterr().out
