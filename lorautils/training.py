@@ -59,8 +59,17 @@ def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tenso
     keep = labels != IGNORED  # (batch, tokens)
     bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
     with rows_only(bare.get_output_embeddings(), keep):  # the largest matrix of a small model
-        logits = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits[0]
+        logits = model(**read_by_model(batch)).logits[0]
     return F.cross_entropy(logits.float(), labels[keep], reduction="sum")
+
+
+def read_by_model(batch: dict[str, torch.Tensor], width: int | None = None) -> dict[str, torch.Tensor | bool]:
+    """Return the first `width` columns of what a model reads of a batch, all but its labels.
+
+    Packed rows need it without a cache: with one, transformers does not look where positions begin anew.
+    """
+    packed = {"use_cache": False} if "position_ids" in batch else {}
+    return {name: rows[:, :width] for name, rows in batch.items() if name != "labels"} | packed
 
 
 def rows_only(module: nn.Module, keep: torch.Tensor) -> RemovableHandle:
@@ -135,6 +144,17 @@ class AnswerTrainer(Trainer):
         divided by the step's answer tokens a process: the result is the mean however the tokens fell.
         """
         return self.summed_loss(model, inputs) / num_items_in_batch
+
+    def go_on(self, checkpoint: Path | None, patience: int | None) -> None:
+        """Train, from a checkpoint if there is one; give the model the best state, where that is kept."""
+        if checkpoint and self.args.metric_for_best_model and (best := checkpoint.with_name(BEST)).is_file():
+            self.best = load_file(best)
+        if checkpoint and patience and _looks_in_vain(checkpoint) >= patience:
+            self._load_from_checkpoint(str(checkpoint))  # it had ended early
+        else:
+            self.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if self.best:
+            self.model.load_state_dict(self.best, strict=False)
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Measure the loss on the held-out batches, and keep the best state if that is asked for.
@@ -242,7 +262,7 @@ def train(
     _check(model, epochs, output_dir)
     if (keep_best or held_out_steps or patience) and not held_out:
         raise ValueError(
-            "keep_best, held_out_steps and patience need pairs to look at: give held_out=, pairs not in training"
+            "keep_best, held_out_steps and patience need pairs to look at, not in training: give held_out="
         )
     checkpoint = _starting_point(output_dir, resume)
     features = encode(tokenizer, pairs)  # input_ids and labels, which are -100 where no loss is
@@ -277,33 +297,28 @@ def train(
         train_dataset=features,
         eval_dataset=batches_of(tokenizer, held_out),
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
-        callbacks=[bar],
+        callbacks=[bar, *([EarlyStoppingCallback(patience)] if patience else [])],
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
-    if patience:
-        trainer.add_callback(EarlyStoppingCallback(patience))
-    if arguments.metric_for_best_model and checkpoint and (best := checkpoint.with_name(BEST)).is_file():
-        trainer.best = load_file(best)
     start = time.perf_counter()
     with bar.running(), loss(model) as summed:
         trainer.summed_loss = summed
-        if checkpoint and patience and _looks_in_vain(checkpoint) >= patience:
-            trainer._load_from_checkpoint(str(checkpoint))  # it was ended after its last step
-        else:
-            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-    if trainer.best:
-        model.load_state_dict(trainer.best, strict=False)
+        trainer.go_on(checkpoint, patience)
     history.seconds = time.perf_counter() - start
     history.wrapper = type(trainer.model_wrapped).__name__
     history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / max(history.total_steps, 1))
     del trainer
     release_memory()
     if history.interrupted:
-        again = f"To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
-        then = again if output_dir else "It is in memory only, since no output_dir was given."
-        print(f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it learned.", then)
+        _say_how_to_go_on(history, output_dir)
     return history
+
+
+def _say_how_to_go_on(history: History, output_dir: str | Path | None) -> None:
+    again = f"To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
+    then = again if output_dir else "It is in memory only, since no output_dir was given."
+    print(f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it learned.", then)
 
 
 def _check(model: nn.Module, epochs: float, output_dir: str | Path | None) -> None:

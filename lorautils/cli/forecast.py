@@ -47,17 +47,18 @@ def _memory(options: Train, rows: Sequence[dict]) -> str:
             padding=True,
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
-        peak = memory.predict(config, more).total
+        peak, word = memory.predict(config, more).total, "about"
     else:
-        peak = _without_numbers(options, config, **step)
-    return f"about {peak / 2**30:.1f} GiB at the peak, {_free() / 2**30:.1f} GiB are free"
+        peak, word = unfilled(options, config, **step)
+    return f"{word} {peak / 2**30:.1f} GiB at the peak, {_free() / 2**30:.1f} GiB are free"
 
 
-def _without_numbers(options: Train, config, batch: int, length: int, predicted: int) -> int:
-    """Return the bytes of a step of any model: those of tensors that are never filled (device meta).
+def unfilled(options: Train, config, batch: int, length: int, predicted: int) -> tuple[int, str]:
+    """Return the bytes of a step of any model, from tensors that are never filled, and "about" or "at least".
 
     They are weights, the adapter with gradients and moments, what the forward pass keeps, and, for a moment, the
-    gradients of logits. What one layer needs for its way back is not counted.
+    gradients of logits. What one layer needs for its way back is not counted; nor, of a model that looks at its
+    numbers on the way, as one with experts does, what the forward pass keeps.
     """
     import torch
     from peft import get_peft_model
@@ -73,7 +74,8 @@ def _without_numbers(options: Train, config, batch: int, length: int, predicted:
         lora.r, lora.lora_dropout = options.r, options.lora_dropout
         lora.target_modules = set(targets.chosen(base, options.target_modules))
         model = get_peft_model(base, lora).train()
-        ids = torch.zeros(batch, length, dtype=torch.long)
+        rows = torch.zeros(batch, length, base.get_input_embeddings().weight.shape[1], dtype=dtype)
+        mask = torch.ones(batch, 1, length, length, dtype=torch.bool)
     if options.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     kept = {}  # each storage once; they stay, so that no other takes their place
@@ -83,13 +85,18 @@ def _without_numbers(options: Train, config, batch: int, length: int, predicted:
         kept[storage._cdata] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, note):
-        hidden = model.get_decoder()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    word = "about"
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, note):
+            hidden = model.get_decoder()(inputs_embeds=rows, attention_mask=mask).last_hidden_state
+            note(hidden)
+    except RuntimeError:
+        word = "at least"
     weights = [parameter.untyped_storage() for parameter in model.parameters()]
     sizes = {storage._cdata: storage.nbytes() for storage in [*weights, *kept.values()]}
     trained = sum(4 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     vocabulary = model.get_output_embeddings().weight.shape[0]
-    return sum(sizes.values()) + 3 * trained + 12 * predicted * vocabulary + hidden.nbytes
+    return sum(sizes.values()) + 3 * trained + 12 * predicted * vocabulary, word
 
 
 def _free() -> int:
