@@ -91,17 +91,17 @@ def load_adapter(folder: str | Path, name: str | Path | None = None):
     The model is in evaluation mode.
     OSError says that the folder holds no adapter, or one that does not fit the base model.
     """
-    return put_adapter(load_base_model(name), folder), load_tokenizer(name)
-
-
-def put_adapter(base: nn.Module, folder: str | Path) -> PeftModel:
-    """Return a base model with the adapter of a folder on it, frozen; raises as `load_adapter` does."""
     folder = Path(folder)
     if not (folder / "adapter_config.json").is_file():
         raise FileNotFoundError(
             f"{folder} holds no adapter (adapter_config.json is missing): name the folder of a saved adapter, or "
             "run from a clone of the repository, which brings adapters/cron"
         )
+    return put_adapter(load_base_model(name), folder), load_tokenizer(name)
+
+
+def put_adapter(base: nn.Module, folder: Path) -> PeftModel:
+    """Return a base model with the adapter of a folder on it, frozen; OSError says that it does not fit."""
     try:
         tensors = read_weights(folder)  # PEFT would read a pickle where there is none
         model = PeftModel.from_pretrained(base, folder)

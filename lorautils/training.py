@@ -191,7 +191,7 @@ class AnswerTrainer(Trainer):
 class History:
     """What a training run did: one loss (nats per answer token) and one learning rate a step.
 
-    Of a run that was resumed, losses, rates and seconds are those since then; steps and tokens count from its start.
+    Of a run that was resumed, losses, rates and seconds are those since then; steps, tokens and looks count from its start.
     `trained_tokens` counts prompts and answers. `held_out` holds (step, loss in nats per answer token) for each look at
     the pairs that were not trained on.
     `interrupted` is the signal that ended it, 0 for none.
@@ -398,6 +398,7 @@ class _Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.history.total_steps = state.max_steps
+        self.history.held_out = [(log["step"], log["eval_loss"]) for log in state.log_history if "eval_loss" in log]
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=not self.show)
 
     def on_log(self, args, state, control, logs=None, **kwargs):

@@ -277,7 +277,7 @@ def _adapted(options: Train):
 
     base = _base(options)
     if options.from_adapter is not None:
-        model = evaluation.put_adapter(base, options.from_adapter)
+        model = evaluation.put_adapter(base, Path(options.from_adapter))
         model.set_adapter("default")  # it is trained
         _check_same(options, model.peft_config["default"])
         reach = f"the adapter in {options.from_adapter} is trained further"
