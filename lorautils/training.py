@@ -191,7 +191,7 @@ class AnswerTrainer(Trainer):
 class History:
     """What a training run did: one loss (nats per answer token) and one learning rate a step.
 
-    Of a run that was resumed, losses, rates and seconds are those since then; steps, tokens and looks count from its start.
+    Of a run that was resumed, losses, rates and seconds are those since then; steps, tokens and looks are those of all.
     `trained_tokens` counts prompts and answers. `held_out` holds (step, loss in nats per answer token) for each look at
     the pairs that were not trained on.
     `interrupted` is the signal that ended it, 0 for none.

@@ -46,7 +46,7 @@ def test_a_folder_is_used_if_it_is_empty_or_holds_the_same_run(tiny_model, capsy
     assert "epochs is 2.0, and the run in" in said and "has 1.0: go on with the same, or name a new folder" in said
     assert "its state is finished: name a new folder" in error(capsys, *arguments[:-2], "--epochs", "1")
     lines(tmp_path / "pairs.jsonl", *ROWS[1:])
-    assert "data is not what it was when the run in" in error(capsys, *arguments, "--epochs", "1")
+    assert "the files of data are not what they were when the run in" in error(capsys, *arguments, "--epochs", "1")
     assert adapter(tmp_path / "run") == before
 
 

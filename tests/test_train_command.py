@@ -289,6 +289,8 @@ def test_blind_pairs_are_written_judged_and_counted(tiny_model, capsys, tmp_path
     assert f"the model itself better: 0, {tmp_path / 'adapter'} better: 38\nequally good: 1\n" in out
     assert "is there already" in error(capsys, *command)
     assert "need each other" in error(capsys, *command[:4])
+    lines(blind, "A", *map(json.dumps, judged[1:]))
+    assert "line 1 is no JSON" in error(capsys, "evaluate", "--judged", str(blind))
     lines(blind, *map(json.dumps, judged[1:]))
     assert "has 38 pairs and its key 39" in error(capsys, "evaluate", "--judged", str(blind))
     assert "no file was given" in error(capsys, "evaluate")

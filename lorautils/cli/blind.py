@@ -34,13 +34,16 @@ def counted(path: Path) -> str:
     """Return how often each model's answer was judged better; ValueError names a pair that is not judged."""
     from lorautils import results
 
-    key = json.loads(key_of(path).read_text(encoding="utf-8"))
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    key = json.loads(key_of(path).read_text(encoding="utf-8"))
     if len(lines) != len(key["A"]):
         raise ValueError(f"{path} has {len(lines)} pairs and its key {len(key['A'])}: judge the file as it was written")
     wins = dict.fromkeys(key["models"], 0)
     for number, (line, a) in enumerate(zip(lines, key["A"], strict=True), start=1):
-        better = json.loads(line).get("better")
+        try:
+            better = json.loads(line)["better"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f'{path}, line {number} is no JSON with "better": only its value may be changed') from None
         if better not in CHOICES:
             raise ValueError(f'{path}, line {number}: "better" is {better!r}; write "A", "B" or "=" there')
         other = next(name for name in key["models"] if name != a)

@@ -55,10 +55,10 @@ def state_of(folder: Path, run: dict, resume: bool) -> str:
     for old, new in parts:
         for name in new:
             if old.get(name) != new[name]:
-                given = f"{new[name]!r}, and the run in {folder} has {old.get(name)!r}"
+                differs = f"{name} is {new[name]!r}, and the run in {folder} has {old.get(name)!r}"
                 if isinstance(new[name], dict):
-                    given = f"not what it was when the run in {folder} began: its files have changed"
-                raise ValueError(f"{name} is {given}: go on with the same, or name a new folder with --output")
+                    differs = f"the files of {name} are not what they were when the run in {folder} began"
+                raise ValueError(f"{differs}: go on with the same, or name a new folder with --output")
     return state
 
 
