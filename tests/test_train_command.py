@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from test_cli import error, lines, tiny_model  # noqa: F401
 
 from lorautils import basemodel, training
@@ -193,7 +194,9 @@ def test_a_model_of_any_family_trains_by_the_command_and_a_dry_run_knows_its_mem
     assert main([*arguments, "--dry_run"]) == 0
     assert re.search(r"memory +(about|at least) 0.0 GiB at the peak", capsys.readouterr().out)
     assert main([*arguments, "--packing", "true", "--gradient_checkpointing", "true", "--max_length", "40"]) == 0
-    assert "2 steps, last loss" in capsys.readouterr().out and (tmp_path / "adapter" / "run.json").exists()
+    assert "2 steps, last loss" in capsys.readouterr().out
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert all(value.any() for name, value in saved.items() if "lora_B" in name), "all of it learned"
 
 
 def test_a_forecastunfilled_is_near_the_ledger(tiny_model):  # noqa: F811
@@ -206,6 +209,11 @@ def test_a_forecastunfilled_is_near_the_ledger(tiny_model):  # noqa: F811
     ledger = memory.predict(config, memory.Step(**step, precision="float32", padding=True, device="cpu")).total
     peak, word = unfilled(options, config, **step)
     assert peak == pytest.approx(ledger, rel=0.15) and word == "about"
+    four = memory.predict(config, memory.Step(**step, method="QLoRA", precision="float32", padding=True, device="cpu"))
+    spared = peak - unfilled(Train(load_in_4bit=True), config, **step)[0]
+    assert spared == pytest.approx(
+        memory.predict(config, memory.Step(**step, precision="float32")).weights - four.weights
+    )
 
 
 @pytest.mark.parametrize("kind", ["T5ForConditionalGeneration", "BertForMaskedLM"])

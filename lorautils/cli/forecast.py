@@ -70,6 +70,7 @@ def unfilled(options: Train, config, batch: int, length: int, predicted: int) ->
     dtype = torch.bfloat16 if options.bf16 else torch.float32
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        spared = _spared_by_4_bits(base) if options.load_in_4bit else 0
         lora = training.lora_config()
         lora.r, lora.lora_dropout = options.r, options.lora_dropout
         lora.target_modules = set(targets.chosen(base, options.target_modules))
@@ -96,7 +97,19 @@ def unfilled(options: Train, config, batch: int, length: int, predicted: int) ->
     sizes = {storage._cdata: storage.nbytes() for storage in [*weights, *kept.values()]}
     trained = sum(4 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     vocabulary = model.get_output_embeddings().weight.shape[0]
-    return sum(sizes.values()) + 3 * trained + 12 * predicted * vocabulary, word
+    return sum(sizes.values()) - spared + 3 * trained + 12 * predicted * vocabulary, word
+
+
+def _spared_by_4_bits(base) -> int:
+    """Return the bytes that the linear layers of a model, but for its head, need less in 4 bits."""
+    from torch import nn
+
+    from lorautils.scaling.memory import NF4_BYTES
+
+    layers = [
+        each for each in base.modules() if isinstance(each, nn.Linear) and each is not base.get_output_embeddings()
+    ]
+    return sum(layer.weight.nbytes - round(NF4_BYTES * layer.weight.numel()) for layer in layers)
 
 
 def _free() -> int:
