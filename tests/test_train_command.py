@@ -204,16 +204,13 @@ def test_a_forecastunfilled_is_near_the_ledger(tiny_model):  # noqa: F811
 
     config = basemodel.load_config()
     config.num_hidden_layers = 8
-    options = Train()
     step = {"batch": 8, "length": 256, "predicted": 1000}
-    ledger = memory.predict(config, memory.Step(**step, precision="float32", padding=True, device="cpu")).total
-    peak, word = unfilled(options, config, **step)
-    assert peak == pytest.approx(ledger, rel=0.15) and word == "about"
-    four = memory.predict(config, memory.Step(**step, method="QLoRA", precision="float32", padding=True, device="cpu"))
+    more = step | {"precision": "float32", "padding": True, "device": "cpu"}
+    plain, four = (memory.predict(config, memory.Step(**more, method=method)) for method in ("LoRA", "QLoRA"))
+    peak, word = unfilled(Train(), config, **step)
+    assert peak == pytest.approx(plain.total, rel=0.15) and word == "about"
     spared = peak - unfilled(Train(load_in_4bit=True), config, **step)[0]
-    assert spared == pytest.approx(
-        memory.predict(config, memory.Step(**step, precision="float32")).weights - four.weights
-    )
+    assert spared == pytest.approx(plain.weights - four.weights, abs=100)
 
 
 @pytest.mark.parametrize("kind", ["T5ForConditionalGeneration", "BertForMaskedLM"])

@@ -106,9 +106,8 @@ def _spared_by_4_bits(base) -> int:
 
     from lorautils.scaling.memory import NF4_BYTES
 
-    layers = [
-        each for each in base.modules() if isinstance(each, nn.Linear) and each is not base.get_output_embeddings()
-    ]
+    head = base.get_output_embeddings()
+    layers = [layer for layer in base.modules() if isinstance(layer, nn.Linear) and layer is not head]
     return sum(layer.weight.nbytes - round(NF4_BYTES * layer.weight.numel()) for layer in layers)
 
 
