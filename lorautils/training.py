@@ -362,7 +362,8 @@ def last_checkpoint(output_dir: str | Path) -> Path | None:
 def _looks_in_vain(checkpoint: Path) -> int:
     """Return how many looks in a row had found no lower held-out loss, when a checkpoint was written."""
     state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-    return state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"]
+    stopper = state["stateful_callbacks"].get("EarlyStoppingCallback")
+    return stopper["attributes"]["early_stopping_patience_counter"] if stopper else 0
 
 
 def _arguments(model: nn.Module, output_dir: str | Path | None, **chosen) -> TrainingArguments:

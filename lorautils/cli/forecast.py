@@ -1,4 +1,4 @@
-"""What `lorautils train --dry_run` says: the data counted, steps, memory of the widest one, and minutes, untrained."""
+"""What `lorautils train --dry_run` says: the data counted, steps, memory and minutes, untrained."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,33 @@ def forecast(options: Train, data, sequences: Sequence) -> str:
         lines.append(f"{'packed':10} {len(rows):,} rows of at most {options.max_length:,} tokens")
     batches = math.ceil(len(rows) / options.batch_size)
     steps = math.ceil(options.epochs * math.ceil(batches / options.gradient_accumulation_steps))
-    return "\n".join([*lines, f"{'steps':10} {steps:,}", f"{'memory':10} {_memory(options, rows)}"])
+    lines += [f"{'steps':10} {steps:,}", f"{'memory':10} {_memory(options, rows)}"]
+    return "\n".join([*lines, f"{'minutes':10} {_minutes(options, rows)}"])
+
+
+def _minutes(options: Train, rows: Sequence[dict]) -> str:
+    """Return what the matrix products of all steps take at the speed that a probe of half a second finds."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from lorautils import basemodel
+    from lorautils.cli import targets
+    from lorautils.measure import gigaflops
+
+    if torch.cuda.is_available():
+        return "not predicted on a GPU"
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(basemodel.load_config(options.model))
+    head = base.get_output_embeddings().weight
+    weights = sum(layer.weight.numel() for layer in base.modules() if targets.is_linear(layer)) - head.numel()
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    answers = sum(label != IGNORED for row in rows for label in row["labels"][1:])
+    each = 6 if options.gradient_checkpointing else 4  # operations a weight: forward, again, and back to the inputs
+    operations = options.epochs * (each * weights * tokens + 4 * head.numel() * answers)
+    speed = gigaflops(torch.bfloat16 if options.bf16 else torch.float32)
+    return (
+        f"at least {operations / speed / 6e10:.1f}, for matrix products at {speed:.0f} GFLOP/s; half as fast is usual"
+    )
 
 
 def _memory(options: Train, rows: Sequence[dict]) -> str:
