@@ -43,9 +43,7 @@ def _minutes(options: Train, rows: Sequence[dict]) -> str:
     each = 6 if options.gradient_checkpointing else 4  # operations a weight: forward, again, and back to the inputs
     operations = options.epochs * (each * weights * tokens + 4 * head.numel() * answers)
     speed = gigaflops(torch.bfloat16 if options.bf16 else torch.float32)
-    return (
-        f"at least {operations / speed / 6e10:.1f}, for matrix products at {speed:.0f} GFLOP/s; half as fast is usual"
-    )
+    return f"at least {operations / speed / 6e10:.1f}, the matrix products alone at {speed:.0f} GFLOP/s"
 
 
 def _memory(options: Train, rows: Sequence[dict]) -> str:
