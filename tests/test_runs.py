@@ -19,7 +19,7 @@ WAYS = {
     "by epochs": "--batch_size 4 --held_out 0.2 --keep_best true --learning_rate 0.02",
     "by steps": f"{SELECTED} --save_steps 2",
     "accumulated, fused": f"{SELECTED} --save_steps 3 --gradient_accumulation_steps 2 --fused true --epochs 5",
-    "ended early": "--batch_size 4 --held_out 0.2 --patience 1 --learning_rate 0.5 --save_steps 2 --epochs 9",
+    "ended early": "--batch_size 4 --held_out 0.2 --held_out_steps 2 --patience 2 --learning_rate 1e-30 --save_steps 3",
 }
 
 
@@ -77,6 +77,7 @@ def test_a_run_comes_to_the_same_bytes_wherever_it_is_killed(tiny_model, tmp_pat
     with Worker(PAIRS=lines(tmp_path / "pairs.jsonl", *ROWS), OPTIONS=WAYS[way]) as worker:
         assert (whole := worker.do("train", tmp_path / "whole"))["status"] == 0, whole
         steps = run_of(tmp_path / "whole")["steps"]
+        assert (steps < run_of(tmp_path / "whole")["of"]) == (way == "ended early")
         draw = random.Random(way)
         ends = [("step", n) for n in draw.sample(range(1, steps + 1), 5)] + [("term", draw.randint(1, steps))]
         ends += [("kill", n) for n in draw.sample(range(2, 25), 5)]
