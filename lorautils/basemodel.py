@@ -101,13 +101,27 @@ def fetch(progress: Callable[[str], object] = print) -> Path:
     return folder
 
 
-def load_base_model(name: str | Path | None = None, dtype: torch.dtype | str = "float32") -> PreTrainedModel:
+def load_base_model(name: str | Path | None = None, dtype: torch.dtype | str = "float32", **options) -> PreTrainedModel:
     """Load the base model, or the model `name` (a folder or a hub name; default LORAUTILS_MODEL), in eval mode.
 
-    Raises ValueError if `name` cannot name a model and OSError if the model is not to be had.
+    `options` are more of those of `from_pretrained`, such as a quantization_config.
+    Raises ValueError if `name` cannot name a causal language model and OSError if the model is not to be had.
     """
     release_memory()  # of the model that this one replaces
-    return _load("AutoModelForCausalLM", name, dtype=dtype, use_safetensors=True).eval()
+    _check_causal(load_config(name))
+    return _load("AutoModelForCausalLM", name, dtype=dtype, use_safetensors=True, **options).eval()
+
+
+def _check_causal(config: PretrainedConfig) -> None:
+    """Raise ValueError for what was saved as another kind of model: T5 would not load, BERT would, and see ahead."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as causal
+
+    kinds = config.architectures or []
+    if kinds and not {*kinds} & {*causal.values()}:
+        raise ValueError(
+            f"{config.name_or_path} is a {kinds[0]}, which is no causal language model: it does not write a text word "
+            "by word; name one that does, such as a Llama or a Qwen"
+        )
 
 
 def load_tokenizer(name: str | Path | None = None) -> PreTrainedTokenizerBase:

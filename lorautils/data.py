@@ -91,6 +91,9 @@ def encode(tokenizer, pairs: Sequence[Pair | dict], max_tokens: int = 1024) -> l
 def collate(features: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict[str, "torch.Tensor"]:
     """Pad features on the right to one length: three tensors of shape (batch, tokens).
 
+    Features with position_ids hold several sequences each, in which positions begin anew. They get no attention_mask,
+    since positions tell the models of transformers what may not see one another.
+
     Example:
         >>> rows = [{"input_ids": [5, 6], "labels": [-100, 6]}, {"input_ids": [7], "labels": [7]}]
         >>> collate(rows, pad_token_id=0)["labels"]
@@ -104,9 +107,8 @@ def collate(features: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict
     def padded(name: str, filler: int) -> "torch.Tensor":
         return torch.tensor([f[name] + [filler] * (longest - len(f[name])) for f in features])
 
+    batch = {"input_ids": padded("input_ids", pad_token_id), "labels": padded("labels", IGNORED)}
+    if "position_ids" in features[0]:
+        return batch | {"position_ids": padded("position_ids", 0)}
     lengths = torch.tensor([len(feature["input_ids"]) for feature in features])
-    return {
-        "input_ids": padded("input_ids", pad_token_id),
-        "labels": padded("labels", IGNORED),
-        "attention_mask": (torch.arange(longest) < lengths[:, None]).long(),
-    }
+    return batch | {"attention_mask": (torch.arange(longest) < lengths[:, None]).long()}

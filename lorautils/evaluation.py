@@ -97,7 +97,11 @@ def load_adapter(folder: str | Path, name: str | Path | None = None):
             f"{folder} holds no adapter (adapter_config.json is missing): name the folder of a saved adapter, or "
             "run from a clone of the repository, which brings adapters/cron"
         )
-    base, tokenizer = load_base_model(name), load_tokenizer(name)
+    return put_adapter(load_base_model(name), folder), load_tokenizer(name)
+
+
+def put_adapter(base: nn.Module, folder: Path) -> PeftModel:
+    """Return a base model with the adapter of a folder on it, frozen; OSError says that it does not fit."""
     try:
         tensors = read_weights(folder)  # PEFT would read a pickle where there is none
         model = PeftModel.from_pretrained(base, folder)
@@ -109,4 +113,4 @@ def load_adapter(folder: str | Path, name: str | Path | None = None):
             f"the adapter in {folder} cannot be loaded ({error}): it is damaged, or made for another model; restore it "
             "with git checkout, or train a new one with lorautils train"
         ) from error
-    return model, tokenizer
+    return model

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import gather
 from peft import LoraConfig, PeftModel, TaskType
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -28,7 +29,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import Sampler
 from torch.utils.hooks import RemovableHandle
 from tqdm.auto import tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
@@ -58,8 +59,17 @@ def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tenso
     keep = labels != IGNORED  # (batch, tokens)
     bare = getattr(model, "module", model)  # DistributedDataParallel keeps the model in .module
     with rows_only(bare.get_output_embeddings(), keep):  # the largest matrix of a small model
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[0]
+        logits = model(**read_by_model(batch)).logits[0]
     return F.cross_entropy(logits.float(), labels[keep], reduction="sum")
+
+
+def read_by_model(batch: dict[str, torch.Tensor], width: int | None = None) -> dict[str, torch.Tensor | bool]:
+    """Return the first `width` columns of what a model reads of a batch, all but its labels.
+
+    Packed rows need it without a cache: with one, transformers does not look where positions begin anew.
+    """
+    packed = {"use_cache": False} if "position_ids" in batch else {}
+    return {name: rows[:, :width] for name, rows in batch.items() if name != "labels"} | packed
 
 
 def rows_only(module: nn.Module, keep: torch.Tensor) -> RemovableHandle:
@@ -122,14 +132,29 @@ class AnswerTrainer(Trainer):
         several = self.args.world_size > 1
         return LengthSortedSampler(lengths, self.args.train_batch_size, self.args.seed, fill=several)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Return this process's part of the mean cross-entropy per answer token of the step's batch.
+    def _get_num_items_in_batch(self, batch_samples, device) -> torch.Tensor:
+        """Return the mean number of answer tokens a process in a step, which can take several batches."""
+        answer_tokens = sum((batch["labels"][:, 1:] != IGNORED).sum() for batch in batch_samples)
+        return self.accelerator.reduce(answer_tokens.to(device).float(), reduction="mean")
 
-        The parts are averaged over the processes, as their gradients are: each sum is divided by the mean number of
-        answer tokens a process, so that the average is the mean over the whole batch however the tokens fell.
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return this batch's and process's part of the mean cross-entropy per answer token of the step.
+
+        The parts of batches are added up, and those of processes averaged, as their gradients are. So each sum is
+        divided by the step's answer tokens a process: the result is the mean however the tokens fell.
         """
-        answer_tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
-        return self.summed_loss(model, inputs) / self.accelerator.reduce(answer_tokens.float(), reduction="mean")
+        return self.summed_loss(model, inputs) / num_items_in_batch
+
+    def go_on(self, checkpoint: Path | None, patience: int | None) -> None:
+        """Train, from a checkpoint if there is one; give the model the best state, where that is kept."""
+        if checkpoint and self.args.metric_for_best_model and (best := checkpoint.with_name(BEST)).is_file():
+            self.best = load_file(best)
+        if checkpoint and patience and _looks_in_vain(checkpoint) >= patience:
+            self._load_from_checkpoint(str(checkpoint))  # it had ended early
+        else:
+            self.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if self.best:
+            self.model.load_state_dict(self.best, strict=False)
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Measure the loss on the held-out batches, and keep the best state if that is asked for.
@@ -146,8 +171,13 @@ class AnswerTrainer(Trainer):
                 save_file(self.best, part)
                 part.replace(part.with_suffix(""))
         metrics = {"eval_loss": loss}
+        self.log(dict(metrics))  # for whoever `report_to` names
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _save_rng_state(self, output_dir) -> None:
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()  # the file that the first process writes next says that all are there
 
     def save_model(self, output_dir=None, _internal_call=False):
         """Write the model; of a sharded one with an adapter, gather the adapter alone."""
@@ -161,9 +191,10 @@ class AnswerTrainer(Trainer):
 class History:
     """What a training run did: one loss (nats per answer token) and one learning rate a step.
 
-    Of a run that was resumed, losses, rates and seconds are those since then; steps and tokens count from its start.
+    Of a run that was resumed, losses, rates and seconds are those since then; steps, tokens and looks are those of all.
     `trained_tokens` counts prompts and answers. `held_out` holds (step, loss in nats per answer token) for each look at
     the pairs that were not trained on.
+    `interrupted` is the signal that ended it, 0 for none.
     `wrapper` is the class that the model was trained in: DistributedDataParallel, or FSDP's, if `processes` shared it.
     """
 
@@ -174,7 +205,7 @@ class History:
     total_steps: int = 0
     trained_tokens: int = 0
     seconds: float = 0.0
-    interrupted: bool = False
+    interrupted: int = 0
     processes: int = 1
     wrapper: str = ""
 
@@ -186,15 +217,19 @@ def train(
     *,
     epochs: float = 3,
     batch_size: int = 8,
+    gradient_accumulation_steps: int = 1,
     learning_rate: float = 2e-3,
     loss: Callable[[nn.Module], AbstractContextManager[SummedLoss]] = plain_loss,
     optimizer: torch.optim.Optimizer | None = None,
     held_out: Sequence[Pair] = (),
     held_out_steps: int | None = None,
     keep_best: bool = False,
+    patience: int | None = None,
     seed: int = 0,
     output_dir: str | Path | None = None,
+    save_steps: int | None = None,
     resume: bool = False,
+    report_to: str = "none",
     bf16: bool = False,
     gradient_checkpointing: bool = False,
     progress: bool = True,
@@ -205,15 +240,19 @@ def train(
     It runs where the model is: on the CPU, or on the GPU that you have moved it to. `seed` seeds all that is random.
 
     Args:
+        gradient_accumulation_steps: batches whose gradients are added up for one step, as if they were one batch.
         loss: a function with @contextmanager, entered once with the model. It yields summed(model, batch): the sum of
             the losses of a batch's answer tokens, which the step divides by their number. The model that it is called
             with may be wrapped, so use that one; the batch holds input_ids, attention_mask and labels (batch, tokens),
             where position t - 1 predicts labels[:, t]. `plain_loss` is the shortest, `scaling.fused.loss` a faster one.
         optimizer: takes AdamW's place, as LoRA+'s does, and brings its own learning rates.
         held_out: pairs whose `answer_loss` is measured once an epoch, or every `held_out_steps`, into the history.
-            `keep_best` gives the model, at the end, the state in which that loss was lowest.
-        output_dir: where a checkpoint, an adapter for PEFT with the optimiser's state, is written once an epoch, and
-            after Ctrl-C, which ends the run after the current step; the last two stay. `resume` goes on from the last.
+            `keep_best` gives the model, at the end, the state in which that loss was lowest; `patience` does so too,
+            and ends the run after so many looks in a row that found no lower one.
+        output_dir: where a checkpoint, an adapter for PEFT with the optimiser's state, is written once an epoch or
+            every `save_steps`, and after Ctrl-C or SIGTERM, which end the run after the current step; the last two
+            stay. `resume` goes on from the last, to the same end as if nothing had happened.
+        report_to: a logger by the name that transformers has for it, such as tensorboard.
         bf16: bf16 autocast, a gain on GPUs, many times slower on CPUs without such instructions.
         gradient_checkpointing: keep the input of each layer only and compute the layer again: less memory, more time.
 
@@ -221,8 +260,10 @@ def train(
     one process, apart from dropout's masks. A model that `fully_shard` has sharded is trained without checkpoints.
     """
     _check(model, epochs, output_dir)
-    if (keep_best or held_out_steps) and not held_out:
-        raise ValueError("keep_best and held_out_steps need pairs to look at: give held_out=, pairs not in training")
+    if (keep_best or held_out_steps or patience) and not held_out:
+        raise ValueError(
+            "keep_best, held_out_steps and patience need pairs to look at, not in training: give held_out="
+        )
     checkpoint = _starting_point(output_dir, resume)
     features = encode(tokenizer, pairs)  # input_ids and labels, which are -100 where no loss is
     tokens_per_epoch = sum(len(feature["input_ids"]) for feature in features)
@@ -231,17 +272,22 @@ def train(
         output_dir,
         num_train_epochs=epochs,
         per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=gradient_accumulation_steps,
         learning_rate=learning_rate,
         seed=seed,
         bf16=bf16,
         activation_checkpointing=gradient_checkpointing,
         eval_strategy="steps" if held_out_steps else "epoch" if held_out else "no",
         eval_steps=held_out_steps,
-        metric_for_best_model="loss" if keep_best else None,
+        metric_for_best_model="loss" if keep_best or patience else None,
+        save_strategy="no" if not output_dir else "steps" if save_steps else "epoch",
+        save_steps=save_steps or 0,
+        report_to=report_to,
     )
     history = History(processes=arguments.world_size)
     if history.processes > 1:
-        features.append({"input_ids": [tokenizer.pad_token_id], "labels": [IGNORED]})  # fills the last batch
+        filler = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED, "position_ids": 0}
+        features.append({name: [filler[name]] for name in features[0]})  # fills the last batch
     if isinstance(model, FSDPModule):
         model.is_distributed_loading_by_transformers = True  # so that the Trainer does not wrap it again
     bar = _Progress(history, show=progress and arguments.process_index == 0)
@@ -251,28 +297,28 @@ def train(
         train_dataset=features,
         eval_dataset=batches_of(tokenizer, held_out),
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
-        callbacks=[bar],
+        callbacks=[bar, *([EarlyStoppingCallback(patience)] if patience else [])],
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
-    if keep_best and checkpoint and (best := checkpoint.with_name(BEST)).is_file():
-        trainer.best = load_file(best)
     start = time.perf_counter()
     with bar.running(), loss(model) as summed:
         trainer.summed_loss = summed
-        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-    if trainer.best:
-        model.load_state_dict(trainer.best, strict=False)
+        trainer.go_on(checkpoint, patience)
     history.seconds = time.perf_counter() - start
     history.wrapper = type(trainer.model_wrapped).__name__
-    history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / history.total_steps)
+    history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / max(history.total_steps, 1))
     del trainer
     release_memory()
     if history.interrupted:
-        again = f"To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
-        then = again if output_dir else "It is in memory only, since no output_dir was given."
-        print(f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it learned.", then)
+        _say_how_to_go_on(history, output_dir)
     return history
+
+
+def _say_how_to_go_on(history: History, output_dir: str | Path | None) -> None:
+    again = f"To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
+    then = again if output_dir else "It is in memory only, since no output_dir was given."
+    print(f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it learned.", then)
 
 
 def _check(model: nn.Module, epochs: float, output_dir: str | Path | None) -> None:
@@ -313,16 +359,22 @@ def last_checkpoint(output_dir: str | Path) -> Path | None:
     return None
 
 
+def _looks_in_vain(checkpoint: Path) -> int:
+    """Return how many looks in a row had found no lower held-out loss, when a checkpoint was written."""
+    state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    stopper = state["stateful_callbacks"].get("EarlyStoppingCallback")
+    return stopper["attributes"]["early_stopping_patience_counter"] if stopper else 0
+
+
 def _arguments(model: nn.Module, output_dir: str | Path | None, **chosen) -> TrainingArguments:
     """Return the Trainer's arguments: those that were `chosen`, and what this course always does."""
     arguments = TrainingArguments(
         output_dir=str(output_dir or tempfile.gettempdir()),  # where nothing is saved; None makes a folder here
-        save_strategy="epoch" if output_dir else "no",
         warmup_steps=0.1,  # a share of all steps
         lr_scheduler_type="cosine",
         logging_steps=1,
         logging_nan_inf_filter=False,  # it would show a loss that is no number as 0.0
-        report_to="none",
+        restore_callback_states_from_checkpoint=True,
         disable_tqdm=True,
         dataloader_pin_memory=False,
         accelerator_config={"split_batches": True},  # several processes share each batch
@@ -340,13 +392,14 @@ def _arguments(model: nn.Module, output_dir: str | Path | None, **chosen) -> Tra
 
 
 class _Progress(TrainerCallback):
-    """A progress bar, the history, and a first Ctrl-C that ends the run after the current step."""
+    """A progress bar, the history, and a first Ctrl-C or SIGTERM that ends the run after the current step."""
 
     def __init__(self, history: History, show: bool):
-        self.history, self.show, self.bar = history, show, tqdm(disable=True)
+        self.history, self.show, self.bar, self.save = history, show, tqdm(disable=True), False
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.history.total_steps = state.max_steps
+        self.history.held_out = [(log["step"], log["eval_loss"]) for log in state.log_history if "eval_loss" in log]
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=not self.show)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -361,12 +414,18 @@ class _Progress(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         self.history.steps = state.global_step
         self.bar.update(1)
-        if self.history.interrupted:
-            control.should_training_stop = True
-            control.should_save = args.save_strategy != "no"
+        if self.history.processes > 1:  # all of them end after the same step
+            told = torch.tensor(self.history.interrupted, device=args.device)
+            self.history.interrupted = gather(told[None]).max().item()
+        control.should_training_stop |= bool(self.history.interrupted)
+        self.save = False
+        if control.should_training_stop or state.epoch.is_integer():  # what is saved waits for a last look
+            self.save, control.should_save = control.should_save or bool(self.history.interrupted), False
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        control.should_evaluate &= not self.history.interrupted  # whoever interrupts wants to go on
+        if self.history.interrupted and not state.epoch.is_integer():
+            control.should_evaluate = False  # it is not yet the look of this epoch
+        control.should_save |= self.save and args.save_strategy != "no"
 
     def on_save(self, args, state, control, **kwargs):
         if args.should_save:  # by step: the Trainer's own rule goes by time, and a clock set back costs the newest
@@ -374,25 +433,28 @@ class _Progress(TrainerCallback):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Close the bar at the end, and turn the first Ctrl-C into a request to stop; a second one interrupts at once.
+        """Close the bar at the end, and turn Ctrl-C and SIGTERM into a request to stop; a second Ctrl-C interrupts.
 
-        Not in one of several processes, which would stop after different steps and wait for one another.
+        Several processes leave Ctrl-C to their launcher, which tells each of them.
         """
-        previous = signal.getsignal(signal.SIGINT)
-        listens = self.history.processes == 1 and threading.current_thread() is threading.main_thread()
+        listened = [signal.SIGTERM] if self.history.processes > 1 else [signal.SIGINT, signal.SIGTERM]
+        if threading.current_thread() is not threading.main_thread():
+            listened = []
+        previous = {each: signal.getsignal(each) for each in listened}
 
         def request_stop(signum, frame):
-            self.history.interrupted = True
-            signal.signal(signal.SIGINT, previous)
+            self.history.interrupted = int(signum)
+            if signum == signal.SIGINT:
+                signal.signal(signum, previous[signum])
 
-        if listens:
-            signal.signal(signal.SIGINT, request_stop)
+        for each in listened:
+            signal.signal(each, request_stop)
         try:
             yield
         finally:
             self.bar.close()
-            if listens:
-                signal.signal(signal.SIGINT, previous)
+            for each, handler in previous.items():
+                signal.signal(each, handler)
 
 
 def batches_of(tokenizer, pairs: Sequence[Pair], size: int = 32) -> list[dict[str, torch.Tensor]]:

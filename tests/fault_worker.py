@@ -3,7 +3,8 @@
 Reads lines "WORK KIND N FOLDER" and answers each with a line of JSON: the child's status, and what it said.
 A write is what Python's audit hooks see below FOLDER: a file opened for writing, a rename, a removal, a new folder.
 Kinds: "kill" dies before write N; "full" has no room from write N on; "cut" dies in the middle of the first file that
-grows beyond N bytes, and "limit" may not write it further; "none" goes through.
+grows beyond N bytes, and "limit" may not write it further; "step" and "term" get a SIGKILL or SIGTERM in step N of a
+training; "none" goes through.
 """
 
 import json
@@ -22,13 +23,9 @@ from lorautils.cli import main
 PATHS = {"os.mkdir": 0, "os.rename": 1, "os.remove": 0, "os.rmdir": 0}  # which argument is the path
 
 
-def train(folder: str, *options: str) -> int:
-    arguments = ["--data", os.environ["PAIRS"], "--epochs", "2", "--output", folder]
-    return main(["train", *arguments, *options])
-
-
-def resume(folder: str) -> int:
-    return train(folder, "--resume")
+def train(folder: str) -> int:
+    arguments = ["--data", os.environ["PAIRS"], "--epochs", "2", "--output", folder, "--resume", "auto"]
+    return main(["train", *arguments, *os.environ.get("OPTIONS", "").split()])
 
 
 def merge(folder: str) -> int:
@@ -94,6 +91,17 @@ def limit_files(kind: str, n: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))
 
 
+def signal_in_step(kind: str, n: int) -> None:
+    """Send this process a signal when step n of a training begins."""
+    from lorautils import training
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == n - 1:
+            os.kill(os.getpid(), signal.SIGKILL if kind == "step" else signal.SIGTERM)
+
+    training._Progress.on_step_begin = on_step_begin
+
+
 def child(work: str, kind: str, n: int, folder: str, said: int) -> None:
     """Do the work under the fault, with all that it prints in the pipe `said`, and end."""
     os.dup2(said, 1)
@@ -104,6 +112,8 @@ def child(work: str, kind: str, n: int, folder: str, said: int) -> None:
             watch(kind, n, folder)
         elif kind in ("cut", "limit"):
             limit_files(kind, n)
+        elif kind in ("step", "term"):
+            signal_in_step(kind, n)
         code = globals()[work](folder)
         sys.stdout.flush()
         sys.stderr.flush()

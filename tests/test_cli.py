@@ -317,19 +317,26 @@ def test_errors_of_train(capsys, tmp_path):
     assert "pairs.jsonl, line 2" in error(capsys, "train", "--data", bad, "--output", output)
     assert "nowhere.jsonl" in error(capsys, "train", "--data", str(tmp_path / "nowhere.jsonl"), "--output", output)
     assert not Path(output).exists(), "a refused run leaves nothing behind"
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert "already holds an adapter" in error(capsys, "train", "--output", str(tmp_path))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.md").write_text("# Thesis")
-    assert "holds other files" in error(capsys, "train", "--output", str(tmp_path / "mine"))
-    assert "holds no complete checkpoint" in error(capsys, "train", "--output", output, "--resume")
-    assert not Path(output).exists()
-    stopped = tmp_path / "stopped" / "checkpoint-2"  # a run that was killed after its first epoch
-    stopped.mkdir(parents=True)
-    (stopped / "trainer_state.json").write_text('{"global_step": 2}')
-    assert "an earlier run: --resume, or a new folder with --output" in error(
-        capsys, "train", "--output", str(stopped.parent)
+    for resume in ([], ["--resume", "auto"]):
+        said = error(capsys, "train", "--output", str(tmp_path / "mine"), *resume)
+        assert "holds files, but no run.json: name a new folder with --output" in said
+    assert "invalid choice: 'maybe' (choose from 'auto')" in error(capsys, "train", "--resume", "maybe")
+    assert "report_to is trackio, which is not installed: pip install trackio" in error(
+        capsys, "train", "--output", output, "--report_to", "trackio"
     )
+    assert not Path(output).exists()
+
+
+@pytest.mark.parametrize(("single", "half"), [(150, 20), (150, 400)])
+def test_bf16_is_refused_where_a_probe_finds_it_slow(monkeypatch, capsys, tmp_path, single, half):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("lorautils.measure.gigaflops", lambda dtype, _: single if dtype == torch.float32 else half)
+    data = lines(tmp_path / "pairs.jsonl", "{}")  # the next thing that is refused
+    said = error(capsys, "train", "--bf16", "true", "--data", data, "--output", str(tmp_path / "output"))
+    refused = "this processor makes 20 GFLOP/s in bf16 and 150 in float32: leave it out" in said
+    assert refused == (half < single)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])

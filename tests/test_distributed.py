@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from test_cli import error, lines, tiny_model  # noqa: F401  (a fixture)
 from test_training import PAIRS as EVEN_PAIRS
 from test_training import tiny_llama, tiny_lora
 
-from lorautils import basemodel, evaluation, training
+from lorautils import training
 from lorautils.basemodel import load_tokenizer
 from lorautils.cli import main
 from lorautils.cli.options import Train, plain
@@ -128,37 +127,25 @@ def test_a_killed_worker_ends_the_job_and_a_resume_reaches_the_same_losses(tiny_
     config.write_text(yaml.safe_dump({"data": data, "epochs": 30, "learning_rate": 2e-3}))
     train = ["-m", "lorautils", "train", "--config", config, "--output"]
 
-    launcher = launch(TORCHRUN, *train, tmp_path)
-    while not list(tmp_path.glob("checkpoint-9/trainer_state.json")):
+    launcher = launch(TORCHRUN, *train, tmp_path / "run")
+    while not list(tmp_path.glob("run/checkpoint-9/trainer_state.json")):
         assert launcher.poll() is None, launcher.stderr.read()
         time.sleep(0.01)
     worker_of_rank(launcher, 1).kill()
     _, said = launcher.communicate(timeout=60)
     assert launcher.returncode == 1
     assert "rank      : 1" in said and "SIGKILL" in said, said
-    assert "start it again with --resume" in said, said
-    assert not (tmp_path / "adapter_config.json").exists(), "there is no adapter before the end"
+    assert "start it again with --resume auto" in said, said
+    assert not (tmp_path / "run" / "adapter_config.json").exists(), "there is no adapter before the end"
 
-    seen = losses(tmp_path)
-    shutil.rmtree(training.last_checkpoint(tmp_path))  # so that the resumed run repeats steps that the killed one made
-    assert 6 <= len(losses(tmp_path)) < len(seen) < 90
-    finish(launch(ACCELERATE, *train, tmp_path, "--resume"))
-    assert len(losses(tmp_path)) == 90
-    assert losses(tmp_path)[: len(seen)] == pytest.approx(seen, rel=1e-6)
-
-    answers = []
-    for folder in (tmp_path, training.last_checkpoint(tmp_path)):
-        model = PeftModel.from_pretrained(basemodel.load_base_model(), folder)
-        answers.append(evaluation.text_loss(model, basemodel.load_tokenizer(), "Cron: minute 3")[0])
-    assert answers[0] == answers[1]
-
-
-def test_a_process_that_the_launcher_ends_says_what_to_do():
-    """The launcher is often faster than the failed collective that tells a process of another's end."""
-    ends = "import os, signal, lorautils.cli.train as m; signal.signal(15, m._end); os.kill(os.getpid(), 15); print()"
-    ended = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "")
-    assert "start it again with --resume" in ended.stderr
+    seen = losses(tmp_path / "run")
+    shutil.rmtree(training.last_checkpoint(tmp_path / "run"))  # so that some steps are repeated
+    assert 6 <= len(losses(tmp_path / "run")) < len(seen) < 90
+    finish(launch(ACCELERATE, *train, tmp_path / "run", "--resume", "auto"))
+    assert losses(tmp_path / "run")[: len(seen)] == seen
+    finish(launch(TORCHRUN, *train, tmp_path / "whole"))
+    whole, resumed = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "run")]
+    assert resumed == whole and len(losses(tmp_path / "run")) == 90
 
 
 # --- settings in a file ---------------------------------------------------------------------------------------------
@@ -212,7 +199,9 @@ def test_options_survive_the_file(tmp_path, dump):
     fields = {"output": "b/c", "data": "a", "epochs": 0.5, "batch_size": 16, "learning_rate": 3e-4, "seed": 3}
     fields |= {"bf16": True, "gradient_checkpointing": True, "fused": True, "model": "m", "examples": 10}
     fields |= {"rename": "a=b", "chat": True, "max_length": 9, "too_long": "drop", "held_out": 0.1, "keep_best": True}
-    fields |= {"r": 4, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "q_proj,v_proj"}
+    fields |= {"held_out_steps": 2, "patience": 3, "gradient_accumulation_steps": 2, "save_steps": 5}
+    fields |= {"report_to": "tensorboard", "packing": True, "mix": "c", "mix_share": 0.2, "load_in_4bit": True}
+    fields |= {"from_adapter": "d", "r": 4, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "q_proj,v_proj"}
     assert read("--config", settings_file(tmp_path, dump(fields))) == fields
     assert fields.keys() == Train.__annotations__.keys()
 
@@ -235,15 +224,10 @@ def test_a_finished_run_is_not_trained_again(tiny_model, capsys, tmp_path):  # n
     assert main(arguments) == 0
     before = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
     capsys.readouterr()
-    assert "already holds an adapter" in error(capsys, *arguments)
-    assert main([*arguments, "--resume"]) == 2
-    assert "no step was made" in capsys.readouterr().err
+    assert "holds a run already, its state is finished" in error(capsys, *arguments)
+    assert main([*arguments, "--resume", "auto"]) == 0
+    assert "is finished: there is nothing to do" in capsys.readouterr().out
     assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == before
-
-
-def test_resuming_nothing_says_so(tiny_model, capsys, tmp_path):  # noqa: F811
-    assert main(["train", "--examples", "8", "--output", str(tmp_path / "new"), "--resume"]) == 2
-    assert "holds no complete checkpoint" in capsys.readouterr().err
 
 
 def test_a_whole_adapter_is_saved_by_the_first_process_alone(monkeypatch, tmp_path):

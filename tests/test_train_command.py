@@ -7,11 +7,14 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from test_cli import error, lines, tiny_model  # noqa: F401
 
 from lorautils import basemodel, training
 from lorautils.audit import audit
-from lorautils.cli import main, targets
+from lorautils.cli import evaluate, main, targets
+from lorautils.cli.forecast import unfilled
+from lorautils.cli.options import Train
 from lorautils.data import Pair
 
 TEMPLATE = "{% for turn in messages %}<|im_start|>{{ turn.role }}:{{ turn.content }}<|im_end|>{% endfor %}"
@@ -90,7 +93,7 @@ def test_held_out_examples_are_measured_and_the_best_state_is_saved(tiny_model, 
     assert main([*arguments, "--output", str(tmp_path / "best"), "--keep_best", "true"]) == 0
     assert "loss on 4 held-out sequences: lowest after step " in (out := capsys.readouterr().out)
     assert out.count("and that state is kept") == 1
-    assert "keep_best needs examples" in error(capsys, *arguments[:3], "--keep_best", "true")
+    assert "need examples to measure on: add --held_out 0.1" in error(capsys, *arguments[:3], "--keep_best", "true")
 
 
 def test_an_example_over_the_limit_ends_in_an_error_or_is_left_out_by_choice(tiny_model, capsys, tmp_path):  # noqa: F811
@@ -144,12 +147,17 @@ FAMILIES = {  # a family: its sizes, what is wrapped, and what is said of it
 }
 
 
+def small(family: str, **more):
+    shared = {name: size for name, size in SIZES.items() if family != "GPT2" or "hidden" not in name}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**FAMILIES[family][0] | shared | more)
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_a_setting_a_model_of_any_family_is_wrapped_and_it_is_said_how_far(family):
-    sizes, expected, message = FAMILIES[family]
-    sizes = sizes | {name: size for name, size in SIZES.items() if family != "GPT2" or "hidden" not in name}
-    config = getattr(transformers, f"{family}Config")(**sizes)
-    base = transformers.AutoModelForCausalLM.from_config(config)
+    _, expected, message = FAMILIES[family]
+    base = small(family)
     names = targets.chosen(base, None)
     assert sorted(names) == expected and message in (said := targets.reach(base, names)), said
     model = get_peft_model(base, LoraConfig(target_modules=set(names), lora_dropout=0.1, task_type="CAUSAL_LM")).train()
@@ -164,6 +172,133 @@ def test_a_dry_run_counts_and_predicts_and_trains_nothing(tiny_model, capsys, tm
     assert main([*arguments, "--output", str(tmp_path / "adapter"), "--held_out", "0.2"]) == 0
     out = capsys.readouterr().out
     assert "steps      5\n" in out and "sequences  16," in out and not (tmp_path / "adapter").exists()
-    assert float(re.search(r"memory +([\d.]+) GiB at the peak, [\d.]+ GiB are free", out)[1]) < 0.5
-    assert main([*arguments, "--target_modules", "lm_head"]) == 0
-    assert "not for this model or these target_modules" in capsys.readouterr().out
+    assert float(re.search(r"memory +about ([\d.]+) GiB at the peak, [\d.]+ GiB are free", out)[1]) < 0.5
+    minutes = float(re.search(r"minutes +at least ([\d.]+), the matrix products alone at \d+ GFLOP/s", out)[1])
+    assert minutes < 0.2
+    assert main([*arguments, "--packing", "true", "--max_length", "200"]) == 0
+    out = capsys.readouterr().out
+    assert "packed     6 rows of at most 200 tokens" in out and "steps      3\n" in out
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_of_any_family_trains_by_the_command_and_a_dry_run_knows_its_memory(
+    tiny_model,  # noqa: F811
+    capsys,
+    tmp_path,
+    family,
+):
+    model = small(family)
+    model.resize_token_embeddings(258)
+    model.save_pretrained(tmp_path / "model")
+    basemodel.load_tokenizer().save_pretrained(tmp_path / "model")
+    data = table(tmp_path / "pairs.jsonl", *[PAIR] * 8)
+    arguments = ["train", "--data", data, "--model", str(tmp_path / "model"), "--epochs", "2", "--batch_size", "4"]
+    arguments += ["--output", str(tmp_path / "adapter")]
+    assert main([*arguments, "--dry_run"]) == 0
+    assert re.search(r"memory +(about|at least) 0.0 GiB at the peak", capsys.readouterr().out)
+    assert main([*arguments, "--packing", "true", "--gradient_checkpointing", "true", "--max_length", "40"]) == 0
+    assert "2 steps, last loss" in capsys.readouterr().out
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert all(value.any() for name, value in saved.items() if "lora_B" in name), "all of it learned"
+
+
+def test_a_forecastunfilled_is_near_the_ledger(tiny_model):  # noqa: F811
+    from lorautils.scaling import memory
+
+    config = basemodel.load_config()
+    config.num_hidden_layers = 8
+    step = {"batch": 8, "length": 256, "predicted": 1000}
+    more = step | {"precision": "float32", "padding": True, "device": "cpu"}
+    plain, four = (memory.predict(config, memory.Step(**more, method=method)) for method in ("LoRA", "QLoRA"))
+    peak, word = unfilled(Train(), config, **step)
+    assert peak == pytest.approx(plain.total, rel=0.15) and word == "about"
+    spared = peak - unfilled(Train(load_in_4bit=True), config, **step)[0]
+    assert spared == pytest.approx(plain.weights - four.weights, abs=100)
+
+
+@pytest.mark.parametrize("kind", ["T5ForConditionalGeneration", "BertForMaskedLM"])
+def test_what_is_no_causal_language_model_is_refused_in_one_sentence(tiny_model, capsys, tmp_path, kind):  # noqa: F811
+    config = json.loads((tiny_model / "config.json").read_text())
+    kinds = {"architectures": [kind], "model_type": kind[:2].lower() if kind[0] == "T" else "bert"}
+    (tmp_path / "config.json").write_text(json.dumps(config | kinds))
+    basemodel.load_tokenizer().save_pretrained(tmp_path)
+    data = table(tmp_path / "pairs.jsonl", PAIR)
+    said = error(capsys, "train", "--data", data, "--model", str(tmp_path), "--output", str(tmp_path / "new"))
+    assert f"is a {kind}, which is no causal language model" in said.splitlines()[-1] and len(said) < 700
+
+
+def test_an_adapter_is_trained_further_with_old_rows_mixed_in(tiny_model, capsys, tmp_path):  # noqa: F811
+    old = table(tmp_path / "old.jsonl", *[{"prompt": f"old {n} ", "completion": "x"} for n in range(20)])
+    new = table(tmp_path / "new.jsonl", *[{"prompt": f"new {n} ", "completion": "y"} for n in range(16)])
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    assert main(["train", "--data", old, "--output", first, *FAST, "--r", "4"]) == 0
+    more = ["train", "--data", new, "--from_adapter", first, "--output"]
+    assert main([*more, second, "--mix", old, "--mix_share", "0.5", *FAST]) == 0
+    out, err = capsys.readouterr()
+    assert "mixed in: 8 of 20 earlier sequences" in err and "is trained further" in err and "60 steps" in out
+    assert LoraConfig.from_pretrained(second).r == 4
+    for data in (old, new):
+        assert main(["evaluate", data, "--adapter", second]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith("100 %")
+    said = error(capsys, *more, str(tmp_path / "third"), "--r", "16")
+    assert "r is 16, and the adapter in" in said and "has 4: leave it out" in said
+    assert "are both set" in error(capsys, *more, str(tmp_path / "third"), "--target_modules", "q_proj")
+    missing = error(capsys, *more[:3], "--from_adapter", str(tmp_path / "none"), "--output", str(tmp_path / "third"))
+    assert "adapter_model.safetensors is not there" in missing
+
+
+def test_a_base_in_4_bits_is_trained_and_looked_at(tiny_model, capsys, tmp_path):  # noqa: F811
+    data = table(tmp_path / "pairs.jsonl", *[{"prompt": f"{n}: ", "completion": "pong"} for n in range(16)])
+    arguments = ["train", "--data", data, "--load_in_4bit", "true", "--held_out", "0.2", "--held_out_steps", "5"]
+    assert main([*arguments, "--output", str(tmp_path / "adapter"), *FAST]) == 0
+    out = capsys.readouterr().out
+    loss = float(re.search(r"last loss ([\d.]+)", out)[1])
+    assert loss < 0.2 and float(re.search(r"step \d+, ([\d.]+)", out)[1]) < 1, out
+
+
+# --- evaluate ---------------------------------------------------------------------------------------------------------
+
+SCORES = [
+    ("exact", "pong", "pong", 1),
+    ("exact", "pong", "Pong", 0),
+    ("loose", "a  b", "A b", 1),
+    ("loose", "-5", "5", 0),
+    ("json", '{"a": 1, "b": 2}', '{"b":2,"a":1.0}', 1),
+    ("json", "{}", "none", 0),
+    ("words", "the red house", "the house", 0.8),
+    ("words", "yes", "", 0),
+]
+
+
+@pytest.mark.parametrize(("scorer", "expected", "answer", "score"), SCORES)
+def test_scorers(scorer, expected, answer, score):
+    assert evaluate.SCORERS[scorer](expected, answer) == pytest.approx(score)
+
+
+def test_blind_pairs_are_written_judged_and_counted(tiny_model, capsys, tmp_path, monkeypatch):  # noqa: F811
+    data = table(tmp_path / "pairs.jsonl", *[{"prompt": f"{n} ", "completion": "good"} for n in range(40)])
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
+    get_peft_model(basemodel.load_base_model(), config).save_pretrained(tmp_path / "adapter")
+    said = {str(tmp_path / "adapter"): ["good"] * 40, None: ["good"] + ["bad"] * 39}
+    monkeypatch.setattr(evaluate, "_loaded", lambda adapter, name: (adapter, basemodel.load_tokenizer()))
+    monkeypatch.setattr(evaluate, "_answers", lambda model, tokenizer, asked: said[model])
+    blind = tmp_path / "blind.jsonl"
+    command = ["evaluate", data, "--against", str(tmp_path / "adapter"), "--blind", str(blind)]
+    assert main(command) == 0
+    assert "39 pairs of answers that differ, of 40" in capsys.readouterr().out
+    pairs = [json.loads(line) for line in blind.read_text(encoding="utf-8").splitlines()]
+    assert {pair["A"] for pair in pairs} == {"good", "bad"} == {pair["B"] for pair in pairs}, "the order is drawn"
+    assert 'line 1: "better" is \'\'; write "A", "B" or "="' in error(capsys, "evaluate", "--judged", str(blind))
+    judged = [pair | {"better": "A" if pair["A"] == "good" else "B"} for pair in pairs]
+    judged[-1]["better"] = "="
+    lines(blind, *map(json.dumps, judged))
+    assert main(["evaluate", "--judged", str(blind)]) == 0
+    out = capsys.readouterr().out
+    assert f"the model itself better: 0, {tmp_path / 'adapter'} better: 38\nequally good: 1\n" in out
+    assert "is there already" in error(capsys, *command)
+    assert "need each other" in error(capsys, *command[:4])
+    lines(blind, "A", *map(json.dumps, judged[1:]))
+    assert "line 1 is no JSON" in error(capsys, "evaluate", "--judged", str(blind))
+    lines(blind, *map(json.dumps, judged[1:]))
+    assert "has 38 pairs and its key 39" in error(capsys, "evaluate", "--judged", str(blind))
+    assert "no file was given" in error(capsys, "evaluate")

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -178,9 +179,65 @@ def test_a_resumed_run_knows_the_best_state_of_its_first_half(tokenizer, looks, 
     shutil.rmtree(training.last_checkpoint(tmp_path))
     resumed = tiny_lora()
     history = train(resumed, tokenizer, PAIRS, **FAR, keep_best=True, output_dir=tmp_path, resume=True)
-    assert [step for step, _ in history.held_out] == [11, 12]
+    assert len(looks) == 14 and [step for step, _ in history.held_out] == list(range(1, 13))
     assert torch.equal(trained(resumed), looks[1])
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_accumulated_batches_are_one_batch(tokenizer):
+    pairs = [Pair(pair.prompt, pair.completion * (n % 4 + 1)) for n, pair in enumerate(PAIRS)]  # of unequal lengths
+    models, runs = [], []
+    for parts in (1, 4):
+        models.append(tiny_lora())
+        options = {"batch_size": 16 // parts, "gradient_accumulation_steps": parts, "epochs": 3, "learning_rate": 1e-2}
+        runs.append(train(models[-1], tokenizer, pairs, progress=False, **options))
+    assert [run.steps for run in runs] == [3, 3]
+    assert runs[1].loss == pytest.approx(runs[0].loss, rel=1e-5)
+    torch.testing.assert_close(trained(models[1]), trained(models[0]), rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_without_a_lower_loss_ends_early_with_its_best_state(tokenizer, looks, tmp_path):
+    model = tiny_lora()
+    history = train(model, tokenizer, PAIRS, **FAR, patience=3, output_dir=tmp_path, save_steps=1)
+    assert (history.steps, history.total_steps, history.interrupted) == (5, 12, 0)
+    assert torch.equal(trained(model), looks[1])
+    again = tiny_lora()  # as if the run had been killed before its adapter was saved
+    history = train(again, tokenizer, PAIRS, **FAR, patience=3, output_dir=tmp_path, save_steps=1, resume=True)
+    assert history.loss == [] and torch.equal(trained(again), looks[1])
+
+
+def test_a_run_that_is_resumed_remembers_for_how_long_it_has_looked_in_vain(tokenizer, looks, tmp_path):
+    train(tiny_lora(), tokenizer, PAIRS, **FAR, patience=3, output_dir=tmp_path, save_steps=1)
+    shutil.rmtree(training.last_checkpoint(tmp_path))
+    history = train(tiny_lora(), tokenizer, PAIRS, **FAR, patience=3, output_dir=tmp_path, save_steps=1, resume=True)
+    assert [step for step, _ in history.held_out] == [1, 2, 3, 4, 5] and history.steps == 5
+
+
+@pytest.mark.parametrize("options", [{"epochs": 2}, {"epochs": 1.5}])
+def test_a_checkpoint_of_the_end_of_an_epoch_knows_what_was_found_there(tokenizer, tmp_path, options):
+    options |= {"held_out": HELD_OUT, "keep_best": True, "output_dir": tmp_path, "save_steps": 1, "progress": False}
+    history = train(tiny_lora(), tokenizer, PAIRS, **options)
+    state = json.loads((training.last_checkpoint(tmp_path) / "trainer_state.json").read_text())
+    assert [(e["step"], e["eval_loss"]) for e in state["log_history"] if "eval_loss" in e] == history.held_out
+    assert state["best_metric"] == min(loss for _, loss in history.held_out)
+
+
+def test_a_logger_by_name_sees_both_losses(tokenizer, tmp_path, monkeypatch):
+    """A stand-in for tensorboard, of the name under which transformers also looks for it."""
+    writer = "class SummaryWriter:\n    seen = []\n    def __init__(self, **_): pass\n"
+    writer += "    def __getattr__(self, name): return lambda *given, **_: self.seen.append((name, *given))\n"
+    (tmp_path / "tensorboardX.py").write_text(writer)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_tensorboard_available", lambda: True)
+    options = {"epochs": 1, "held_out": HELD_OUT, "report_to": "tensorboard", "progress": False}
+    history = train(tiny_lora(), tokenizer, PAIRS, output_dir=tmp_path / "run", **options)
+    seen = {(name, step): value for kind, name, value, step in _four(sys.modules["tensorboardX"].SummaryWriter.seen)}
+    assert seen["train/loss", 1] == history.loss[0] and seen["eval/loss", 2] == history.held_out[0][1]
+
+
+def _four(calls):
+    return [call for call in calls if call[0] == "add_scalar"]
 
 
 def test_a_loss_that_is_no_number_is_shown_as_such(tokenizer):
@@ -273,7 +330,7 @@ def test_interrupt_saves_and_resume_reaches_the_same_losses(tokenizer, tmp_path,
     _, resumed = run(tmp_path / "stopped", resume=True)
     assert resumed.steps == 8 and not resumed.interrupted
     assert stopped.loss + resumed.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert stopped.held_out + resumed.held_out == [(step, pytest.approx(loss)) for step, loss in whole.held_out]
+    assert resumed.held_out == [(step, pytest.approx(loss)) for step, loss in whole.held_out]
 
 
 @pytest.fixture

@@ -1,55 +1,63 @@
-"""`lorautils evaluate`: how many answers to the prompts of files are exactly those that the files expect."""
+"""`lorautils evaluate`: scores of answers to the prompts of files, and pairs of answers for a blind judge."""
 
 import contextlib
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorautils.cli import notice
+from lorautils.cli import blind, notice
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser
 
-SUMMARY = "Count the exact answers of an adapter, or of the untouched model, on your files."
+SUMMARY = "Score the answers of an adapter, or of the untouched model, on your files."
 BATCH = 32
 
 
 def parser() -> Parser:
     """Return the parser of the files, of how to read them, and of who answers."""
     options = Parser(epilog=FORMATS)
-    options.add_argument("file", nargs="+", help="one or several files; of a chat the last answer is asked for")
+    options.add_argument("file", nargs="*", help="one or several files; of a chat the last answer is asked for")
     options.add_argument("--adapter", type=str, metavar="DIR", help="a saved adapter; without it, the model itself")
     options.add_argument("--model", type=str, help="a folder or a hub name; default: the course's model")
     options.add_argument("--rename", type=str, help="fields to known names, such as question=prompt,answer=completion")
     options.add_argument("--chat", type=bool, default=False, help="prompt and completion become turns of a chat")
+    how = "exact; loose: but for capitals and spaces; json: the same value; words: the F1 of the words in both"
+    options.add_argument("--scorer", choices=list(SCORERS), default="exact", help=how)
     options.add_argument("--output", type=str, metavar="FILE", help="a new file for all answers, JSONL")
+    options.add_argument("--against", type=str, metavar="DIR", help="a second adapter, for --blind")
+    blind = "a new file for the answers of both, A and B, in a random order: write A, B or = where it says better"
+    options.add_argument("--blind", type=str, metavar="FILE", help=blind)
+    options.add_argument("--judged", type=str, metavar="FILE", help="count what was judged in such a file")
     return options
 
 
 def run(options) -> int:
-    """Print the first answers that differ from what is expected, and how many do not."""
+    """Print the first answers that differ from what is expected, and the score; or write pairs, or count those."""
     from lorautils.formats import rows
 
+    if options.judged:
+        print(blind.counted(Path(options.judged)))
+        return 0
+    _check(options)
     data = rows.read(options.file, renamed(options.rename), options.chat).whole()
     if texts := [row.where for row in data.rows if isinstance(row.example, rows.Text)]:
         raise ValueError(f"{texts[0]} is a text, which asks nothing: prompts with their answers are needed")
-    if options.output and Path(options.output).exists():
-        raise FileExistsError(f"{options.output} is there already: name a new file with --output")
-    if options.adapter and not Path(options.adapter, "adapter_config.json").is_file():
-        raise FileNotFoundError(f"{options.adapter} holds no adapter: name the folder of a saved one with --adapter")
-    from lorautils import results, setup
-    from lorautils.formats import tokens
-
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers
-        setup()
-        model, tokenizer = _loaded(options.adapter, options.model)
-        asked = [tokens.asked(tokenizer, row.example) for row in data.rows]
-        answers = _answers(model, tokenizer, asked)
+    asked, answers = _asked_and_answers(options, data, options.adapter)
+    if options.blind:
+        others = _asked_and_answers(options, data, options.against)[1]
+        names = options.adapter or "the model itself", options.against
+        count = blind.write(Path(options.blind), names, [prompt for prompt, _ in asked], (answers, others))
+        print(f"{count} pairs of answers that differ, of {len(asked)}, are in {options.blind}")
+        print(f'write "A", "B" or "=" where it says "better", then: lorautils evaluate --judged {options.blind}')
+        return 0
     expected = [answer.strip() for _, answer in asked]
-    wrong = [n for n, answer in enumerate(answers) if answer != expected[n]]
-    for n in wrong[:5]:
+    scores = [SCORERS[options.scorer](wish, answer) for wish, answer in zip(expected, answers, strict=True)]
+    for n in [n for n, score in enumerate(scores) if score < 1][:5]:
         print(f"{data.rows[n].where}\n  expected {expected[n]!r}\n  got      {answers[n]!r}")
-    print(f"{results.percent(len(answers) - len(wrong), len(answers))} exact of {len(answers)}")
+    print(_total(options.scorer, scores))
     if options.output:
         records = zip(data.rows, expected, answers, strict=True)
         lines = [{"where": row.where, "expected": wish, "answer": answer} for row, wish, answer in records]
@@ -57,6 +65,68 @@ def run(options) -> int:
         Path(options.output).write_text(text, encoding="utf-8")
         notice(f"all answers are in {options.output}")
     return 0
+
+
+def _check(options) -> None:
+    """Raise where there is nothing to ask, where a file would be overwritten, or an adapter is none."""
+    if not options.file:
+        raise ValueError("no file was given: name one with prompts and their answers")
+    if bool(options.blind) != bool(options.against):
+        raise ValueError("--blind and --against need each other: a second adapter, and a file for the pairs")
+    for name in ("output", "blind"):
+        if (path := getattr(options, name)) and Path(path).exists():
+            raise FileExistsError(f"{path} is there already: name a new file with --{name}")
+    for name in ("adapter", "against"):
+        if (folder := getattr(options, name)) and not Path(folder, "adapter_config.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no adapter: name the folder of a saved one with --{name}")
+
+
+def _asked_and_answers(options, data, adapter: str | None) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the prompts with their expected answers, and what the model with an adapter answers."""
+    from lorautils import setup
+    from lorautils.formats import tokens
+
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers
+        setup()
+        model, tokenizer = _loaded(adapter, options.model)
+        asked = [tokens.asked(tokenizer, row.example) for row in data.rows]
+        return asked, _answers(model, tokenizer, asked)
+
+
+# --- scorers: (expected, answer) -> a score, 1 for a right answer ---------------------------------------------------
+
+
+def _exact(expected: str, answer: str) -> float:
+    return float(answer == expected)
+
+
+def _loose(expected: str, answer: str) -> float:
+    return float(" ".join(answer.casefold().split()) == " ".join(expected.casefold().split()))
+
+
+def _json(expected: str, answer: str) -> float:
+    try:
+        return float(json.loads(answer) == json.loads(expected))
+    except (ValueError, RecursionError):
+        return 0.0
+
+
+def _words(expected: str, answer: str) -> float:
+    """The F1 of SQuAD: the harmonic mean of the shares of words that answer and expectation have in common."""
+    wish, said = (Counter(re.findall(r"\w+", text.casefold())) for text in (expected, answer))
+    return 2 * (wish & said).total() / max(wish.total() + said.total(), 1)
+
+
+SCORERS = {"exact": _exact, "loose": _loose, "json": _json, "words": _words}
+
+
+def _total(scorer: str, scores: Sequence[float]) -> str:
+    from lorautils import results
+
+    if scorer == "words":
+        return f"{sum(scores) / len(scores):.0%} of the words on average (F1) in {len(scores)} answers"
+    right = {"exact": "exact", "loose": "right but for capitals and spaces", "json": "the same JSON"}[scorer]
+    return f"{results.percent(int(sum(scores)), len(scores))} {right} of {len(scores)}"
 
 
 def _loaded(adapter: str | None, name: str | None):

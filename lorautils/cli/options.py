@@ -27,15 +27,26 @@ class Train:
         chat: prompt and completion, as strings, become turns of a chat
         max_length: tokens that an example may have
         too_long: with longer examples, end in an error, or drop them
+        packing: several examples in a row of up to max_length tokens, which do not see one another; a batch has
+            batch_size such rows
+        mix: files of earlier examples, of which some are mixed in, so that less of them is forgotten
+        mix_share: how many of those, as a share of the examples to train on
         held_out: the share of the examples to measure on and not to train on, such as 0.1
+        held_out_steps: measure every so many steps, not at the end of each epoch
         keep_best: save the state in which the loss on the held-out examples was lowest
+        patience: end after so many measurements in a row that found no lower loss; means keep_best too
         examples: how many cron examples to make, where there are no data
         model: a folder or a hub name; without it, the model of the course
+        load_in_4bit: keep the frozen weights in 4 bits (NF4 of bitsandbytes), in a third of the memory or less
+        from_adapter: the folder of an adapter to go on training; its r, alpha, dropout and layers stay
         epochs: how often each example is seen
         batch_size: examples in a batch, of all processes together
+        gradient_accumulation_steps: batches for one step, as if they were one batch that needs less memory
         learning_rate: the highest, after the warm-up
         seed: of the examples, their order, the adapter's start and the dropout
-        bf16: bf16 autocast, and the frozen weights in bf16 too
+        save_steps: write a checkpoint every so many steps, not at the end of each epoch
+        report_to: a logger of the losses, whose package must be installed
+        bf16: bf16 autocast, and the frozen weights in bf16 too; refused where it is slower than float32
         gradient_checkpointing: less memory, more time
         r: the rank of LoRA
         lora_alpha: the update is scaled by lora_alpha / r
@@ -51,14 +62,24 @@ class Train:
     chat: bool = False
     max_length: PositiveInt = 1024
     too_long: Literal["error", "drop"] = "error"
+    packing: bool = False
+    mix: str | None = None
+    mix_share: Positive = 0.1
     held_out: Share = 0.0
+    held_out_steps: PositiveInt | None = None
     keep_best: bool = False
+    patience: PositiveInt | None = None
     examples: PositiveInt = 400
     model: str | None = None
+    load_in_4bit: bool = False
+    from_adapter: str | None = None
     epochs: Positive = 3
     batch_size: PositiveInt = 8
+    gradient_accumulation_steps: PositiveInt = 1
     learning_rate: Positive = 2e-3
     seed: int = 0
+    save_steps: PositiveInt | None = None
+    report_to: Literal["none", "tensorboard", "trackio"] = "none"
     bf16: bool = False
     gradient_checkpointing: bool = False
     r: PositiveInt = 8

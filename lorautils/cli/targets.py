@@ -28,18 +28,19 @@ def chosen(base: nn.Module, names: str | None) -> list[str]:
 def linear_names(base: nn.Module) -> list[str]:
     """Return the names of a model's linear layers, but for its head and what routes tokens to experts."""
     head = base.get_output_embeddings()
-    found = [(path.rpartition(".")[2], layer) for path, layer in base.named_modules() if _is_linear(layer)]
+    found = [(path.rpartition(".")[2], layer) for path, layer in base.named_modules() if is_linear(layer)]
     return sorted({name for name, layer in found if layer is not head and name not in ROUTERS})
 
 
-def _is_linear(layer: nn.Module) -> bool:
+def is_linear(layer: nn.Module) -> bool:
+    """Say whether a layer is a matrix product, as GPT-2's Conv1D is too."""
     return isinstance(layer, nn.Linear | Conv1D)
 
 
 def _are_the_seven(base: nn.Module) -> bool:
     """Say whether every layer has the seven projections, and no other linear layer."""
     layers = base.config.get_text_config().num_hidden_layers
-    names = [path.rpartition(".")[2] for path, layer in base.named_modules() if _is_linear(layer)]
+    names = [path.rpartition(".")[2] for path, layer in base.named_modules() if is_linear(layer)]
     return all(names.count(name) == layers for name in PROJECTIONS)
 
 

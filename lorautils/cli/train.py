@@ -1,28 +1,31 @@
 """`lorautils train`: notebook 08's run on files of the reader's own, or on its examples; resumable."""
 
 import contextlib
-import json
 import os
-import signal
+import random
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from jsonargparse import ActionConfigFile
 
-from lorautils.cli import fail, notice
+from lorautils.cli import notice, runs
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser, Train, plain
 
 SUMMARY = "Train a LoRA adapter, as notebook 08 does, and save it."
+CODES = """Exit code: 0 only if the run is finished, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; those two
+end it after the current step, with a checkpoint. In the folder, run.json has settings, hashes of data and the state."""
 
 
 def parser() -> Parser:
     """Return the parser of the options, which may also stand in a file."""
-    options = Parser(epilog=FORMATS)
+    options = Parser(epilog=f"{FORMATS} {CODES}")
     options.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, as configs/run.yaml")
-    options.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
+    resume = "start the run, or go on from its last checkpoint in --output: the same command for both"
+    options.add_argument("--resume", nargs="?", const="auto", choices=["auto"], help=resume)
     options.add_argument("--dry_run", action="store_true", help="say what would be trained, and in what memory")
     options.add_class_arguments(Train, None)
     return options
@@ -32,7 +35,14 @@ def run(options) -> int:
     """Train an adapter on the reader's pairs, or on notebook 08's examples with its test, and save it."""
     resume, dry_run, options = options.resume, options.dry_run, plain(options)
     output = Path(options.output)
-    _check(output, resume)
+    _check(options)
+    described = runs.described(options, _files(options))
+    first = int(os.environ.get("RANK", 0)) == 0
+    if first and runs.state_of(output, described, bool(resume)) == "finished":
+        print(f"the run in {output} is finished: there is nothing to do")
+        return 0
+    if not first and runs.is_finished(output):
+        return 0
     data = _data(options)
     if dry_run:
         from lorautils.cli.forecast import forecast
@@ -41,52 +51,85 @@ def run(options) -> int:
             sequences = _parts(options, data)[0]
         print(forecast(options, data, sequences))
         return 0
-    from lorautils import training
-
-    with _explained(output), _folder(output):
+    with runs.ended_by_sigterm(), _explained(output), _folder(output):
         with contextlib.redirect_stdout(sys.stderr):
             parts = _parts(options, data)
-            model, tokenizer, history = _trained(options, *parts, resume)
-        if not history.loss and (history.interrupted or _is_saved(output)):
-            raise ValueError(f"no step was made: the run in {output} was stopped, or was complete; nothing is saved")
-        first = training.save_adapter(model, output)
-    if not history.loss:  # it was ended while it saved: the model is that of its last checkpoint
-        print(f"the run was complete but for its adapter, which is now in {output}")
-        return 0
-    if first and history.processes > 1:
-        print(f"{history.processes} processes ({history.wrapper}) shared batches of {options.batch_size}")
+            model = _prepared(options)
+        with runs.recorded(output, described, first):
+            return _run(options, model, parts, described)
+
+
+def _run(options: Train, model, parts: tuple[list, list], described: dict) -> int:
+    """Train, save the adapter, say how it went, and return the exit code."""
+    from lorautils import training
+
+    output, tokenizer = Path(options.output), _tokenizer(options)
+    with contextlib.redirect_stdout(sys.stderr):
+        history = _trained(options, model, tokenizer, *parts)
+    first = training.save_adapter(model, output)
+    state = "interrupted" if history.interrupted else "finished"
     if first:
-        print(f"{history.steps} steps, last loss {history.loss[-1]:.2f}, adapter in {output}")
-    if first and history.held_out:
-        step, loss = min(history.held_out, key=lambda look: look[1])
-        kept = "and that state is kept" if options.keep_best else f"and {history.held_out[-1][1]:.2f} at the end"
-        print(f"loss on {len(parts[1])} held-out sequences: lowest after step {step}, {loss:.2f}, {kept}")
-    if options.data is None and history.processes == 1:
+        runs.write(output, described, state=state, steps=history.steps, of=history.total_steps)
+        _report(options, history, len(parts[1]))
+    if history.interrupted:
+        if first:
+            notice(f"the run in {output} is interrupted: to go on, start it again with --resume auto")
+        return 128 + history.interrupted
+    if options.data is None and history.loss and history.processes == 1:
         _test(model, tokenizer)
     return 0
 
 
-def _check(output: Path, resume: bool) -> None:
-    """Raise where a new run would meet an older one or other files, or a resumed one would find no checkpoint."""
-    begun = any(output.glob("checkpoint-*/trainer_state.json"))
-    if resume and not begun:
-        raise FileNotFoundError(f"{output} holds no complete checkpoint: correct --output, or leave --resume out")
-    if _is_saved(output) and not resume:
-        raise FileExistsError(f"{output} already holds an adapter: name a new folder with --output")
-    if begun and not resume:
-        raise FileExistsError(
-            f"{output} holds the checkpoints of an earlier run: --resume, or a new folder with --output"
-        )
-    if not begun and any(not path.name.startswith("checkpoint-") for path in output.glob("*")):
-        raise FileExistsError(f"{output} holds other files: name a new folder with --output")
+def _report(options: Train, history, held_out: int) -> None:
+    """Print what a training did."""
+    if not history.loss:  # it was ended while it saved: the model is that of its last checkpoint
+        print(f"the run was complete but for its adapter, which is now in {options.output}")
+        return
+    if history.processes > 1:
+        print(f"{history.processes} processes ({history.wrapper}) shared batches of {options.batch_size}")
+    print(f"{history.steps} steps, last loss {history.loss[-1]:.2f}, adapter in {options.output}")
+    if history.held_out:
+        step, loss = min(history.held_out, key=lambda look: look[1])
+        best = options.keep_best or options.patience
+        kept = "and that state is kept" if best else f"and {history.held_out[-1][1]:.2f} at the end"
+        print(f"loss on {held_out} held-out sequences: lowest after step {step}, {loss:.2f}, {kept}")
+
+
+def _check(options: Train) -> None:
+    """Raise where settings do not fit one another, this machine, or what is installed."""
+    if (options.keep_best or options.patience or options.held_out_steps) and not options.held_out:
+        raise ValueError("keep_best, patience and held_out_steps need examples to measure on: add --held_out 0.1")
+    if options.report_to != "none" and find_spec(options.report_to) is None:
+        raise ValueError(f"report_to is {options.report_to}, which is not installed: pip install {options.report_to}")
+    if options.bf16:
+        import torch
+
+        from lorautils.measure import gigaflops
+
+        if torch.cuda.is_available():
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                raise ValueError("bf16 is set, and this GPU has no bf16 instructions: leave it out")
+        elif (half := gigaflops(torch.bfloat16, 0.1)) < (single := gigaflops(torch.float32, 0.1)) / 2:
+            raise ValueError(
+                f"bf16 is set, and this processor makes {half:.0f} GFLOP/s in bf16 and {single:.0f} in float32: leave "
+                "it out"
+            )
+
+
+def _files(options: Train) -> dict[str, list[str]]:
+    """Return the files that settings name."""
+    from lorautils.formats import files
+
+    found = {name: files.files(named) for name in ("data", "mix") if (named := getattr(options, name)) is not None}
+    if options.from_adapter is not None:
+        found["from_adapter"] = [str(Path(options.from_adapter, "adapter_model.safetensors"))]
+    return found
 
 
 def _data(options: Train):
     """Return the reader's examples, or examples of cron."""
     from lorautils.formats import files, rows
 
-    if options.keep_best and not options.held_out:
-        raise ValueError("keep_best needs examples to measure on: add --held_out 0.1")
     if options.data is not None:
         return rows.read(files.files(options.data), renamed(options.rename), options.chat).whole()
     from lorautils.tasks import cron
@@ -98,16 +141,41 @@ def _data(options: Train):
 
 def _parts(options: Train, data) -> tuple[list, list]:
     """Return the sequences to train on and those held out; say what looks wrong in them before anything is trained."""
-    from lorautils import basemodel
-    from lorautils.formats import alike, report, tokens
+    from lorautils.formats import alike, files, report, rows
 
-    tokenizer = basemodel.load_tokenizer(options.model)
-    sequences, refused = tokens.encode_rows(tokenizer, data.rows)
+    sequences = _sequences(options, data)
+    if options.data is not None and int(os.environ.get("RANK", 0)) == 0:
+        for level, text in report.findings(_tokenizer(options), data, sequences, [], options.max_length):
+            notice(f"{level:8} {text}")
+    fitting = _fitting(options, sequences)
+    train, held_out = alike.split(fitting, options.held_out, options.seed) if options.held_out else (fitting, [])
+    if options.mix is not None:
+        earlier = rows.read(files.files(options.mix), renamed(options.rename), options.chat).whole()
+        old = _fitting(options, _sequences(options, earlier))
+        count = min(len(old), round(options.mix_share * len(train)))
+        train = train + random.Random(options.seed).sample(old, count)
+        notice(f"mixed in: {count} of {len(old)} earlier sequences")
+    return train, held_out
+
+
+def _tokenizer(options: Train):
+    from lorautils import basemodel
+
+    return basemodel.load_tokenizer(options.model)
+
+
+def _sequences(options: Train, data) -> list:
+    """Encode examples; ValueError names the first that cannot be."""
+    from lorautils.formats import tokens
+
+    sequences, refused = tokens.encode_rows(_tokenizer(options), data.rows)
     if refused:
         raise ValueError(refused[0] + (f" (and {len(refused) - 1} more rows)" if refused[1:] else ""))
-    if options.data is not None and int(os.environ.get("RANK", 0)) == 0:
-        for level, text in report.findings(tokenizer, data, sequences, [], options.max_length):
-            notice(f"{level:8} {text}")
+    return sequences
+
+
+def _fitting(options: Train, sequences: Sequence) -> list:
+    """Return the sequences that are not too long; ValueError names the longest, where those may not be left out."""
     fitting = [sequence for sequence in sequences if len(sequence.input_ids) <= options.max_length]
     if (options.too_long == "error" and len(fitting) < len(sequences)) or not fitting:
         longest = max(sequences, key=lambda sequence: len(sequence.input_ids))
@@ -117,7 +185,7 @@ def _parts(options: Train, data) -> tuple[list, list]:
         )
     if len(fitting) < len(sequences):
         notice(f"left out, with more than {options.max_length} tokens: {len(sequences) - len(fitting)} sequences")
-    return alike.split(fitting, options.held_out, options.seed) if options.held_out else (fitting, [])
+    return fitting
 
 
 def _test(model, tokenizer) -> None:
@@ -130,14 +198,6 @@ def _test(model, tokenizer) -> None:
     print(f"Test-A: {results.percent(cron.score(answers, test).exact, len(test))} exact of {len(test)}")
 
 
-def _is_saved(folder: Path) -> bool:
-    """Say whether a folder holds a whole adapter: its configuration is the last file that is written."""
-    try:
-        return isinstance(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
-        return False
-
-
 @contextlib.contextmanager
 def _folder(output: Path) -> Iterator[None]:
     """Make the folder before the training, since it may be refused; take it away where the options or data are."""
@@ -146,8 +206,9 @@ def _folder(output: Path) -> Iterator[None]:
     try:
         yield
     except ValueError:
-        if new:
-            with contextlib.suppress(OSError):  # it holds something, or another process was faster
+        if new and not any(output.glob("checkpoint-*")):
+            (output / runs.NAME).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another process was faster
                 output.rmdir()
         raise
 
@@ -160,65 +221,101 @@ def _explained(output: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        again = "--resume" if any(output.glob("checkpoint-*/trainer_state.json")) else "the same command"
         raise OSError(
             f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: make room, correct what is "
-            f"named here, or name another folder with --output, then start again with {again}"
+            "named here, or name another folder with --output, then start it again with --resume auto"
         ) from error
 
 
-def _trained(options: Train, sequences: Sequence, held_out: Sequence, resume: bool):
-    """Train as the options say; return the model, the tokenizer and the history."""
+def _prepared(options: Train):
+    """Return the model that is trained, where it is trained, after all processes have met."""
     import torch
     from accelerate import PartialState
 
-    from lorautils import basemodel, setup, training
-    from lorautils.scaling import fused
+    from lorautils import setup, training
 
     setup(options.seed)
-    if training.launched_processes() > 1:  # the processes meet before they load, so that under FSDP only one reads
-        signal.signal(signal.SIGTERM, _end)
+    if training.launched_processes() > 1:  # they meet before they load, so that under FSDP only one reads
         PartialState(cpu=not training.uses_accelerator())
-    tokenizer = basemodel.load_tokenizer(options.model)
     model = _adapted(options)
     if training.launched_processes() == 1 and torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
-    names = ("epochs", "batch_size", "learning_rate", "seed", "bf16", "gradient_checkpointing", "keep_best")
-    arguments = {name: getattr(options, name) for name in names}
-    arguments["loss"] = fused.loss if options.fused else training.plain_loss
-    arguments["held_out"] = [sequence.feature for sequence in held_out]
-    pairs = [sequence.feature for sequence in sequences]
-    try:
-        history = training.train(model, tokenizer, pairs, output_dir=options.output, resume=resume, **arguments)
-    except RuntimeError as error:
-        if training.launched_processes() > 1:
-            fail(f"a process of this run is gone, or out of step: start it again with --resume ({error})")
-        raise
-    return model, tokenizer, history
-
-
-def _adapted(options: Train):
-    """Return the base model with a new adapter, and say what it reaches and what looks wrong with it."""
-    from peft import get_peft_model
-
-    from lorautils import basemodel, training
-    from lorautils.audit import audit
-    from lorautils.cli import targets
-
-    base = basemodel.load_base_model(options.model, dtype="bfloat16" if options.bf16 else "float32")
-    config = training.lora_config()
-    config.r, config.lora_alpha, config.lora_dropout = options.r, options.lora_alpha, options.lora_dropout
-    config.target_modules = set(targets.chosen(base, options.target_modules))
-    reach = targets.reach(base, config.target_modules)
-    model = get_peft_model(base, config).train()
-    if int(os.environ.get("RANK", 0)) == 0:
-        found = audit(model)
-        notice("\n".join([reach, *found.adapters, *(f"WARNING {warning}" for warning in found.warnings)]))
     return model
 
 
-def _end(signum, frame) -> None:
-    """Say what to do, then end: the launcher ends all processes when one is gone, often before they have noticed."""
-    fail("ended by the launcher, as another process is gone or it was told to: start it again with --resume")
-    signal.signal(signum, signal.SIG_DFL)
-    os.kill(os.getpid(), signum)
+def _trained(options: Train, model, tokenizer, sequences: Sequence, held_out: Sequence):
+    """Train as the options say; return the history."""
+    from lorautils import training
+    from lorautils.formats import packing
+    from lorautils.scaling import fused
+
+    features = [sequence.feature for sequence in sequences]
+    if options.packing:
+        features = packing.packed(features, options.max_length)
+        packing.check(model, features, tokenizer.pad_token_id)
+    names = ["epochs", "batch_size", "gradient_accumulation_steps", "learning_rate", "seed", "held_out_steps"]
+    names += ["keep_best", "patience", "save_steps", "report_to", "bf16", "gradient_checkpointing"]
+    return training.train(
+        model,
+        tokenizer,
+        features,
+        held_out=[sequence.feature for sequence in held_out],
+        loss=fused.loss if options.fused else training.plain_loss,
+        output_dir=options.output,
+        resume=training.last_checkpoint(options.output) is not None,
+        **{name: getattr(options, name) for name in names},
+    )
+
+
+def _adapted(options: Train):
+    """Return the base model with its adapter, and say what it reaches and what looks wrong with it."""
+    from peft import get_peft_model
+
+    from lorautils import evaluation, training
+    from lorautils.audit import audit
+    from lorautils.cli import targets
+
+    base = _base(options)
+    if options.from_adapter is not None:
+        model = evaluation.put_adapter(base, Path(options.from_adapter))
+        model.set_adapter("default")  # it is trained
+        _check_same(options, model.peft_config["default"])
+        reach = f"the adapter in {options.from_adapter} is trained further"
+    else:
+        config = training.lora_config()
+        config.r, config.lora_alpha, config.lora_dropout = options.r, options.lora_alpha, options.lora_dropout
+        config.target_modules = set(targets.chosen(base, options.target_modules))
+        reach = targets.reach(base, config.target_modules)
+        model = get_peft_model(base, config)
+    if int(os.environ.get("RANK", 0)) == 0:
+        found = audit(model.train())
+        notice("\n".join([reach, *found.adapters, *(f"WARNING {warning}" for warning in found.warnings)]))
+    return model.train()
+
+
+def _base(options: Train):
+    """Return the frozen model, in float32, bf16 or 4 bits."""
+    from lorautils import basemodel
+
+    dtype = "bfloat16" if options.bf16 else "float32"
+    if not options.load_in_4bit:
+        return basemodel.load_base_model(options.model, dtype=dtype)
+    from bitsandbytes.nn import Linear4bit
+    from transformers import BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    base = basemodel.load_base_model(options.model, dtype=dtype, quantization_config=nf4)
+    for layer in base.modules():
+        if isinstance(layer, Linear4bit):  # or a look at held-out examples repacks weights that training cannot read
+            layer.support_avx512bf16_for_cpu = False
+    return base
+
+
+def _check_same(options: Train, config) -> None:
+    """Raise ValueError for a setting that the adapter that is trained further has otherwise."""
+    for name in ("r", "lora_alpha", "lora_dropout"):
+        given, own = getattr(options, name), getattr(config, name)
+        if given not in (own, getattr(Train, name)):
+            raise ValueError(f"{name} is {given}, and the adapter in {options.from_adapter} has {own}: leave it out")
+    if options.target_modules is not None:
+        raise ValueError("target_modules and from_adapter are both set: an adapter stays where it is, leave one out")

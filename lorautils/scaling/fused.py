@@ -26,7 +26,7 @@ from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
 from lorautils.data import IGNORED
-from lorautils.training import SummedLoss, kept_rows, rows_only
+from lorautils.training import SummedLoss, kept_rows, read_by_model, rows_only
 
 SHORT = 128  # tokens; attention keeps tokens * tokens numbers a head
 GENERATOR = ContextVar("GENERATOR", default=None)  # of dropout's masks, in a thread; None: torch's own
@@ -346,7 +346,7 @@ def loss_of_fewer_rows(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     labels = F.pad(batch["labels"], (0, 1), value=IGNORED)[:, 1 : 1 + width]  # position t predicts token t + 1
     keep = labels != IGNORED
     with needed_rows_only(model, keep):
-        logits = model(**{name: batch[name][:, :width] for name in ("input_ids", "attention_mask")}).logits
+        logits = model(**read_by_model(batch, width)).logits
     return F.cross_entropy(logits[0].float(), labels[keep], reduction="sum")
 
 
