@@ -31,7 +31,6 @@ RECIPE = {"examples": 400, "human_share": 0.3, "epochs": 3, "batch_size": 8, "le
 LONG = RECIPE | {"examples": 3200}
 FULL_LEARNING_RATE = 2e-4
 LOOKS = 6  # at the held-out loss, in a training
-SHOTS = 4  # the nearest ones, in a few-shot prompt
 
 
 def recipe_of(kind: str) -> dict:
@@ -81,8 +80,7 @@ def untrained(kind: str, seed: int) -> dict:
         return {"scores": scores(model, tokenizer), "english_loss": english, "english_tokens": tokens}
     counts = {}
     for name, cases in tests().items():
-        shots = cron.nearest(known, [e.text for e in cases], SHOTS)
-        prompts = [instructed(near[::-1], e.text) for near, e in zip(shots, cases, strict=True)]  # the nearest last
+        prompts = instructed(known, [e.text for e in cases])
         counts[name] = cron.score(evaluate(model, tokenizer, prompts), cases)._asdict()
     return {"scores": counts}
 

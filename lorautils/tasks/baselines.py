@@ -4,14 +4,13 @@ Notebook 08 sets both beside its run. The rules read the one phrasing of the lib
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from lorautils.tasks.cron import Example, few_shot_prompt
+from lorautils.tasks.cron import Example, few_shot_prompt, nearest
 
-DAYS = "Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split()
-MONTHS = "January February March April May June July August September October November December".split()
-NUMBERS = {name: str(i) for i, name in enumerate(DAYS)} | {name: str(i) for i, name in enumerate(MONTHS, start=1)}
-DAY, MONTH = "|".join(DAYS), "|".join(MONTHS)
+DAY = "Sunday|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday"
+MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
+NUMBERS = {name: str(i) for names, first in ((DAY, 0), (MONTH, 1)) for i, name in enumerate(names.split("|"), first)}
 
 
 def by_rules(text: str) -> str:
@@ -37,10 +36,15 @@ def by_rules(text: str) -> str:
     return f"{int(time[2])} {hour} {day} {month} {weekday}"
 
 
-def instructed(shots: Iterable[Example], text: str) -> str:
-    """Return the prompt that says what is asked for and shows solved examples, as earlier turns of the chat."""
+def instructed(train: Sequence[Example], texts: Iterable[str], k: int = 4) -> list[str]:
+    """Return for each text a prompt that says what is asked for and shows the k training examples most like the text.
+
+    They stand as earlier turns of the chat, the most alike last.
+    """
+    texts = list(texts)
     told = (
         "<|im_start|>system\nAnswer with a cron expression alone: minute, hour, day of the month, month, day of the "
         "week, five fields with a blank between them.<|im_end|>\n"
     )
-    return told + few_shot_prompt(shots, text)
+    shots = nearest(train, texts, k)
+    return [told + few_shot_prompt(near[::-1], text) for near, text in zip(shots, texts, strict=True)]
