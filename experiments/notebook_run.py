@@ -16,6 +16,7 @@ from peft import get_peft_model
 from experiments.common import append, device, outcome, scores, tests
 from experiments.machine import machine
 from experiments.train_adapter import save_bf16
+from experiments.train_orders import BASE
 from lorautils import ROOT, setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import evaluate, text_loss
@@ -85,14 +86,28 @@ def untrained(kind: str, seed: int) -> dict:
     return {"scores": counts}
 
 
+CARD = """---
+base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+library_name: peft
+license: apache-2.0
+---
+# English to cron, one run of notebook 08
+
+From which notebook 08 goes on where its training is too slow. Made by `python -m experiments.notebook_run rescue 0`;
+`training.json` holds the recipe, the seed, the losses and the machine. The adapter that answers well is adapters/cron.
+"""
+
+
 def rescue(seed: int, folder: Path = RESCUE) -> None:
     """Train LoRA once and save it with what notebook 08 shows of a training, in bf16: 5 MB."""
     setup(seed)
     tokenizer, model = load_tokenizer(), get_peft_model(load_base_model(), lora_config())
     history = run(model.to(device()), tokenizer, RECIPE, seed)
-    record = {"recipe": RECIPE, "seed": seed, "history": asdict(history), **outcome(model, tokenizer, history)}
+    record = {"recipe": RECIPE, "seed": seed, "history": asdict(history), "machine": machine()}
+    model.peft_config["default"].base_model_name_or_path = BASE  # not a folder of this machine
     save_bf16(model, folder)
-    (folder / "training.json").write_text(json.dumps(record | {"machine": machine()}, indent=1) + "\n")
+    (folder / "README.md").write_text(CARD)
+    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main() -> None:
