@@ -1,7 +1,7 @@
 """The update of a full fine-tuning, cut to its top k directions, beside LoRA trained at r = k. Notebook 02 plots it.
 
 `python -m experiments.full_update full 0` trains the 210 projections of the base model (embeddings and norms frozen) on
-the examples of notebook 08, takes dW = W' - W of each, and scores W + (the best rank-k part of dW) for k = 1..128.
+400 examples, takes dW = W' - W of each, and scores W + (the best rank-k part of dW) for k = 1..128.
 `python -m experiments.full_update lora 0 8 1e-3` trains LoRA of rank 8 on the same examples at that learning rate.
 A last argument FOLDER keeps the rank-8 part (or the LoRA) as an adapter; `compare FOLDER FOLDER` sets two side by side.
 `controls` cuts the rank-8 part of seed 0 that the repository holds in two other ways, and scores both.
@@ -16,7 +16,6 @@ from torch import nn
 
 from experiments.common import append, device, outcome
 from experiments.machine import machine
-from experiments.notebook_run import train_examples
 from lorautils import linalg, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import evaluate
@@ -29,6 +28,7 @@ from lorautils.training import lora_config, train
 RANKS = [1, 2, 4, 8, 16, 32, 64, 128]
 KEPT = 8  # the rank of the factors that the repository holds
 LEARNING_RATE = 2e-4
+EXAMPLES = 400
 LAYER = 10  # whose spectra are recorded whole
 FEW, SCALES = [1, 2, 4], [1.5, 2.5]  # ranks and factors of the controls; 2.5 gives rank 1 about the size of all of dW
 PROMPTS = 100  # of the training, whose inputs the careful cut knows
@@ -67,7 +67,7 @@ def full(seed: int, folder: str | None) -> dict:
     model.requires_grad_(False)
     for module in projections(model).values():
         module.weight.requires_grad_(True)
-    pairs = cron_pairs(train_examples(seed))
+    pairs = cron_pairs(cron.train_examples(EXAMPLES, seed=seed))
     history = train(model.to(device()), tokenizer, pairs, learning_rate=LEARNING_RATE, seed=seed, progress=False)
     record = {"learning_rate": LEARNING_RATE, **outcome(model, tokenizer, history)}
     return record | truncated(model, tokenizer, {name: w.to(device()) for name, w in before.items()}, folder)
@@ -101,7 +101,7 @@ def lora(seed: int, r: int, learning_rate: float, folder: str | None) -> dict:
     config = lora_config()
     config.r = r
     tokenizer, model = load_tokenizer(), get_peft_model(load_base_model(), config)
-    pairs = cron_pairs(train_examples(seed))
+    pairs = cron_pairs(cron.train_examples(EXAMPLES, seed=seed))
     history = train(model.to(device()), tokenizer, pairs, learning_rate=learning_rate, seed=seed, progress=False)
     if folder:
         model.save_pretrained(folder)
@@ -178,7 +178,7 @@ def _sorted_by_output(model, tokenizer, layers: list[nn.Module]) -> list[tuple[t
         return layer.lora_A["default"].register_forward_hook(hook)
 
     hooks = [keep(layer) for layer in layers]
-    for prompt, _ in cron_pairs(train_examples(0))[:PROMPTS]:
+    for prompt, _ in cron_pairs(cron.train_examples(EXAMPLES, seed=0))[:PROMPTS]:
         model(**tokenizer(prompt, return_tensors="pt").to(device()))
     for hook in hooks:
         hook.remove()

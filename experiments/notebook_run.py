@@ -1,50 +1,78 @@
-"""The run of notebook 08 over several seeds, beside full fine-tuning and the baselines without training.
+"""The run of notebook 08 over several seeds, beside full fine-tuning and what needs no training.
 
 `python -m experiments.notebook_run LoRA 0` appends one line to results/notebook_run.jsonl. The first word is one of
-LoRA, "full fine-tuning", untouched, few-shot, nearest; the second is the seed.
+LoRA, "full fine-tuning", "long run", untouched, few-shot, nearest, rules; the second is the seed. A third, for a
+training, is another learning rate. `rescue 0` trains LoRA and saves it in adapters/run, from which notebook 08 goes on
+where its training is too slow.
 """
 
+import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 from peft import get_peft_model
 
 from experiments.common import append, device, outcome, scores, tests
 from experiments.machine import machine
-from lorautils import setup, texts
+from experiments.train_adapter import save_bf16
+from experiments.train_orders import BASE
+from lorautils import ROOT, setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import evaluate, text_loss
 from lorautils.results import RESULTS
+from lorautils.scaling import fused
 from lorautils.tasks import cron
-from lorautils.tasks.cron import cron_pairs, few_shot_prompt
-from lorautils.training import lora_config, train
+from lorautils.tasks.baselines import by_rules, instructed
+from lorautils.tasks.cron import cron_pairs
+from lorautils.training import History, lora_config, plain_loss, train
 
-EXAMPLES = 400
-LORA_LEARNING_RATE = 2e-3
+RECORD, RESCUE = RESULTS / "notebook_run.jsonl", ROOT / "adapters" / "run"
+RECIPE = {"examples": 400, "human_share": 0.3, "epochs": 3, "batch_size": 8, "learning_rate": 2e-3}
+LONG = RECIPE | {"examples": 3200}
 FULL_LEARNING_RATE = 2e-4
+LOOKS = 6  # at the held-out loss, in a training
 
 
-def train_examples(seed: int) -> list[cron.Example]:
-    """Return the training set of notebook 08 for one seed."""
-    return cron.train_examples(EXAMPLES, seed=seed)
+def recipe_of(kind: str) -> dict:
+    """Return the recipe of a kind of run; without a training, its examples are those that are looked up."""
+    recipe = LONG if kind == "long run" else RECIPE
+    return recipe | ({"learning_rate": FULL_LEARNING_RATE} if kind == "full fine-tuning" else {})
 
 
-def trained(kind: str, seed: int, learning_rate: float | None = None) -> dict:
-    """Train LoRA or all weights on the notebook's examples, and return scores and forgetting."""
+def held_out() -> list[cron.Example]:
+    """Return the cases that a training looks at and never learns: each fifth of two kinds of the validation split."""
+    return [case for kind in ("hand", "library") for case in cron.hand_written("validation", kind)[::5]]
+
+
+def run(model, tokenizer, recipe: dict, seed: int) -> History:
+    """Train as notebook 08 does, and give the model the state in which the held-out loss was lowest."""
+    settings = dict(recipe)
+    pairs = cron_pairs(cron.train_examples(settings.pop("examples"), seed, settings.pop("human_share")))
+    steps = -(-len(pairs) // recipe["batch_size"]) * recipe["epochs"]
+    loss = fused.loss if hasattr(model, "peft_config") else plain_loss
+    looks = {"held_out": cron_pairs(held_out()), "held_out_steps": steps // LOOKS, "keep_best": True}
+    return train(model, tokenizer, pairs, **settings, **looks, loss=loss, seed=seed)
+
+
+def trained(kind: str, seed: int, recipe: dict) -> dict:
+    """Train LoRA or all weights, and return scores and forgetting."""
     setup(seed)
     tokenizer, model = load_tokenizer(), load_base_model()
-    if kind == "LoRA":
+    if kind != "full fine-tuning":
         model = get_peft_model(model, lora_config())
-    rate = learning_rate or (LORA_LEARNING_RATE if kind == "LoRA" else FULL_LEARNING_RATE)
-    history = train(model.to(device()), tokenizer, cron_pairs(train_examples(seed)), learning_rate=rate, seed=seed)
-    return {"learning_rate": rate, **outcome(model, tokenizer, history)}
+    history = run(model.to(device()), tokenizer, recipe, seed)
+    return {**outcome(model, tokenizer, history), "held_out": history.held_out}
 
 
 def untrained(kind: str, seed: int) -> dict:
-    """Score the base model as it is, with four examples in its prompt, or a look-up of the nearest example."""
+    """Score what needs no training: the base as it is, a prompt with the nearest examples, a look-up, and rules."""
     setup(seed)
-    shots = train_examples(seed)
-    if kind == "nearest":
-        answers = {name: cron.nearest_neighbour(shots, [e.text for e in cases]) for name, cases in tests().items()}
+    known = cron.train_examples(RECIPE["examples"], seed, RECIPE["human_share"])
+    if kind in ("nearest", "rules"):
+        by_look_up = {name: cron.nearest_neighbour(known, [e.text for e in cases]) for name, cases in tests().items()}
+        by_rule = {name: [by_rules(e.text) for e in cases] for name, cases in tests().items()}
+        answers = by_rule if kind == "rules" else by_look_up
         return {"scores": {name: cron.score(answers[name], cases)._asdict() for name, cases in tests().items()}}
     model, tokenizer = load_base_model(), load_tokenizer()
     model.to(device())
@@ -53,17 +81,44 @@ def untrained(kind: str, seed: int) -> dict:
         return {"scores": scores(model, tokenizer), "english_loss": english, "english_tokens": tokens}
     counts = {}
     for name, cases in tests().items():
-        answers = evaluate(model, tokenizer, [few_shot_prompt(shots[:4], e.text) for e in cases])
-        counts[name] = cron.score(answers, cases)._asdict()
+        prompts = instructed(known, [e.text for e in cases])
+        counts[name] = cron.score(evaluate(model, tokenizer, prompts), cases)._asdict()
     return {"scores": counts}
 
 
+CARD = """---
+base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+library_name: peft
+license: apache-2.0
+---
+# English to cron, one run of notebook 08
+
+From which notebook 08 goes on where its training is too slow. Made by `python -m experiments.notebook_run rescue 0`;
+`training.json` holds the recipe, the seed, the losses and the machine. The adapter that answers well is adapters/cron.
+"""
+
+
+def rescue(seed: int, folder: Path = RESCUE) -> None:
+    """Train LoRA once and save it with what notebook 08 shows of a training, in bf16: 5 MB."""
+    setup(seed)
+    tokenizer, model = load_tokenizer(), get_peft_model(load_base_model(), lora_config())
+    history = run(model.to(device()), tokenizer, RECIPE, seed)
+    record = {"recipe": RECIPE, "seed": seed, "history": asdict(history), "machine": machine()}
+    model.peft_config["default"].base_model_name_or_path = BASE  # not a folder of this machine
+    save_bf16(model, folder)
+    (folder / "README.md").write_text(CARD)
+    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
 def main() -> None:
-    """Run one kind with one seed and append the result."""
+    """Run one kind with one seed and append the result, or make the rescue adapter."""
     kind, seed = sys.argv[1], int(sys.argv[2])
-    rate = float(sys.argv[3]) if len(sys.argv) > 3 else None
-    result = trained(kind, seed, rate) if kind in ("LoRA", "full fine-tuning") else untrained(kind, seed)
-    append(RESULTS / "notebook_run.jsonl", {"kind": kind, "seed": seed, **result, "machine": machine()})
+    if kind == "rescue":
+        return rescue(seed)
+    recipe = recipe_of(kind) | ({"learning_rate": float(sys.argv[3])} if len(sys.argv) > 3 else {})
+    is_training = kind in ("LoRA", "full fine-tuning", "long run")
+    result = trained(kind, seed, recipe) if is_training else untrained(kind, seed)
+    append(RECORD, {"kind": kind, "seed": seed, "recipe": recipe, **result, "machine": machine()})
 
 
 if __name__ == "__main__":

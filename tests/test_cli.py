@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lorautils import basemodel, evaluation
 from lorautils.cli import doctor, main
-from lorautils.cli.ask import THRESHOLD, _explanation, _reason, _uneven
+from lorautils.cli.ask import THRESHOLD, _reason, _uneven, explanation
 from lorautils.tasks import cron
 
 ROOT = Path(__file__).parent.parent
@@ -259,7 +259,7 @@ def test_a_step_that_divides_needs_no_words(expression):
 
 
 def test_explain_a_range_of_one_hour():
-    following = _explanation("30 9-9 * * 1").splitlines()[-1]
+    following = explanation("30 9-9 * * 1").splitlines()[-1]
     assert re.findall(r"\d\d:\d\d", following) == ["09:30"] * 3
 
 

@@ -273,8 +273,8 @@ def test_the_place_of_a_difference_is_named(said):
 
 
 def test_whole_numbers_may_be_off_by_rounding(said):
-    assert said(exercises.nb08.optimiser_steps, 0.1 * 3 * 630).right
-    assert not said(exercises.nb08.optimiser_steps, 189.01).right
+    assert said(exercises.nb08.fair_epochs, 0.1 * 3 * 5).right
+    assert not said(exercises.nb08.fair_epochs, 1.501).right
 
 
 def test_errors_are_cut_to_one_line(said):
@@ -290,7 +290,7 @@ def test_errors_are_cut_to_one_line(said):
 
 
 def test_an_interrupt_reaches_the_learner_and_does_no_harm(said):
-    exercise = exercises.nb08.mask_prompt
+    exercise = exercises.nb08.keep_the_stop
 
     def interrupted(*arguments):
         raise KeyboardInterrupt

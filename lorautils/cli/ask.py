@@ -119,7 +119,7 @@ def _tell(name: str, phrase: str, answer, explain: bool) -> bool:
     if uneven := _uneven(text):
         notice(f"lorautils: {name}: {text} {uneven}")
     if explain:
-        print(_explanation(text))
+        print(explanation(text))
         low = "" if sure else f", which is low (below {THRESHOLD}): does the meaning fit the phrase?"
         print(f"  sure: {answer.probability:.2f}{low}")
     elif not sure:
@@ -143,7 +143,7 @@ def _uneven(expression: str) -> str:
     return ""
 
 
-def _explanation(expression: str) -> str:
+def explanation(expression: str) -> str:
     """Return the meaning of a cron expression and its next three firing times, indented."""
     from croniter import CroniterBadDateError, croniter
 

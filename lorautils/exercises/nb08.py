@@ -1,154 +1,42 @@
-"""The exercises of notebook 08: steps, labels, what 60 of 60 proves, merging by hand, and a model that never stops.
+"""The exercises of notebook 08: a fair comparison, labels that keep the stop, a leak, a diagnosis, two paired runs.
 
 The conventions behind them: -100 marks a label without loss; merged weight = W + (alpha / r) B A.
 """
 
-import torch
+import json
+import shutil
+from math import comb
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
 
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "08_peft_lora_run"
 
-optimiser_steps = Exercise(
-    name="optimiser_steps",
-    question="How many optimiser steps are 3 epochs over 500 examples with batches of 8?",
+fair_epochs = Exercise(
+    name="fair_epochs",
+    question="400 examples x 3 epochs in batches of 8 meet batches of 4. How many epochs keep the number of steps?",
     difficulty=1,
     minutes=3,
     hints=(
-        "One batch is one step. How many batches does one epoch have, when the last one may be smaller?",
-        "math.ceil(500 / 8) batches in each of the 3 epochs.",
+        "One batch is one step: 50 an epoch with 8, and with 4?",
+        "The first run has 150 steps. With batches of 4 an epoch has 100.",
     ),
-    source="import math\n\nanswer = math.ceil(500 / 8) * 3  # 62 full batches and one of 4 examples, three times",
-    takeaway="63 batches an epoch: 62 full ones and one of 4 examples.",
+    source="answer = (3 * 400 / 8) / (400 / 4)  # 150 steps, 100 an epoch",
+    takeaway="Three epochs of 4 are twice the steps: a gain there may come from the steps alone.",
     mistakes=(
-        Mistake("one epoch", 63, "that is one epoch. The data are seen three times."),
-        Mistake("examples instead of steps", 1500, "that counts examples. A step takes a batch of 8 of them."),
-        Mistake("last batch dropped", 186, "the 4 examples left over in each epoch are a batch too."),
-        Mistake("epochs run together", 188, "a batch never spans two epochs: round up in each epoch, not at the end."),
-        Mistake("half a step", 187.5, "there is no half step: the last batch of an epoch is smaller, but counts."),
+        Mistake("the same epochs", 3, "with 3 epochs, batches of 4 make 300 steps, and the other run made 150."),
+        Mistake("the wrong way", 6, "smaller batches make more steps an epoch, so you need fewer epochs."),
+        Mistake("steps", 150, "that is the number of steps. How many epochs are 150 steps of 4?"),
+        Mistake("one epoch", 1, "one epoch of 4 is 100 steps, and the other run made 150."),
     ),
-)
-
-mask_prompt = Exercise(
-    name="mask_prompt",
-    question="Write mask_prompt(ids, prompt_length): the labels that give loss on the answer only, as a list.",
-    difficulty=1,
-    minutes=5,
-    hints=(
-        "Labels are as long as ids. The first prompt_length of them are -100, which cross-entropy skips.",
-        "[-100] * prompt_length, followed by the ids from prompt_length on.",
-    ),
-    source="""def mask_prompt(ids, prompt_length):
-    return [-100] * prompt_length + ids[prompt_length:]""",
-    takeaway="No shift here: the model compares position t with label t + 1 by itself.",
-    mistakes=(
-        Mistake(
-            "prompt not masked",
-            lambda ids, prompt_length: list(ids),
-            "the model would also learn to write the questions. Put -100 on the prompt.",
-        ),
-        Mistake(
-            "masked with 0",
-            lambda ids, prompt_length: [0] * prompt_length + ids[prompt_length:],
-            "0 is the id of a token, and would be learned. Cross-entropy skips -100.",
-        ),
-        Mistake(
-            "answer masked",
-            lambda ids, prompt_length: ids[:prompt_length] + [-100] * (len(ids) - prompt_length),
-            "that masks the answer and trains on the question: the wrong way round.",
-        ),
-        Mistake(
-            "prompt cut off",
-            lambda ids, prompt_length: ids[prompt_length:],
-            "labels need one entry for each id. Replace the prompt by -100, do not remove it.",
-        ),
-        Mistake(
-            "shifted twice",
-            lambda ids, prompt_length: [*([-100] * prompt_length + ids[prompt_length:])[1:], -100],
-            "the model shifts the labels by itself. Shifted here too, it would learn to skip every other token.",
-        ),
-    ),
-    cases=(([1, 4, 7, 9, 5, 2], 4), ([3, 8, 2], 1), ([6, 2], 0)),
-)
-
-sixty_of_sixty = Exercise(
-    name="sixty_of_sixty",
-    question="A model is right in 60 of 60 cases: where does the 95 % Wilson interval (z = 1.96) of its score begin?",
-    difficulty=2,
-    minutes=5,
-    hints=(
-        "60 of 60 does not prove 100 %: a model that is right 97 times in 100 manages it one time in six.",
-        "When all n cases are right, the lower end of the interval is n / (n + z^2).",
-    ),
-    source="answer = 60 / (60 + 1.96**2)  # the general formula with p = 1; the upper end is 1",
-    takeaway="The truth may still be as low as 94 %. With 200 of 200 the interval begins at 98.1 %.",
-    mistakes=(
-        Mistake(
-            "no uncertainty",
-            1,
-            "that is p - z sqrt(p (1 - p) / n), which claims certainty when p = 1. Wilson's interval does not.",
-        ),
-        Mistake(
-            "confidence, or the rule of three",
-            0.95,
-            "95 % says how often such intervals are right. 1 - 3 / n, the rule of three, is not Wilson's bound.",
-        ),
-        Mistake("z not squared", 60 / (60 + 1.96), "the formula has z squared, 1.96**2 = 3.84."),
-        Mistake("per cent", 100 * 60 / (60 + 1.96**2), "right in per cent; give it as a share between 0 and 1."),
-    ),
-)
-
-_W = torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]])  # (out, in) = (3, 2)
-_A = torch.tensor([[1.0, -1.0], [0.5, 2.0]])  # (r, in) = (2, 2)
-_B = torch.tensor([[0.1, 0.0], [0.0, -0.2], [0.3, 0.1]])  # (out, r) = (3, 2)
-
-merge_by_hand = Exercise(
-    name="merge_by_hand",
-    question="Write merge_by_hand(W, A, B, alpha): the merged weight, as a new matrix.",
-    difficulty=2,
-    minutes=8,
-    hints=(
-        "A is (r, in) and B is (out, r). Which order of the product has the shape of W?",
-        "r is A.shape[0], and the update is scaled by alpha / r.",
-        "W + ... makes a new matrix; W += ... would change the one that was passed in.",
-    ),
-    source="""def merge_by_hand(W, A, B, alpha):
-    return W + alpha / A.shape[0] * B @ A  # (out, in) + (out, r) @ (r, in)""",
-    takeaway="merge_and_unload() does this for all 210 matrices and returns the plain model.",
-    mistakes=(
-        Mistake(
-            "A B instead of B A",
-            lambda W, A, B, alpha: W + alpha / A.shape[0] * A @ B,
-            "(r, in) @ (out, r) does not fit. A narrows first, B widens then: B @ A is (out, in).",
-        ),
-        Mistake(
-            "no scaling",
-            lambda W, A, B, alpha: W + B @ A,
-            "the update is multiplied by alpha / r, as it was during training.",
-        ),
-        Mistake(
-            "alpha not divided by r",
-            lambda W, A, B, alpha: W + alpha * B @ A,
-            "the scaling is alpha / r.",
-        ),
-        Mistake(
-            "update without W",
-            lambda W, A, B, alpha: alpha / A.shape[0] * B @ A,
-            "that is the update alone. The merged weight is W plus it.",
-        ),
-        Mistake(
-            "W changed in place",
-            lambda W, A, B, alpha: W.add_(alpha / A.shape[0] * B @ A),
-            "the values are right, but += has overwritten W: run the cell twice and the update is in it twice.",
-        ),
-    ),
-    cases=((_W, _A, _B, 8), (_W, _A[:1], _B[:, :1], 3)),
 )
 
 keep_the_stop = Exercise(
     name="keep_the_stop",
     question="Padding is eos, as is the end of the answer. Write keep_the_stop(ids, length, eos): the padded labels.",
-    difficulty=3,
+    difficulty=2,
     minutes=8,
     hints=(
         "ids ends with eos, which tells the model to stop, and eos is also the padding. Which labels are -100?",
@@ -178,6 +66,220 @@ keep_the_stop = Exercise(
             lambda ids, length, eos: ids[:-1] + [-100] * (length - len(ids) + 1),
             "the eos at the end of ids belongs to the answer: without loss on it the model never stops.",
         ),
+        Mistake(
+            "not padded",
+            lambda ids, length, eos: list(ids),
+            "labels need `length` entries, as many as the padded ids.",
+        ),
     ),
     cases=(([5, 9, 7, 2], 6, 2), ([4, 2, 8, 2], 5, 2), ([3, 2], 2, 2)),
+)
+
+
+def _leaks(train, test):
+    known = {" ".join(text.lower().split()).rstrip(".!? ") for text in train}
+    return [i for i, text in enumerate(test) if " ".join(text.lower().split()).rstrip(".!? ") in known]
+
+
+leaks = Exercise(
+    name="leaks",
+    question="Write leaks(train, test): the indices of test texts that are in train, but for case, blanks, .!? ends.",
+    difficulty=2,
+    minutes=8,
+    hints=(
+        "Bring both sides to one form first, then ask whether it is in a set.",
+        '" ".join(text.lower().split()) takes out case and blanks; .rstrip(".!? ") the end.',
+    ),
+    source="""def leaks(train, test):
+    def plain(text):
+        return " ".join(text.lower().split()).rstrip(".!? ")
+
+    known = {plain(text) for text in train}
+    return [i for i, text in enumerate(test) if plain(text) in known]""",
+    takeaway="The course's `cron.normalized` does this. Near copies need more: look at the nearest training text.",
+    mistakes=(
+        Mistake(
+            "letter by letter",
+            lambda train, test: [i for i, text in enumerate(test) if text in set(train)],
+            "that finds exact copies. 'At 9 am.' and 'at 9 AM' are one phrase.",
+        ),
+        Mistake(
+            "case alone",
+            lambda train, test: [i for i, t in enumerate(test) if t.lower() in {x.lower() for x in train}],
+            "case is gone; two blanks in a row, or a full stop, still hide a copy.",
+        ),
+        Mistake(
+            "blanks forgotten",
+            lambda train, test: [
+                i for i, t in enumerate(test) if t.lower().rstrip(".!? ") in {x.lower().rstrip(".!? ") for x in train}
+            ],
+            "two blanks in a row, or one in front, still hide a copy.",
+        ),
+        Mistake(
+            "the end forgotten",
+            lambda train, test: [
+                i
+                for i, t in enumerate(test)
+                if " ".join(t.lower().split()) in {" ".join(x.lower().split()) for x in train}
+            ],
+            "a full stop or an exclamation mark at the end still hides a copy.",
+        ),
+        Mistake(
+            "all blanks removed",
+            lambda train, test: [
+                i
+                for i, t in enumerate(test)
+                if "".join(t.lower().split()).rstrip(".!?") in {"".join(x.lower().split()).rstrip(".!?") for x in train}
+            ],
+            "without any blank, 'at 1 15' and 'at 11 5' become one: blanks between words count.",
+        ),
+        Mistake(
+            "part of a text",
+            lambda train, test: [i for i, t in enumerate(test) if any(t.lower() in x.lower() for x in train)],
+            "'at 9' is no copy of 'at 9 on Mondays': compare whole texts.",
+        ),
+        Mistake(
+            "the texts",
+            lambda train, test: [test[i] for i in _leaks(train, test)],
+            "give the indices in `test`, so that nobody has to search for them.",
+        ),
+        Mistake(
+            "the clean ones",
+            lambda train, test: [i for i in range(len(test)) if i not in _leaks(train, test)],
+            "those are the texts that do not leak.",
+        ),
+    ),
+    cases=(
+        (["at nine", "each  Sunday."], ["At nine!", "on Mondays", "each sunday"]),
+        (["at 9 on Mondays"], ["at 9", "at 9 on  mondays"]),
+        (["at 1 15"], ["at 11 5", " at 1 15."]),
+        (["noon"], ["Noon"]),
+        ([], ["noon"]),
+    ),
+)
+
+diagnosis = Exercise(
+    name="diagnosis",
+    question="Four copies of one adapter, of which one is sound: which letter belongs to which folder?",
+    difficulty=2,
+    minutes=10,
+    hints=(
+        "audit_folder(folder) reads the files without a model. Three of the four are told by it, or by its silence.",
+        "One of the two about which it says nothing differs from the original in adapter_config.json.",
+    ),
+    source='answer = ["b", "d", "a", "c"]',
+    takeaway="No audit can know which alpha you meant. Keep the original, and compare.",
+    mistakes=(
+        Mistake(
+            "silence is soundness",
+            ["b", "c", "a", "d"],
+            "the two about which the audit is silent are changed about. Compare each configuration with the original.",
+        ),
+        Mistake(
+            "1 and 3 changed",
+            ["a", "d", "b", "c"],
+            "in one of them every B is zero; in the other the file holds names that the configuration does not.",
+        ),
+        Mistake(
+            "all sound",
+            ["c", "c", "c", "c"],
+            "one of the four is sound. Run audit_folder on each.",
+        ),
+    ),
+)
+
+
+def sabotaged(adapter: str | Path, into: str | Path) -> list[Path]:
+    """Return four copies of an adapter's folder, made in `into`: three are broken, each in another way."""
+    folders = [Path(into) / f"copy-{number}" for number in (1, 2, 3, 4)]
+    for folder in folders:
+        shutil.copytree(adapter, folder, dirs_exist_ok=True)
+    _configure(folders[0], target_modules=["q_proj"])
+    _configure(folders[1], lora_alpha=64)
+    file = folders[2] / "adapter_model.safetensors"
+    tensors = {name: tensor * ("lora_B" not in name) for name, tensor in load_file(file).items()}
+    save_file(tensors, file)
+    return folders
+
+
+def _configure(folder: Path, **changes) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _two_sided(one: int, other: int) -> float:
+    """The chance of a split as uneven as this, or more, of coins that fall either way."""
+    n, few = one + other, min(one, other)
+    return min(1.0, 2 * sum(comb(n, k) for k in range(few + 1)) / 2**n)
+
+
+def _better(first, second, judge=_two_sided):
+    one = sum(a and not b for a, b in zip(first, second, strict=True))
+    other = sum(b and not a for a, b in zip(first, second, strict=True))
+    if judge(one, other) >= 0.05:
+        return "cannot tell"
+    return "first" if one > other else "second"
+
+
+def _by_totals(first, second):
+    one, other = sum(first), sum(second)
+    return "cannot tell" if one == other else "first" if one > other else "second"
+
+
+better = Exercise(
+    name="better",
+    question="Write better(first, second) from right (True) and wrong answers to the same cases: who wins at 5 %?",
+    difficulty=3,
+    minutes=12,
+    hints=(
+        "Cases that both got right, or both wrong, say nothing. Count those that only one got right.",
+        "If the runs are equally good, each such case is a coin. How likely is a split as uneven as this, either way?",
+        "p = 2 * sum(math.comb(n, k) for k in range(min(one, other) + 1)) / 2**n; decide if p < 0.05.",
+    ),
+    source="""import math
+
+def better(first, second):
+    one = sum(a and not b for a, b in zip(first, second))
+    other = sum(b and not a for a, b in zip(first, second))
+    n = one + other
+    p = 2 * sum(math.comb(n, k) for k in range(min(one, other) + 1)) / 2**n
+    if p >= 0.05:
+        return "cannot tell"
+    return "first" if one > other else "second\"""",
+    takeaway="The sign test. Pairs decide with fewer cases than two intervals that must not overlap.",
+    mistakes=(
+        Mistake("the larger count", _by_totals, "a lead of one case may be luck. How likely is it by coins alone?"),
+        Mistake(
+            "always luck",
+            lambda first, second: "cannot tell",
+            "some of these splits are too uneven for coins: 6 to 0 happens once in 32.",
+        ),
+        Mistake(
+            "one-sided",
+            lambda first, second: _better(first, second, lambda one, other: _two_sided(one, other) / 2),
+            "before you looked, either run could have led: count both directions.",
+        ),
+        Mistake(
+            "all cases are coins",
+            lambda first, second: _better(
+                first,
+                second,
+                lambda one, other: _two_sided(*sorted((sum(first), len(first) - sum(first)))),
+            ),
+            "only the cases that one alone got right are coins. Leave out those on which the runs agree.",
+        ),
+        Mistake(
+            "changed about",
+            lambda first, second: {"first": "second", "second": "first"}.get(b := _better(first, second), b),
+            "that names the one that lost.",
+        ),
+    ),
+    cases=(
+        ([True] * 10 + [True] * 6, [True] * 10 + [False] * 6),
+        ([True] * 10 + [True] * 5, [True] * 10 + [False] * 5),
+        ([False] * 8 + [True] * 2 + [True] * 20, [True] * 8 + [False] * 2 + [True] * 20),
+        ([False] * 9 + [True], [True] * 9 + [False]),
+        ([True, False], [True, False]),
+        ([True] * 30 + [False] * 3, [True] * 27 + [False] * 3 + [True] * 3),
+    ),
 )

@@ -252,14 +252,14 @@ def score(predictions: Sequence[str], examples: Sequence[Example]) -> Score:
     )
 
 
-def nearest_neighbour(train: Sequence[Example], texts: Iterable[str]) -> list[str]:
-    """Answer each text with the expression of the training text most like it (TF-IDF of character 2- to 4-grams).
+def nearest(train: Sequence[Example], texts: Iterable[str], k: int = 1) -> list[list[Example]]:
+    """Return for each text the k training examples whose texts are most like it (TF-IDF of character 2- to 4-grams).
 
-    ValueError if there is nothing to compare with.
+    The nearest comes first. ValueError if there is nothing to compare with.
 
     Example:
         >>> known = [Example("every day at 9", "0 9 * * *", "a"), Example("each Sunday", "0 0 * * 0", "b")]
-        >>> nearest_neighbour(known, ["on a sunday"])
+        >>> [example.cron for example in nearest(known, ["on a sunday"])[0]]
         ['0 0 * * 0']
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -271,5 +271,18 @@ def nearest_neighbour(train: Sequence[Example], texts: Iterable[str]) -> list[st
         return []
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
     known = vectorizer.fit_transform(example.text for example in train)
-    similarity = vectorizer.transform(texts) @ known.T  # (texts, train), sparse
-    return [train[index].cron for index in similarity.argmax(axis=1).A1]
+    similarity = (vectorizer.transform(texts) @ known.T).toarray()  # (texts, train)
+    return [[train[index] for index in row] for row in (-similarity).argsort(axis=1, kind="stable")[:, :k]]
+
+
+def nearest_neighbour(train: Sequence[Example], texts: Iterable[str]) -> list[str]:
+    """Answer each text with the expression of the training text most like it, as `nearest` finds it.
+
+    ValueError if there is nothing to compare with.
+
+    Example:
+        >>> known = [Example("every day at 9", "0 9 * * *", "a"), Example("each Sunday", "0 0 * * 0", "b")]
+        >>> nearest_neighbour(known, ["on a sunday"])
+        ['0 0 * * 0']
+    """
+    return [first.cron for first, *_ in nearest(train, texts)]
