@@ -33,6 +33,7 @@ REWRITTEN: tuple[str, ...] = (
     "05_mlp_gate_up_down",
     "06_lora_from_scratch",
     "07_peft_lora_config",
+    "15_export_and_serve",
 )
 SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"

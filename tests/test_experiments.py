@@ -40,6 +40,7 @@ MACHINE_NAMED = [
     "fused_run.jsonl",
     "how_sure.json",
     "adapter_trial.json",
+    "serving.json",
 ]
 
 
