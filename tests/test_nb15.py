@@ -88,7 +88,7 @@ def test_each_mistake_spoils_what_it_names_and_nothing_else(tmp_path):
 def test_one_of_the_four_files_of_the_exercise_is_broken_in_one_kind_of_module(tmp_path):
     trained, alpha = package.read(cron.ADAPTER)
     config, broken = load_config(), set()
-    for path in exercises.four_files(tmp_path):
+    for path in faults.four_files(tmp_path, trained, alpha, config):
         reader = GGUFReader(path)
         tensors = {tensor.name: torch.tensor(tensor.data) for tensor in reader.tensors}
         scale = reader.get_field("adapter.lora.alpha").contents() / 8

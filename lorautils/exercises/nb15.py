@@ -1,32 +1,14 @@
 """The exercises of notebook 15: who answers a request, the way back of the rows, four files of which one is broken,
 and what to ship for a phone, a laptop and a GPU.
 
-The file that is broken has k's rows in transformers' order; the others differ in what does not change s B A.
+`lorautils.export.faults.four_files` writes the files. The one that is broken has k's rows in transformers' order.
 """
 
-from pathlib import Path
-
 import torch
-from transformers import PretrainedConfig
-
-from lorautils.basemodel import load_config
-from lorautils.export import faults, gguf, package
-from lorautils.tasks import cron
 
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "15_export_and_serve"
-
-
-def _who(requests, default):
-    """llama.cpp's rule: a list that is not empty replaces all scales, adapters that it leaves out get 0."""
-
-    def one(request):
-        chosen = request.get("lora") or default
-        active = [item["id"] for item in chosen if item["scale"] != 0]
-        return active[0] if active else "base"
-
-    return [one(request) for request in requests]
 
 
 who_answers = Exercise(
@@ -85,12 +67,12 @@ back = Exercise(
     mistakes=(
         Mistake(
             "the way there",
-            lambda rows, heads: gguf.neighbours(rows, heads),
+            lambda rows, heads: rows.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2),
             "that is the writer's way once more. The first axis behind the heads is now half a head, the second 2.",
         ),
         Mistake(
             "one head",
-            lambda rows, heads: faults.halves(rows, 1),
+            lambda rows, heads: rows.unflatten(0, (1, -1, 2)).transpose(1, 2).flatten(0, 2),
             "that takes all rows for one head. Each head is reordered by itself.",
         ),
         Mistake("left alone", lambda rows, heads: rows, "the rows are still in llama.cpp's order."),
@@ -102,29 +84,6 @@ back = Exercise(
     ),
     cases=((_ROWS, 1), (_TWO, 2), (_ROWS, 2)),
 )
-
-
-def four_files(folder: str | Path) -> list[Path]:
-    """Write the shipped adapter four times, in four ways, as a.gguf to d.gguf, and return the paths. One is broken."""
-    factors, alpha = package.read(cron.ADAPTER)
-    config = load_config()
-    flip = torch.arange(next(iter(factors.values()))[1].shape[0] - 1, -1, -1)  # the components, in the other order
-    ways = {
-        "a": ({name: (b[:, flip], a[flip]) for name, (b, a) in factors.items()}, alpha),
-        "b": ({name: (b / 2, a) for name, (b, a) in factors.items()}, 2 * alpha),
-        "c": (_k_as_it_is(factors, config), alpha),
-        "d": ({name: (-b, -a) for name, (b, a) in factors.items()}, alpha),
-    }
-    paths = []
-    for name, given in ways.items():
-        paths.append(Path(folder) / f"{name}.gguf")
-        gguf.write_adapter(paths[-1], *given, config)
-    return paths
-
-
-def _k_as_it_is(factors: package.Factors, config: PretrainedConfig) -> package.Factors:
-    heads = config.num_key_value_heads
-    return {name: (faults.halves(b, heads) if "k_proj" in name else b, a) for name, (b, a) in factors.items()}
 
 
 which_broken = Exercise(

@@ -1,8 +1,11 @@
 """An exported adapter with one mistake each, as writers of GGUF files make them: notebook 15 looks for the symptoms."""
 
+from pathlib import Path
+
 from torch import Tensor
 from transformers import PretrainedConfig
 
+from lorautils.export import gguf
 from lorautils.export.package import Factors
 
 
@@ -23,15 +26,36 @@ def mistakes(factors: Factors, alpha: float, config: PretrainedConfig) -> dict[s
     All have 7 names and 210 pairs at most, fit the base, and load without a word.
     """
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-
-    def kind(module: str) -> str:
-        return module.rpartition(".")[2]
-
-    as_they_are = {m: (halves(b, heads[kind(m)]) if kind(m) in heads else b, a) for m, (b, a) in factors.items()}
-    without = {module: pair for module, pair in factors.items() if kind(module) not in heads}
+    without = {module: pair for module, pair in factors.items() if module.rpartition(".")[2] not in heads}
     rank = next(a.shape[0] for _, a in factors.values())
     return {
-        "rows of q and k as they are": (as_they_are, alpha),
+        "rows of q and k as they are": (as_they_are(factors, heads), alpha),
         "alpha lost": (factors, rank),  # llama.cpp takes the scale 1, as if alpha were r
         "q and k left out": (without, alpha),
     }
+
+
+def as_they_are(factors: Factors, heads: dict[str, int]) -> Factors:
+    """Return the factors of which a writer leaves the rows of the modules in `heads` in transformers' order."""
+    return {
+        module: (halves(b, heads[kind]) if (kind := module.rpartition(".")[2]) in heads else b, a)
+        for module, (b, a) in factors.items()
+    }
+
+
+def four_files(folder: str | Path, factors: Factors, alpha: float, config: PretrainedConfig) -> list[Path]:
+    """Write an adapter in four ways, as a.gguf to d.gguf, and return the paths: exercise 3 of notebook 15.
+
+    Three of them say the same: s B A is left alone by another order of the components, by a factor that moves from B
+    to alpha, and by a change of both signs. In one, the rows of k are in transformers' order.
+    """
+    ways = {
+        "a": ({module: (b.flip(1), a.flip(0)) for module, (b, a) in factors.items()}, alpha),
+        "b": ({module: (b / 2, a) for module, (b, a) in factors.items()}, 2 * alpha),
+        "c": (as_they_are(factors, {"k_proj": config.num_key_value_heads}), alpha),
+        "d": ({module: (-b, -a) for module, (b, a) in factors.items()}, alpha),
+    }
+    paths = [Path(folder) / f"{letter}.gguf" for letter in ways]
+    for path, given in zip(paths, ways.values(), strict=True):
+        gguf.write_adapter(path, *given, config)
+    return paths
