@@ -157,7 +157,7 @@ def test_a_drawing_is_told_with_all_parts_and_shapes(name):
 
 
 def test_words_are_there_and_do_not_tire(figure):
-    assert 200 < len(alt_text(figure)) < 900
+    assert 150 < len(alt_text(figure)) < 900
 
 
 def test_only_a_figure_that_brings_words_keeps_them():

@@ -41,6 +41,7 @@ MACHINE_NAMED = [
     "how_sure.json",
     "adapter_trial.json",
     "adapter_bands.json",
+    "serving.json",
 ]
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -71,8 +70,7 @@ def files(peft, tmp_path_factory):
 
 def ask(url, requests):
     """The completions of (prompt, scales), eight at a time."""
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda request: server.complete(url, *request), requests))
+    return server.complete_all(url, requests, at_once=8)
 
 
 @pytest.fixture(scope="module")
@@ -204,16 +202,27 @@ def test_an_adapter_in_two_bands_is_their_sum(tmp_path):
         assert server.compare(both, [server.complete(url, TEXTS[0], {0: 1})])[1] > 0.05
 
 
-def test_the_ledger_of_experiments_serving(tmp_path, monkeypatch):
-    tiny = save_tiny(tmp_path / "model", **ROPE)
-    monkeypatch.setenv("LORAUTILS_MODEL", str(tiny))
-    cases = cron.test_c()[:2]
-    rows = {row["name"]: row for row in serving.ledger(save_adapter(tmp_path / "adapter", tiny), tmp_path, cases)}
-    assert len(rows) == 2 + 3 * len(gguf.TYPES)
-    assert rows["PEFT"]["difference"] == 0 and rows["PEFT"]["same"] == 2
-    for name in ("llama.cpp F32, adapter beside", "llama.cpp F32, merged", "llama.cpp F32, base alone", "merged, PEFT"):
-        assert rows[name]["difference"] < 1e-3, name
-    assert rows["llama.cpp Q4_1, adapter beside"]["difference"] > 0.05
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    """The rows of experiments.serving for a tiny model."""
+    folder = tmp_path_factory.mktemp("ledger")
+    tiny, adapter = save_tiny(folder / "model", **ROPE), folder / "adapter"
+    save_adapter(adapter, tiny)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORAUTILS_MODEL", str(tiny))
+        parts = (serving.ledger, serving.packed_by_peft, serving.off_its_grid, serving.mistakes)
+        return {row["name"]: row for part in parts for row in part(adapter, folder, cron.test_c()[:2])}
+
+
+def test_the_ledger_of_experiments_serving(ledger):
+    assert ledger["PEFT"]["difference"] == 0 and ledger["PEFT"]["same"] == 2
+    exact = ["merged, PEFT", *(f"llama.cpp F32, {way}" for way in ("adapter beside", "merged", "base alone"))]
+    for name in (*exact, "llama.cpp F32, adapter beside, off its grid"):  # renumbered channels say the same
+        assert ledger[name]["difference"] < 1e-3, name
+    packed = [name for name in ledger if "NF4" in name or "Q4_1" in name]
+    for name in (*packed, *(name for name in ledger if name.startswith("fault"))):
+        assert ledger[name]["difference"] > 3e-3, name
+    assert len(packed) == 8
 
 
 # The command ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,6 +106,12 @@ def complete(
     words = send(f"{url}/tokenize", {"content": prompt, "add_special": True, "parse_special": True}, key)["tokens"]
     log_p = [token["logprob"] for token in said["completion_probabilities"]]
     return Completion(words, said["tokens"], log_p, said["content"])
+
+
+def complete_all(url: str, requests: Sequence[tuple], *, at_once: int = 4) -> list[Completion]:
+    """Return a server's answers, in order, several at a time; a request is (prompt,) or (prompt, scales)."""
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda request: complete(url, *request), requests))
 
 
 def send(url: str, body: dict | None, key: str = ""):

@@ -1,0 +1,113 @@
+"""Notebook 15: its drawings can be read and show what is so; mistakes are as told; one of four files is broken."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pytest
+import test_drawing as shared
+import torch
+from gguf import GGUFReader
+from transformers import LlamaConfig
+
+from lorautils import ROOT, results
+from lorautils.basemodel import load_config
+from lorautils.exercises import nb15 as exercises
+from lorautils.export import faults, gguf, package
+from lorautils.figures import nb15 as figures
+from lorautils.tasks import cron
+
+CONFIG = LlamaConfig(num_attention_heads=4, num_key_value_heads=2, hidden_size=32, intermediate_size=32)
+LEVELS = [i / 8 - 1 for i in range(16)]
+DRAWINGS = {
+    "adapter file": figures.adapter_file,
+    "rows": figures.rows,
+    "paging": figures.paging,
+    "grids": lambda: figures.grids({"on": (LEVELS * 2, LEVELS), "off": ([0.03, 0.19] * 16, LEVELS)}),
+}
+
+
+@pytest.fixture(params=DRAWINGS)
+def figure(request):
+    drawn = DRAWINGS[request.param]()
+    drawn.canvas.draw()
+    yield drawn
+    plt.close("all")
+
+
+def test_it_can_be_read_on_a_slide_on_a_phone_and_on_a_dark_page(figure):
+    shared.check_in_every_room(figure)
+
+
+def test_no_text_covers_a_text(figure):
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:place]), figure.axes[0].texts[place].get_text()
+
+
+def test_the_rows_are_drawn_in_the_order_that_is_written():
+    texts = [text for text in figures.rows().axes[0].texts if text.get_text().startswith("row ")]
+    right = sorted((text for text in texts if text.get_position()[0] > 500), key=lambda text: -text.get_position()[1])
+    assert [int(text.get_text()[4:]) for text in right] == gguf.neighbours(torch.arange(8), heads=1).tolist()
+    plt.close("all")
+
+
+def test_a_grid_tells_how_far_numbers_are_from_their_levels():
+    words = DRAWINGS["grids"]().words
+    assert "on: the farthest number is 0.0000" in words and "off: the farthest number is 0.0600" in words
+    plt.close("all")
+
+
+def factors():
+    torch.manual_seed(0)
+    names = [f"model.layers.0.self_attn.{name}_proj" for name in "qkv"]
+    return {name: (torch.randn(32 if "q_" in name else 16, 4), torch.randn(4, 32)) for name in names}
+
+
+def written(path, given):
+    gguf.write_adapter(path, *given, CONFIG)
+    reader = GGUFReader(path)
+    tensors = {tensor.name: torch.tensor(tensor.data) for tensor in reader.tensors}
+    return tensors, reader.get_field("adapter.lora.alpha").contents()
+
+
+def test_each_mistake_spoils_what_it_names_and_nothing_else(tmp_path):
+    whole, alpha = written(tmp_path / "whole.gguf", (given := factors(), 16))
+    made = faults.mistakes(given, 16, CONFIG)
+    files = {name: written(tmp_path / f"{number}.gguf", made[name]) for number, name in enumerate(made)}
+    as_they_are, _ = files["rows of q and k as they are"]
+    changed = {name for name in whole if not torch.equal(whole[name], as_they_are[name])}
+    assert changed == {"blk.0.attn_q.weight.lora_b", "blk.0.attn_k.weight.lora_b"}
+    assert torch.equal(as_they_are["blk.0.attn_q.weight.lora_b"], given["model.layers.0.self_attn.q_proj"][0])
+    lost, scale = files["alpha lost"]
+    assert (alpha, scale) == (16, 4) and all(torch.equal(whole[name], lost[name]) for name in whole)
+    assert {name for name in whole if name not in files["q and k left out"][0]} == {
+        f"blk.0.attn_{name}.weight.lora_{side}" for name in "qk" for side in "ab"
+    }
+
+
+def test_one_of_the_four_files_of_the_exercise_is_broken_in_one_kind_of_module(tmp_path):
+    trained, alpha = package.read(cron.ADAPTER)
+    config, broken = load_config(), set()
+    for path in faults.four_files(tmp_path, trained, alpha, config):
+        reader = GGUFReader(path)
+        tensors = {tensor.name: torch.tensor(tensor.data) for tensor in reader.tensors}
+        scale = reader.get_field("adapter.lora.alpha").contents() / 8
+        assert len(tensors) == 420
+        for module in (name for name in trained if ".layers.0." in name):
+            b, a = (factor.float() for factor in trained[module])
+            name = f"{gguf.tensor_name(module)}.weight"
+            wanted = alpha / 8 * gguf.reordered(b, module, config) @ a
+            if not torch.allclose(scale * tensors[f"{name}.lora_b"] @ tensors[f"{name}.lora_a"], wanted, atol=1e-5):
+                broken.add((path.stem, module.rpartition(".")[2]))
+    assert broken == {exercises.which_broken.reference}
+
+
+def test_what_stands_in_for_a_missing_server_is_recorded():
+    """The notebook takes these rows where xllamacpp has no wheel, and prints them everywhere."""
+    recorded = {row["name"] for row in results.read("serving.json")["rows"]}
+    cells = json.loads((ROOT / "notebooks" / "15_export_and_serve.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = {cell["id"]: "".join(cell["source"]) for cell in cells}
+    namespace = {"served": False, "results": results, "cron": cron}
+    exec(source["parity-tools"], namespace)
+    for name in ("llama.cpp F32, adapter beside", "llama.cpp Q4_1, merged", "fault: alpha lost"):
+        assert name in recorded and namespace["row"](name, "none.gguf")["of"] >= 20
