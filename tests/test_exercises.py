@@ -221,9 +221,9 @@ def moved_by_copy(tensors, step):
         ("answer_loss", lambda logits, ids, n: torch.nn.CrossEntropyLoss()(logits[n - 1 : len(ids) - 1], ids[n:])),
         ("answer_loss", lambda logits, ids, n: -logits.log_softmax(-1)[range(n - 1, len(ids) - 1), ids[n:]].mean()),
         ("moved", moved_by_copy),
-        ("mask_prompt", lambda ids, n: torch.tensor([-100 if i < n else t for i, t in enumerate(ids)])),
-        ("merge_by_hand", lambda W, A, B, alpha: torch.addmm(W, B, A, alpha=alpha / len(A))),
-        ("merge_by_hand", lambda W, A, B, alpha: (W.double() + B.double() @ A.double() * alpha / len(A)).numpy()),
+        ("keep_the_stop", lambda ids, n, eos: torch.tensor([*ids, *[-100] * (n - len(ids))])),
+        ("without_direction", lambda W, d: torch.addr(W, d, d @ W, alpha=-1 / (d @ d).item())),
+        ("without_direction", lambda W, d: (W.double() - torch.outer(d, d @ W).double() / (d @ d)).numpy()),
     ],
 )
 def test_right_in_another_form_is_right(capsys, name, answer):
@@ -245,14 +245,14 @@ def test_right_in_another_form_is_right(capsys, name, answer):
         ("answer_probability", "0.45", "expected a number, got something of type str"),
         ("answer_probability", float("nan"), "perhaps a ____ is left in the formula"),
         ("answer_probability", abs, "expected a number, got a function"),
-        ("mask_prompt", [-100, 5], "pass the function itself, check(mask_prompt), not 2 values"),
-        ("mask_prompt", lambda ids: ids, "mask_prompt([1, 4, 7, 9, 5, 2], 4)\nraises TypeError"),
+        ("keep_the_stop", [-100, 5], "pass the function itself, check(keep_the_stop), not 2 values"),
+        ("keep_the_stop", lambda ids: ids, "keep_the_stop([5, 9, 7, 2], 6, 2)\nraises TypeError"),
         (
-            "mask_prompt",
-            lambda ids, n: [1],
-            "mask_prompt([1, 4, 7, 9, 5, 2], 4)\nshould give [-100, -100, -100, -100, 5, 2], got [1]",
+            "keep_the_stop",
+            lambda ids, n, eos: [1],
+            "keep_the_stop([5, 9, 7, 2], 6, 2)\nshould give [5, 9, 7, 2, -100, -100], got [1]",
         ),
-        ("mask_prompt", lambda ids, n: [-100] * n + [ids.pop(n) for _ in ids[n:]], "changes what it was given"),
+        ("keep_the_stop", lambda ids, n, eos: ids.extend([-100] * (n - len(ids))) or ids, "changes what it was given"),
         (
             "keep_the_stop",
             raiser(ValueError("two\nlines")),
@@ -266,9 +266,10 @@ def test_an_unknown_wrong_answer_is_told_what_is_wrong(capsys, name, answer, exp
 
 
 def test_a_check_does_not_change_the_cases(capsys):
-    exercise = by_name("merge_by_hand")
+    exercise = by_name("weight_after")
+    (in_place,) = (mistake.answer for mistake in exercise.mistakes if mistake.name == "W changed in place")
     for _ in range(2):
-        assert "W changed in place" in said(capsys, exercise, lambda W, A, B, alpha: W.add_(alpha / len(A) * B @ A))
+        assert "W changed in place" in said(capsys, exercise, in_place)
     assert "Correct." in said(capsys, exercise, exercise.reference)
 
 
