@@ -296,6 +296,15 @@ def test_errors_of_export(adapter, tmp_path, monkeypatch, capsys, arguments, say
     assert {path.name for path in tmp_path.iterdir()} == {"taken", "file"}
 
 
+def test_a_folder_without_its_weights(adapter, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
+    said = error(capsys, "export", str(half))
+    assert "adapter_model.safetensors is missing" in said and "copy the whole folder" in said
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"[1]", b"[" * 100_000, "{}".encode("utf-16")], ids=["empty", "list", "deep", "UTF-16"]
 )

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments import serving
 from lorautils import ROOT, basemodel, evaluation
+from lorautils.cli import check_server
 from lorautils.export import gguf, package
 from lorautils.tasks import cron, orders
 
@@ -279,6 +280,9 @@ def test_serve_prints_lines_that_work_and_ends_with_ctrl_c(tiny, tmp_path):
     try:
         lines = dict(re.findall(r"^(.+):\n(curl .+)$", serving.said, re.MULTILINE))
         assert list(lines) == ["first, number 0", "second, number 1", "the base"]
+        line = re.search(r"lorautils (check-server .+) FOLDER", serving.said)[1].split()
+        asked = check_server.parser().parse_args([*line[1:], str(tiny.first)])
+        assert (asked.url, asked.key) == (serving.url, serving.key), "the printed check asks this server"
         texts = {name: run(line)["choices"][0]["text"] for name, line in lines.items()}
         assert len(set(texts.values())) == 3, "base and adapters answer differently"
         with pytest.raises(OSError, match=r"401.*Next: give its key with --key"):

@@ -12,7 +12,10 @@ SUMMARY = "Ask a server for base and adapter, alone and side by side, and compar
 
 def parser() -> Parser:
     """Return the parser of the address, the key, and the adapter that is served there."""
-    options = Parser(epilog="It asks twelve phrases of Test-C four times: half a minute where the server is idle.")
+    options = Parser(
+        epilog="It asks twelve phrases of Test-C four times: half a minute where the server is idle. It finds out who "
+        "answers. An export with a small mistake can pass: docs/serving.md has a check for each mistake."
+    )
     options.add_argument("url", type=str, help="such as http://127.0.0.1:8080, of llama.cpp's server or of vLLM")
     options.add_argument("--key", type=str, default="", help="what requests must show")
     options.add_argument("--adapter", type=str, metavar="DIR", help="the adapter served there; default: adapters/cron")

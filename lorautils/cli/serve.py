@@ -95,7 +95,10 @@ def _guide(url: str, key: str, names: list[str]) -> str:
     """Return the address, the key, and the lines for the shell that ask the base and each adapter."""
     lines = [f"Address: {url}/v1", f"Key: {key}", ""]
     usual = names[0] if len(names) == 1 else "the base"
-    lines += [f"Without `lora` in a request, {usual} answers. llama.cpp knows adapters by number, not by `model`:", ""]
+    lines += [f"Without `lora` in a request, {usual} answers. llama.cpp knows adapters by number, not by `model`."]
+    if names:
+        lines += [f"To check who answers: lorautils check-server {url} --key {key} --adapter FOLDER"]
+    lines += ["The prompt is of the cron task. For another task, put in yours, exactly as the training had it.", ""]
     for number, name in enumerate(names):
         lines += [f"{name}, number {number}:", _curl(url, key, {"lora": [{"id": number, "scale": 1}]}), ""]
     none = {"lora": [{"id": 0, "scale": 0}]} if names else {}

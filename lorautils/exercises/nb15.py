@@ -121,6 +121,11 @@ which_broken = Exercise(
             "in d both A and B have the other sign: the product is the same.",
         ),
         Mistake(
+            "the other sign, at k",
+            ("d", "k_proj"),
+            "in d both A and B have the other sign: compare the product, not B.",
+        ),
+        Mistake(
             "q instead of k",
             ("c", "q_proj"),
             "c it is. But did you send q's B through neighbours with 9 heads, and k's with 3?",
@@ -146,6 +151,16 @@ ship = Exercise(
             "4 bits on the phone",
             ["c", "a", "d"],
             "the phone's gate is 0.5 nats. Off its grid, a merged 4-bit file missed that: look at section 5.",
+        ),
+        Mistake(
+            "two files on the phone",
+            ["a", "a", "d"],
+            "base and adapter together pass 150 MB: add the two sizes of section 1.",
+        ),
+        Mistake(
+            "llama.cpp for the GPU",
+            ["b", "a", "a"],
+            "our llama.cpp loads all adapters at the start. Fifty, for many users, want the shelf of section 7.",
         ),
         Mistake(
             "merged for the GPU",

@@ -70,6 +70,10 @@ def read(adapter: str | Path) -> tuple[Factors, float]:
         field = next(iter(error.absolute_path), None)
         what = f"{field} is {record[field]!r}" if field else error.message
         raise ValueError(f"{path}: {what}, which a GGUF adapter cannot say: {MERGE}")
+    if not (adapter / lora.WEIGHTS).is_file():
+        raise FileNotFoundError(
+            f"{adapter} holds no weights ({lora.WEIGHTS} is missing): copy the whole folder, or save the adapter again"
+        )
     r, alpha = record.get("r", 8), record.get("lora_alpha", 8)
     if record.get("use_rslora"):
         if record.get("rank_pattern"):
@@ -102,7 +106,8 @@ def configuration(adapter: Path) -> dict:
     path = adapter / lora.CONFIG
     if not path.is_file():
         raise FileNotFoundError(
-            f"{adapter} holds no adapter ({lora.CONFIG} is missing): name the folder of a saved one"
+            f"{adapter} holds no adapter ({lora.CONFIG} is missing): name the folder of a saved one. "
+            "`lorautils serve` takes a .gguf too"
         )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
