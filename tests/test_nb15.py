@@ -3,8 +3,6 @@
 import json
 
 import matplotlib.pyplot as plt
-import pytest
-import test_drawing as shared
 import torch
 from gguf import GGUFReader
 from transformers import LlamaConfig
@@ -24,24 +22,6 @@ DRAWINGS = {
     "paging": figures.paging,
     "grids": lambda: figures.grids({"on": (LEVELS * 2, LEVELS), "off": ([0.03, 0.19] * 16, LEVELS)}),
 }
-
-
-@pytest.fixture(params=DRAWINGS)
-def figure(request):
-    drawn = DRAWINGS[request.param]()
-    drawn.canvas.draw()
-    yield drawn
-    plt.close("all")
-
-
-def test_it_can_be_read_on_a_slide_on_a_phone_and_on_a_dark_page(figure):
-    shared.check_in_every_room(figure)
-
-
-def test_no_text_covers_a_text(figure):
-    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
-    for place, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[:place]), figure.axes[0].texts[place].get_text()
 
 
 def test_the_rows_are_drawn_in_the_order_that_is_written():
