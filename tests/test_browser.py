@@ -175,7 +175,7 @@ def test_a_slider_that_was_stored_by_somebody_else_is_the_picture_of_its_start(b
 
 
 def test_training_shows_its_progress_and_an_interrupt_ends_it_in_good_order(browser, course, lab):  # noqa: F811
-    after = "print(history.interrupted, 0 < history.steps < history.total_steps)"
+    after = "print(bool(history.interrupted), 0 < history.steps < history.total_steps)"
     write(course, "interrupted", TRAINING, "history = training.train(model, tokenizer, pairs, epochs=1000)", after)
     with notebook_open(browser, lab, "interrupted") as (page, _, errors):
         choose(page, "Run", "Run All Cells")
