@@ -5,12 +5,15 @@ from pathlib import Path
 
 import torch
 
+from experiments.forgetting import skills, text_losses
 from lorautils import texts
-from lorautils.data import collate, encode
+from lorautils.data import Pair, collate, encode
 from lorautils.evaluation import evaluate, text_loss
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_pairs, cron_prompt
 from lorautils.training import History, answer_loss
+
+PASSAGE = 24  # words of a passage that is read, and as many that are to be continued
 
 
 def device() -> str:
@@ -21,6 +24,14 @@ def device() -> str:
 def tests(n: int = 200) -> dict[str, list[cron.Example]]:
     """Return the four test sets: n cases of A and of B, and all of C and D."""
     return {"A": cron.test_a(n), "B": cron.test_b(n), "C": cron.test_c(), "D": cron.hand_written("test_d")}
+
+
+def plain_text(n: int) -> list[Pair]:
+    """Return n passages of plain text, cut in the middle; none is of the text that forgetting is measured on."""
+    words = " ".join(texts.read(kind) for kind in ("prose", "dialogue", "calibration")).split()
+    starts = [round(i * (len(words) - 2 * PASSAGE) / n) for i in range(n)]
+    middles = [(start, start + PASSAGE, start + 2 * PASSAGE) for start in starts]
+    return [Pair(" ".join(words[a:b]), " " + " ".join(words[b:c])) for a, b, c in middles]
 
 
 def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, dict[str, int]]:
@@ -64,6 +75,8 @@ def outcome(model, tokenizer, history: History) -> dict:
         "held_out_losses": held_out_losses(model, tokenizer),
         "english_loss": round(english, 4),
         "english_tokens": tokens,
+        "text_losses": text_losses(model, tokenizer),
+        "skills": skills(model, tokenizer),
         "last_losses": [round(loss, 4) for loss in history.loss[-10:]],
         "trained_tokens": history.trained_tokens,
         "seconds": round(history.seconds, 1),

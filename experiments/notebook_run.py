@@ -1,9 +1,8 @@
 """The run of notebook 08 over several seeds, beside full fine-tuning and what needs no training.
 
 `python -m experiments.notebook_run LoRA 0` appends one line to results/notebook_run.jsonl. The first word is one of
-LoRA, "full fine-tuning", "long run", untouched, few-shot, nearest, rules; the second is the seed. A third, for a
-training, is another learning rate. `rescue 0` trains LoRA and saves it in adapters/run, from which notebook 08 goes on
-where its training is too slow.
+TRAININGS, or untouched, few-shot, nearest, rules; the second is the seed. `rescue 0` trains LoRA and saves it in
+adapters/run, from which notebook 08 goes on where its training is too slow.
 """
 
 import json
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from peft import get_peft_model
 
-from experiments.common import append, device, outcome, scores, tests
+from experiments.common import append, device, outcome, plain_text, scores, tests
+from experiments.forgetting import skills, text_losses
 from experiments.machine import machine
 from experiments.train_adapter import save_bf16
 from experiments.train_orders import BASE
@@ -28,16 +28,21 @@ from lorautils.tasks.cron import cron_pairs
 from lorautils.training import History, lora_config, plain_loss, train
 
 RECORD, RESCUE = RESULTS / "notebook_run.jsonl", ROOT / "adapters" / "run"
-RECIPE = {"examples": 400, "human_share": 0.3, "epochs": 3, "batch_size": 8, "learning_rate": 2e-3}
-LONG = RECIPE | {"examples": 3200}
-FULL_LEARNING_RATE = 2e-4
+RECIPE = {"examples": 2640, "human_share": 0.6, "epochs": 1, "batch_size": 8, "learning_rate": 2e-3}
+TRAININGS = {
+    "LoRA": RECIPE,
+    "LoRA with replay": RECIPE,
+    "full fine-tuning": RECIPE | {"learning_rate": 4e-4},  # its best rate on the validation split
+    "full, half rate": RECIPE | {"learning_rate": 2e-4},
+    "long run": RECIPE | {"examples": 3200, "epochs": 3},
+}
+REPLAYED = 1 / 20  # of the pairs, where plain text is mixed in
 LOOKS = 6  # at the held-out loss, in a training
 
 
 def recipe_of(kind: str) -> dict:
     """Return the recipe of a kind of run; without a training, its examples are those that are looked up."""
-    recipe = LONG if kind == "long run" else RECIPE
-    return recipe | ({"learning_rate": FULL_LEARNING_RATE} if kind == "full fine-tuning" else {})
+    return TRAININGS.get(kind, RECIPE)
 
 
 def held_out() -> list[cron.Example]:
@@ -45,10 +50,11 @@ def held_out() -> list[cron.Example]:
     return [case for kind in ("hand", "library") for case in cron.hand_written("validation", kind)[::5]]
 
 
-def run(model, tokenizer, recipe: dict, seed: int) -> History:
+def run(model, tokenizer, recipe: dict, seed: int, replayed: int = 0) -> History:
     """Train as notebook 08 does, and give the model the state in which the held-out loss was lowest."""
     settings = dict(recipe)
-    pairs = cron_pairs(cron.train_examples(settings.pop("examples"), seed, settings.pop("human_share")))
+    examples = cron.train_examples(settings.pop("examples") - replayed, seed, settings.pop("human_share"))
+    pairs = cron_pairs(examples) + (plain_text(replayed) if replayed else [])
     steps = -(-len(pairs) // recipe["batch_size"]) * recipe["epochs"]
     loss = fused.loss if hasattr(model, "peft_config") else plain_loss
     looks = {"held_out": cron_pairs(held_out()), "held_out_steps": steps // LOOKS, "keep_best": True}
@@ -59,9 +65,10 @@ def trained(kind: str, seed: int, recipe: dict) -> dict:
     """Train LoRA or all weights, and return scores and forgetting."""
     setup(seed)
     tokenizer, model = load_tokenizer(), load_base_model()
-    if kind != "full fine-tuning":
+    if not kind.startswith("full"):
         model = get_peft_model(model, lora_config())
-    history = run(model.to(device()), tokenizer, recipe, seed)
+    replayed = round(REPLAYED * recipe["examples"]) if kind == "LoRA with replay" else 0
+    history = run(model.to(device()), tokenizer, recipe, seed, replayed)
     return {**outcome(model, tokenizer, history), "held_out": history.held_out}
 
 
@@ -78,7 +85,13 @@ def untrained(kind: str, seed: int) -> dict:
     model.to(device())
     if kind == "untouched":
         english, tokens = text_loss(model, tokenizer, texts.read("english"))
-        return {"scores": scores(model, tokenizer), "english_loss": english, "english_tokens": tokens}
+        return {
+            "scores": scores(model, tokenizer),
+            "english_loss": english,
+            "english_tokens": tokens,
+            "text_losses": text_losses(model, tokenizer),
+            "skills": skills(model, tokenizer),
+        }
     counts = {}
     for name, cases in tests().items():
         prompts = instructed(known, [e.text for e in cases])
@@ -115,10 +128,8 @@ def main() -> None:
     kind, seed = sys.argv[1], int(sys.argv[2])
     if kind == "rescue":
         return rescue(seed)
-    recipe = recipe_of(kind) | ({"learning_rate": float(sys.argv[3])} if len(sys.argv) > 3 else {})
-    is_training = kind in ("LoRA", "full fine-tuning", "long run")
-    result = trained(kind, seed, recipe) if is_training else untrained(kind, seed)
-    append(RECORD, {"kind": kind, "seed": seed, "recipe": recipe, **result, "machine": machine()})
+    result = trained(kind, seed, recipe_of(kind)) if kind in TRAININGS else untrained(kind, seed)
+    append(RECORD, {"kind": kind, "seed": seed, "recipe": recipe_of(kind), **result, "machine": machine()})
 
 
 if __name__ == "__main__":

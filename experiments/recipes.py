@@ -11,12 +11,11 @@ from itertools import product
 
 from peft import get_peft_model
 
-from experiments.common import append, device, key, recorded, validation_scores
+from experiments.common import append, device, key, plain_text, recorded, validation_scores
 from experiments.machine import machine
 from experiments.sweeps import share_of
 from lorautils import release_memory, setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
-from lorautils.data import Pair
 from lorautils.evaluation import text_loss
 from lorautils.results import RESULTS
 from lorautils.tasks import cron
@@ -25,7 +24,6 @@ from lorautils.training import batches_of, held_out_loss, lora_config, train
 
 RECORD = RESULTS / "recipes.jsonl"
 STEPS = 240  # what two cores do in some five minutes, eight short rows a step
-REPLAYED = 24  # words of a passage that is read, and as many that are to be continued
 
 
 @dataclass(frozen=True)
@@ -50,24 +48,21 @@ def recipes() -> list[Recipe]:
     """Return all recipes: rates and shares, full fine-tuning, smaller batches, fewer pairs more often, replay."""
     runs = []
     for seed in (0, 1):
-        runs += [Recipe(rate, seed=seed) for rate in (2e-3, 3e-3, 4e-3)]
-        runs += [Recipe(rate, share, seed=seed) for rate, share in ((3e-3, 0.3), (2e-3, 0.9), (3e-3, 0.9))]
-        runs += [Recipe(rate, method="full fine-tuning", seed=seed) for rate in (5e-5, 1e-4, 2e-4, 4e-4)]
+        runs += [Recipe(rate, seed=seed) for rate in (1.5e-3, 2e-3, 3e-3, 4e-3)]
+        runs += [Recipe(2e-3, share, seed=seed) for share in (0.45, 0.75, 0.9)]
+        runs += [Recipe(rate, share, seed=seed) for rate, share in ((3e-3, 0.3), (3e-3, 0.9), (1.5e-3, 0.75))]
         runs += [Recipe(rate, batch_size=4, seed=seed) for rate in (2e-3, 3e-3)]
         runs += [Recipe(rate, epochs=3, seed=seed) for rate in (2e-3, 3e-3)]
-        runs += [Recipe(rate, replay=0.1, seed=seed) for rate in (2e-3, 3e-3)]
+        runs += [Recipe(rate, replay=share, seed=seed) for rate, share in product((2e-3, 3e-3), (0.05, 0.1))]
+        runs += [Recipe(2e-3, 0.75, replay=0.05, seed=seed)]
+        runs += [Recipe(rate, method="full fine-tuning", seed=seed) for rate in (5e-5, 1e-4, 2e-4, 4e-4, 8e-4)]
+    for seed in (2, 3, 4):
+        runs += [Recipe(rate, replay=share, seed=seed) for rate, share in product((2e-3, 3e-3), (0.0, 0.1))]
+        runs += [Recipe(rate, method="full fine-tuning", seed=seed) for rate in (2e-4, 4e-4, 8e-4)]
     return runs
 
 
-def plain_text(n: int) -> list[Pair]:
-    """Return n passages of plain text, cut in the middle; none is of the text that forgetting is measured on."""
-    words = " ".join(texts.read(kind) for kind in ("prose", "dialogue", "calibration")).split()
-    starts = [round(i * (len(words) - 2 * REPLAYED) / n) for i in range(n)]
-    middles = [(start, start + REPLAYED, start + 2 * REPLAYED) for start in starts]
-    return [Pair(" ".join(words[a:b]), " " + " ".join(words[b:c])) for a, b, c in middles]
-
-
-def training_pairs(recipe: Recipe) -> list[Pair]:
+def training_pairs(recipe: Recipe) -> list:
     """Return the pairs of a recipe."""
     replayed = round(recipe.replay * recipe.pairs)
     examples = cron.train_examples(recipe.pairs - replayed, recipe.seed, recipe.human_share)

@@ -18,9 +18,16 @@ def _exact(test: str) -> Callable[[Mapping], float]:
     return lambda run: 100 * run["scores"][test]["exact"] / run["scores"][test]["n"]
 
 
+def _right(counts: Mapping[str, int]) -> float:
+    return 100 * counts["right"] / counts["n"]
+
+
 MEASURES: dict[str, Callable[[Mapping], float]] = {
     **{f"Test-{test}": _exact(test) for test in "ABCD"},  # exact answers in per cent
     "English": lambda run: run["english_loss"],  # nats per token; the untouched model has 3.33
+    "programs": lambda run: run["text_losses"]["code"],  # nats per token, on small programs; untouched 1.99
+    "copying": lambda run: _right(run["skills"]["copy"]),  # of random tokens, the second time; untouched 64 %
+    "facts": lambda run: _right(run["skills"]["facts"]),  # of forty; untouched 60 %
     "training loss": lambda run: statistics.mean(run["last_losses"]),  # nats per answer token, of the last ten steps
     "held-out loss": lambda run: run["held_out_losses"]["A"],  # nats per answer token, on Test-A
     "stable rank": lambda run: run["update"]["stable_rank"],  # of dW, a mean over the matrices

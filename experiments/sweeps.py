@@ -141,6 +141,8 @@ MORE_METHOD_RATES = {
     "LLaMA-Adapter": [2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2],
 }
 SEEDS = range(5)
+# (examples, epochs): 50 to 1,200 steps of eight, by reading 400 examples again or by more of them
+EQUAL_STEPS = [(400, 1), (400, 3), (400, 6), (400, 12), (400, 24), (800, 3), (1600, 3), (3200, 3), (3200, 1)]
 
 
 def around_the_best(grid: list[Run], seeds: range = SEEDS) -> list[Run]:
@@ -174,6 +176,7 @@ def sweeps() -> dict[str, list[Run]]:
         Run("alpha", 0, rate, r=r, alpha=2 * r) for r, rate in product([1, 8, 32, 128], [*RATES[1:], 1.6e-2, 3.2e-2])
     ]
     alpha += [Run("alpha", 0, rate, r=r, method="rsLoRA") for r, rate in product([1, 32, 128], RATES[:5])]
+    full_best = [("full fine-tuning", 8, 1e-4), ("full fine-tuning", 8, 2e-4)]
     batch = [Run("batch", 0, rate, batch_size=size) for size, rate in product([2, 4, 16, 32], RATES[1:])]
     return {
         "rank": rank,
@@ -199,6 +202,24 @@ def sweeps() -> dict[str, list[Run]]:
         "batch seeds": around_the_best(batch),
         "inits seeds": around_the_best(inits),
         "more methods seeds": around_the_best(more),
+        "twenty seeds": [
+            Run("twenty seeds", seed, rate, method, r=r)
+            for seed in range(20)
+            for method, r, rate in [("LoRA", 8, 2e-3), ("LoRA", 1, 2e-3), ("LoRA", 128, 2e-3), *full_best]
+        ],
+        "epochs": [
+            Run("epochs", seed, rate, method, examples=n, epochs=epochs)
+            for seed in SEEDS
+            for (method, _, rate), (n, epochs) in product([("LoRA", 8, 2e-3), full_best[1]], EQUAL_STEPS)
+        ],
+        "batch at equal steps": [
+            Run("batch at equal steps", seed, rate, method, batch_size=size, epochs=3 * size / 8)
+            for seed in SEEDS
+            for (method, rates), size in product(
+                [("LoRA", RATES[2:5]), ("full fine-tuning", FULL_RATES[2:5])], [2, 8, 32]
+            )
+            for rate in rates
+        ],
     }
 
 

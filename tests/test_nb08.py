@@ -2,12 +2,13 @@
 
 import ast
 import json
+from collections import defaultdict
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
-from experiments import notebook_run
+from experiments import notebook_run, recipes
 from lorautils import ROOT, data, results
 from lorautils.audit import audit_folder
 from lorautils.exercises import nb08 as exercises
@@ -45,7 +46,9 @@ def test_every_competitor_is_recorded_and_lora_from_five_seeds():
     runs = results.read("notebook_run.jsonl")
     kinds = {kind: sorted(run["seed"] for run in runs if run["kind"] == kind) for kind in {r["kind"] for r in runs}}
     assert kinds["LoRA"] == [0, 1, 2, 3, 4]
-    assert {"nearest", "rules", "full fine-tuning", "long run"} <= kinds.keys()
+    five = ("LoRA with replay", "full fine-tuning", "full, half rate")
+    assert all(kinds[kind] == [0, 1, 2, 3, 4] for kind in five)
+    assert {"nearest", "rules", "untouched", "few-shot", "long run"} <= kinds.keys()
     assert all(list(run["scores"]) == ["A", "B", "C", "D"] for run in runs)
 
 
@@ -80,6 +83,24 @@ def test_the_nearest_example_stands_last_in_the_prompt():
     assert prompt.index("each Sunday") < prompt.index("every day at 9") < prompt.index("every day at ten")
     assert prompt.endswith(cron.cron_prompt("every day at ten"))
     assert [example.cron for example in cron.nearest(known, ["every day at ten"], 2)[0]] == ["0 9 * * *", "0 0 * * 0"]
+
+
+def test_the_recipe_is_the_best_of_those_that_were_tried_on_the_validation_split():
+    tried = defaultdict(list)
+    for record in recipes.recorded(recipes.RECORD):
+        right = [counts["equivalent"] / counts["n"] for kind, counts in record["validation"].items() if kind != "none"]
+        tried[recipes.key(record["recipe"] | {"seed": None})].append((record["recipe"], sum(right) / 2))
+    means = [
+        (group[0][0], sum(score for _, score in group) / len(group)) for group in tried.values() if len(group) >= 5
+    ]
+    for method, rate in (
+        ("LoRA", notebook_run.RECIPE),
+        ("full fine-tuning", notebook_run.TRAININGS["full fine-tuning"]),
+    ):
+        best, _ = max((pair for pair in means if pair[0]["method"] == method), key=lambda pair: pair[1])
+        assert best["learning_rate"] == rate["learning_rate"]
+        assert best["replay"] == 0
+        assert best["human_share"] == rate["human_share"]
 
 
 def test_the_adapter_that_rescues_a_slow_laptop_is_of_this_recipe_and_sound():

@@ -204,6 +204,26 @@ def headline(
     return figure
 
 
+def learned_and_lost(groups: Mapping[str, Sequence[Mapping]]) -> Figure:
+    """Draw each recorded run of some kinds: its loss on English (nats per token) against its right answers on Test-C.
+
+    A kind that lost nothing, such as the untouched model, is a dashed line.
+    """
+    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    axes.set_prop_cycle(color=[BLUE, SKY, ORANGE, GREEN, PURPLE], marker=list("os^Dv"))
+    for kind, runs in groups.items():
+        lost = [run["english_loss"] for run in runs]
+        learned = [100 * run["scores"]["C"]["exact"] / run["scores"]["C"]["n"] for run in runs]
+        if max(learned) == 0:
+            axes.axvline(lost[0], color="black", linestyle="--", linewidth=1.5, label=kind)
+        else:
+            axes.plot(lost, learned, linestyle="", markersize=10, alpha=0.85, label=kind)
+    axes.set(xlabel="loss on English (nats per token): left is better", ylabel="Test-C, exact answers (%)")
+    axes.margins(x=0.08, y=0.15)
+    axes.legend(frameon=False, loc="best")
+    return figure
+
+
 def by_examples(shares: Mapping[str, Mapping[int, tuple[float, float, float]]]) -> Axes:
     """Draw shares[test][examples] = (mean, low, high), in per cent, against the number of training examples."""
     _, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
