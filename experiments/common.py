@@ -68,11 +68,18 @@ def held_out_losses(model, tokenizer, n: int = 200) -> dict[str, float]:
 
 
 def outcome(model, tokenizer, history: History) -> dict:
-    """Return what is recorded of every training: scores, held-out losses, forgetting, last losses, tokens, seconds."""
-    english, tokens = text_loss(model, tokenizer, texts.read("english"))
+    """Return what is recorded of every training on cron: scores, held-out losses, and what all trainings have."""
     return {
         "scores": scores(model, tokenizer, batch_size=256),
         "held_out_losses": held_out_losses(model, tokenizer),
+        **elsewhere(model, tokenizer, history),
+    }
+
+
+def elsewhere(model, tokenizer, history: History) -> dict:
+    """Return what is recorded of every training: forgetting, last losses, tokens, seconds."""
+    english, tokens = text_loss(model, tokenizer, texts.read("english"))
+    return {
         "english_loss": round(english, 4),
         "english_tokens": tokens,
         "text_losses": text_losses(model, tokenizer),
@@ -98,3 +105,9 @@ def recorded(path: Path) -> list[dict]:
 def key(run: dict) -> str:
     """Return what tells one run from another."""
     return json.dumps(run, sort_keys=True)
+
+
+def share_of(runs: list, words: list[str]) -> list:
+    """Return the runs of share I of N if the words of a command are ["I/N"], all runs if there are none."""
+    index, shares = map(int, words[0].split("/")) if words else (0, 1)
+    return runs[index::shares]

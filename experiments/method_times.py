@@ -15,7 +15,8 @@ from torch import nn
 
 from experiments.common import device
 from experiments.machine import machine
-from experiments.sweeps import METHOD_RATES, MORE_METHOD_RATES, Run, wrapped
+from experiments.plans import METHOD_RATES, MORE_METHOD_RATES, Run
+from experiments.sweeps import wrapped
 from lorautils import measure, release_memory, setup
 from lorautils.basemodel import load_tokenizer
 from lorautils.data import collate, encode

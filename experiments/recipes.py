@@ -11,9 +11,8 @@ from itertools import product
 
 from peft import get_peft_model
 
-from experiments.common import append, device, key, plain_text, recorded, validation_scores
+from experiments.common import append, device, key, plain_text, recorded, share_of, validation_scores
 from experiments.machine import machine
-from experiments.sweeps import share_of
 from lorautils import release_memory, setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import text_loss

@@ -10,10 +10,9 @@ from itertools import product
 
 from peft import get_peft_model
 
-from experiments.common import append, device
+from experiments.common import append, device, share_of
 from experiments.common import recorded as lines
 from experiments.machine import machine
-from experiments.sweeps import share_of
 from lorautils import release_memory, setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import evaluate, text_loss

@@ -13,7 +13,6 @@ from experiments import full_update, fused_run, how_sure, second_task, sweeps
 from lorautils import results
 from lorautils.cli.ask import THRESHOLD
 from lorautils.tasks import cron
-from lorautils.tasks.cron import cron_pairs
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"
@@ -96,16 +95,19 @@ def test_the_recorded_factors_fit_in_six_megabytes_and_carry_scaling_one():
 
 
 def test_sweeps_hold_no_run_twice_and_none_that_the_script_does_not_know():
-    known = {sweeps.key(sweeps.asdict(run)) for runs in sweeps.sweeps().values() for run in runs}
+    known = {sweeps.key(run.fields()) for runs in sweeps.sweeps().values() for run in runs}
     recorded = [sweeps.key(record["run"]) for record in results.read("sweeps.jsonl")]
     assert len(recorded) == len(set(recorded))
     assert set(recorded) <= known
 
 
 def test_the_data_is_still_the_one_that_was_trained_on():
-    recorded = {(r["run"]["seed"], r["run"]["examples"]): r["data"] for r in results.read("sweeps.jsonl")}
-    for (seed, n), data in recorded.items():
-        assert data == sweeps.data_hash(cron_pairs(cron.train_examples(n, seed=seed)))
+    runs = [sweeps.Run(**record["run"]) for record in results.read("sweeps.jsonl")]
+    recorded = {
+        (run.task, run.examples, run.seed): r["data"] for run, r in zip(runs, results.read("sweeps.jsonl"), strict=True)
+    }
+    for (task, n, seed), data in recorded.items():
+        assert data == sweeps.data_hash(sweeps.training_pairs(task, n, seed))
 
 
 def test_every_way_to_a_second_task_has_every_seed_once_and_scores_both_tasks_twice():
