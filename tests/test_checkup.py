@@ -162,7 +162,7 @@ SABOTAGE = {
     "r edited": (
         {},
         lambda f: edit(f, r=4),
-        "PROBLEM weights: model.layers.0.self_attn.q_proj has rank 8, and 4 by the configuration; so have 4 modules",
+        "self_attn.q_proj has rank 8, and 4 by the configuration; modules of another rank: 4; PEFT does not load it",
     ),
     "alpha edited": (
         {},
@@ -208,9 +208,9 @@ SABOTAGE = {
     "names that the base lacks": (
         {},
         lambda f: edit(f, target_modules=["c_attn"]),
-        "PROBLEM base: PEFT cannot put it on",
+        "/llama: Target modules {'c_attn'} not found in the base model -> put",
     ),
-    "no base": ({}, lambda f: edit(f, base_model_name_or_path=None), "note base: it names no base"),
+    "no base": ({}, lambda f: edit(f, base_model_name_or_path=None), "note base: adapter_config.json names none"),
     "a base elsewhere": ({}, lambda f: edit(f, base_model_name_or_path="/home/x/y"), "base: /home/x/y is not here"),
     "pissa": ({"init_lora_weights": "pissa"}, None, "note weights: init_lora_weights='pissa' changes base weights"),
     "frozen experts": ({"base": "moe"}, None, "note weights: the experts hold 80% of the weights"),
@@ -220,14 +220,14 @@ SABOTAGE = {
     "whole modules": (
         {"modules_to_save": ["lm_head"]},
         None,
-        "note servers: vLLM refuses 1 tensors that are no A and no B, by modules_to_save",
+        "such tensors, by modules_to_save: 1 -> merge it",
     ),
     "tokens": (
         {"trainable_token_indices": [1, 2]},
         None,
-        "note servers: vLLM refuses 1 tensors that are no A and no B, by trainable_token_indices",
+        "such tensors, by trainable_token_indices: 1 -> merge it",
     ),
-    "dora": ({"use_dora": True}, None, "note servers: vLLM refuses 4 tensors that are no A and no B, by use_dora"),
+    "dora": ({"use_dora": True}, None, "such tensors, by use_dora: 4 -> merge it"),
     "dora, llama.cpp": ({"use_dora": True}, None, "adapter_config.json: use_dora is True, which a GGUF adapter cannot"),
     "pattern": ({"alpha_pattern": {"q_proj": 4}}, None, "servers: vLLM reads one r and one lora_alpha"),
 }
@@ -243,6 +243,20 @@ def test_a_sabotaged_adapter_is_found_by_name(home, tmp_path, name):
     assert any(words in line for line in found), found
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_dora": True},
+        {"trainable_token_indices": [1, 2]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"base": "moe", "target_modules": "all-linear"},
+        {"r": 32, "rank_pattern": {"layers.1.self_attn.q_proj": 4}},
+    ],
+)
+def test_what_is_unusual_and_right_is_no_problem(home, tmp_path, settings):
+    assert [line for line in told(saved(home, tmp_path, **settings)) if "PROBLEM" in line] == []
+
+
 def test_an_adapter_that_was_merged_before_it_was_saved(home, tmp_path):
     emptied(home, tmp_path)
     assert any("PROBLEM weights: the adapter is in no layer" in line for line in told(tmp_path))
@@ -250,7 +264,7 @@ def test_an_adapter_that_was_merged_before_it_was_saved(home, tmp_path):
 
 def test_the_wrong_base(home, tmp_path):
     (line,) = told(saved(home, tmp_path), str(home / "wide"))
-    assert "q_proj.lora_A.weight is (8, 16), in this base (8, 32): 8 tensors do not fit -> name the base" in line
+    assert "q_proj.lora_A.weight is (8, 16), in this base (8, 32); tensors that do not fit: 8 -> name the base" in line
 
 
 def test_one_fault_is_told_once(home, tmp_path):

@@ -30,7 +30,7 @@ from lorautils.export import package
 RANKS = (16, 32, 64, 128, 256, 320, 512)  # of vLLM's --max-lora-rank; the first is what holds where nothing is said
 OTHER = "name the base that it was trained on with --model"
 RESTORE = f"put adapter_config.json back as it was saved, or {OTHER}"
-WITHOUT = "save with save_embedding_layers=False; to train a few tokens take trainable_token_indices"
+WITHOUT = "save with save_embedding_layers=False, or leave embeddings out; a few tokens: trainable_token_indices"
 WHOLE = "merge it, `lorautils export --to merged`, and serve the whole model"
 REMEDIES = {  # a part of what the audit says: is it wrong, or seldom meant? and what to do
     "is in no layer": (problem, "save the adapter before a merge, or keep the model that merge_and_unload() returns"),
@@ -64,7 +64,7 @@ def findings(folder: Path, name: str | None) -> Iterator[tuple[str, Finding]]:
     try:
         model = base and wrapped(config, base)
     except ValueError as error:  # a name that the base does not have
-        model, about_base = None, problem(f"PEFT cannot put it on {base.name_or_path}: {error}", RESTORE)
+        model, about_base = None, problem(f"{base.name_or_path}: {str(error).partition('. ')[0]}", RESTORE)
     expected = get_peft_model_state_dict(model, save_embedding_layers=False) if model else {}
     size = (folder / lora.WEIGHTS).stat().st_size / 1e6
     asked = f", and the settings ask for {numbers(expected):,}" if model else ""
@@ -120,9 +120,8 @@ def numbers(tensors: dict[str, Tensor]) -> int:
 def base_of(folder: Path, said: str | None, name: str | None) -> tuple[PretrainedConfig | None, Finding]:
     """Return the configuration of an adapter's base, if that is here, and what there is to say of it."""
     other = os.environ.get("LORAUTILS_MODEL")
-    unknown = note(
-        f"{said or 'it names no base, which'} is not here: names and shapes are compared with nothing", OTHER
-    )
+    what = f"{said} is not here" if said else "adapter_config.json names none"
+    unknown = note(f"{what}: names and shapes are compared with nothing", OTHER)
     try:
         known = package.base_of(folder, name)
     except ValueError:
@@ -167,11 +166,12 @@ def shapes(config: LoraConfig, tensors: dict[str, Tensor], expected: dict[str, T
         if found != r:
             ranks.append(f"{module} has rank {found}, and {r} by the configuration")
     wrong = sorted(key for key in tensors.keys() & expected if tensors[key].shape != expected[key].shape)
+    wrong = [key for key in wrong if not {*key.split(".")} & {*EMBEDDING_LAYER_NAMES}]  # see vocabulary()
     if ranks:
-        yield problem(f"{ranks[0]}; so have {len(ranks)} modules, and a load stops", RESTORE)
+        yield problem(f"{ranks[0]}; modules of another rank: {len(ranks)}; PEFT does not load it", RESTORE)
     elif wrong:
         found, wanted = (tuple(some[wrong[0]].shape) for some in (tensors, expected))
-        yield problem(f"{wrong[0]} is {found}, in this base {wanted}: {len(wrong)} tensors do not fit", OTHER)
+        yield problem(f"{wrong[0]} is {found}, in this base {wanted}; tensors that do not fit: {len(wrong)}", OTHER)
 
 
 def settings(folder: Path, record: dict, config: LoraConfig, tensors: Iterable[str]) -> Iterator[Finding]:
@@ -189,7 +189,7 @@ def settings(folder: Path, record: dict, config: LoraConfig, tensors: Iterable[s
         remedy = f"install the PEFT that wrote it, {record.get('peft_version') or 'a newer one'}"
         yield problem(f"PEFT {version('peft')} ignores {', '.join(unknown)}: it computes something else", remedy)
     modules = [key.partition(".lora_")[0] for key in tensors if ".lora_" in key]
-    for field in ("rank_pattern", "alpha_pattern") if modules else ():
+    for field in ("rank_pattern", "alpha_pattern") if modules and not config.target_parameters else ():
         for pattern in getattr(config, field):
             if not any(get_pattern_key([pattern], module) == pattern for module in modules):
                 yield problem(f"'{pattern}' in {field} matches no module: it changes nothing", RESTORE)
@@ -199,8 +199,9 @@ def vocabulary(folder: Path, tensors: dict[str, Tensor], base: PretrainedConfig)
     """Tokens that the base does not have, and a chat template that is not the base's."""
     size, sizes = base.get_text_config().vocab_size, {}
     for key, tensor in tensors.items():
-        if ".lora_" not in key and (layer := {*key.split(".")} & {*EMBEDDING_LAYER_NAMES}):
-            sizes[f"{layer.pop()} in the file has {len(tensor):,} rows"] = len(tensor)
+        layer = key.removesuffix(".weight").removesuffix(".base_layer").rpartition(".")[2]
+        if layer in EMBEDDING_LAYER_NAMES:
+            sizes[f"{layer} in the file has {len(tensor):,} rows"] = len(tensor)
     if has_tokenizer := (folder / "tokenizer_config.json").is_file():
         own, usual = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(base.name_or_path)
         sizes[f"the tokenizer saved with it has {len(own):,} tokens"] = max(len(own), size)
@@ -223,7 +224,7 @@ def servers(folder: Path, config: LoraConfig, tensors: Iterable[str]) -> Iterato
     if others := [key for key in tensors if not re.search(r"\.lora_[AB]\.weight$", key)]:
         names = ("modules_to_save", "trainable_token_indices", "use_dora", "bias", "target_modules")
         reason = next(name for name in names if getattr(config, name) not in (None, False, "none"))
-        yield note(f"vLLM refuses {len(others)} tensors that are no A and no B, by {reason}", WHOLE)
+        yield note(f"vLLM refuses what is neither A nor B; such tensors, by {reason}: {len(others)}", WHOLE)
     if config.rank_pattern or config.alpha_pattern:
         yield note("vLLM reads one r and one lora_alpha, no patterns: some layers are scaled otherwise there", WHOLE)
     try:
@@ -231,4 +232,4 @@ def servers(folder: Path, config: LoraConfig, tensors: Iterable[str]) -> Iterato
     except ValueError as error:
         why, _, remedy = str(error).rpartition(": ")
         if remedy in (package.MERGE, package.UNKNOWN):  # else it is told above
-            yield note(f"llama.cpp: {why}", remedy)
+            yield note(f"llama.cpp: {why}", remedy.replace("`--to", "`lorautils export --to"))

@@ -168,9 +168,10 @@ def check_cache() -> Iterator[Finding]:
     from lorautils import basemodel
 
     if other := os.environ.get("LORAUTILS_MODEL"):
-        if os.path.isdir(other) and not os.path.isfile(os.path.join(other, "config.json")):
+        path = os.path.expanduser(other)
+        if os.path.isdir(path) and not os.path.isfile(os.path.join(path, "config.json")):
             yield problem(f"LORAUTILS_MODEL is {other}, a folder without a model: it has no config.json", "unset it")
-        elif not os.path.isdir(other) and not _on_this_machine(other):
+        elif not os.path.isdir(path) and not _on_this_machine(other):
             yield problem(
                 f"LORAUTILS_MODEL is {other}, which is not on this machine", "correct it, download it, or unset it"
             )
