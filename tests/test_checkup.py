@@ -261,8 +261,8 @@ DOOR = {
     "one folder down": (into_a_subfolder, "holds no adapter_config.json; its folder other does: name that"),
     "not JSON": (lambda f: (f / "adapter_config.json").write_text("{"), "is not JSON"),
     "a list": (lambda f: (f / "adapter_config.json").write_text("[]"), "is no configuration of an adapter"),
-    "no method": (lambda f: (f / "adapter_config.json").write_text("{}"), "is of the type None, and only LORA"),
-    "another method": (another_method, "is of the type IA3, and only LORA is examined here"),
+    "no method": (lambda f: (f / "adapter_config.json").write_text("{}"), "peft_type is None: name a LORA adapter"),
+    "another method": (another_method, "peft_type is IA3: name a LORA adapter, no other is examined"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), f"holds no {WEIGHTS}: copy the whole folder"),
     "a pickle": (lambda f: (f / WEIGHTS).rename(f / "adapter_model.bin"), "adapter_model.bin, which can run code"),
     "a pointer": (

@@ -92,7 +92,9 @@ def opened(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         raise FileNotFoundError(f"{folder} holds no {lora.CONFIG}; {where}")
     record, weights = package.configuration(folder), folder / lora.WEIGHTS
     if record.get("peft_type") != "LORA":
-        raise ValueError(f"{folder} is of the type {record.get('peft_type')}, and only LORA is examined here")
+        raise ValueError(
+            f"{folder / lora.CONFIG}: peft_type is {record.get('peft_type')}: name a LORA adapter, no other is examined"
+        )
     names = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
     schema = {"properties": {name: lora.SCHEMA["properties"][name] for name in names}}
     if error := best_match(Draft202012Validator(schema).iter_errors(record)):
