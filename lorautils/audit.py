@@ -21,7 +21,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from peft.utils.other import get_pattern_key
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 HEADS = ("score", "classifier", "qa_outputs")  # what transformers calls an output layer that starts random
@@ -109,27 +109,36 @@ def audit_folder(folder: str | Path) -> list[str]:
 
     Raises OSError where one of the files is missing, TypeError for an adapter of another method than LoRA.
     """
-    shapes, is_trained = _read(folder)
+    tensors = _read(folder)
     config = PeftConfig.from_pretrained(str(folder))
     _only_lora({str(folder): config})
-    modules = {WRAPPERS.sub("", key.removeprefix("base_model.model.").partition(".lora_")[0]): key for key in shapes}
+    modules = {WRAPPERS.sub("", key.removeprefix("base_model.model.").partition(".lora_")[0]): key for key in tensors}
     warnings = [*_targets(config, [m for m, key in modules.items() if ".lora_" in key]), *_settings(config)]
-    if shapes and not is_trained:
-        warnings.append("every B in the file is zero: it was saved before the training, and changes nothing")
+    warnings += _values(tensors)
     for module, key in modules.items():
         if ".lora_" not in key and _last_part(module.removesuffix(".weight")) in EMBEDDING_LAYER_NAMES:
-            warnings.append(f"'{module}' is in the file in full, {math.prod(shapes[key]):,} numbers, whatever r is")
+            warnings.append(f"'{module}' is in the file in full, {tensors[key].numel():,} numbers, whatever r is")
     return warnings
 
 
-def _read(folder: str | Path) -> tuple[dict[str, list[int]], bool]:
-    """The shapes of a saved adapter's tensors by name, and whether any B is not zero."""
+def _read(folder: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a saved adapter by name."""
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (path := Path(folder) / name).is_file():
             raise FileNotFoundError(f"{folder} holds no {name}: name the folder that save_pretrained() has written")
-    with safe_open(path, "pt") as file:
-        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
-        return shapes, any(file.get_tensor(key).any() for key in shapes if re.search(r"\.lora_(embedding_)?B", key))
+    return load_file(path)
+
+
+def _values(tensors: Mapping[str, torch.Tensor]) -> Iterator[str]:
+    """Numbers that no training leaves behind."""
+    all_b = [tensor for key, tensor in tensors.items() if re.search(r"\.lora_(embedding_)?B", key)]
+    zero = sum(not b.any() for b in all_b)
+    if all_b and zero == len(all_b):
+        yield f"every B in the file is zero, all {zero}: it was saved before the training, and changes nothing"
+    elif zero:
+        yield f"{zero} of {len(all_b)} B in the file are zero: what they adapt has learned nothing"
+    if odd := [key for key, tensor in tensors.items() if not tensor.float().isfinite().all()]:
+        yield f"{len(odd)} of {len(tensors)} tensors hold numbers that are not finite: the training diverged"
 
 
 def _only_lora(configs: Mapping[str, PeftConfig]) -> None:
@@ -356,7 +365,7 @@ def _names(model: nn.Module, folder: str | Path) -> Iterator[str]:
     if not isinstance(model, PeftModel):
         yield "the model is no PEFT model: the adapter's file is compared with nothing"
         return
-    there, name = {key for key in _read(folder)[0] if ".lora_" in key}, model.active_adapters[0]
+    there, name = {key for key in _read(folder) if ".lora_" in key}, model.active_adapters[0]
     here = {
         key
         for key in get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)

@@ -236,8 +236,23 @@ def test_a_whole_model(tmp_path, monkeypatch):
 
 
 def test_another_model_is_noted(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setenv("LORAUTILS_MODEL", str(tmp_path))
+    first = cache_findings(monkeypatch, tmp_path)[0]
+    assert first.level == "note" and first.text.startswith(f"LORAUTILS_MODEL is {tmp_path}: the notebooks' outputs")
+
+
+def test_another_model_of_the_hub_is_noted_once_it_is_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: "/cache/config.json")
     monkeypatch.setenv("LORAUTILS_MODEL", "other/model")
-    assert cache_findings(monkeypatch, tmp_path)[0].text.startswith("LORAUTILS_MODEL is other/model")
+    assert cache_findings(monkeypatch, tmp_path)[0].level == "note"
+
+
+@pytest.mark.parametrize("name", ["other/model-that-nobody-has", "/no/such/folder", "./gone", "a b"])
+def test_another_model_that_is_not_here_is_a_problem(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("LORAUTILS_MODEL", name)
+    first = cache_findings(monkeypatch, tmp_path)[0]
+    assert first.level == "PROBLEM" and first.text == f"LORAUTILS_MODEL is {name}, which is not on this machine"
 
 
 def test_another_model_that_is_none_is_a_problem(tmp_path, monkeypatch):

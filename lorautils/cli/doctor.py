@@ -2,6 +2,7 @@
 
 Notebook 00 sends its reader here when something breaks. A check yields findings and imports what it needs by itself,
 so that it runs in a broken environment. A line is: ok, note or PROBLEM, the subject, the finding; below it the remedy.
+With --adapter it looks at a saved adapter instead, as checkup.py does.
 """
 
 import importlib
@@ -10,7 +11,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import NamedTuple
 
 import lorautils
 
-SUMMARY = "Check everything that the course stands on, with remedies."
+SUMMARY = "Check everything that the course stands on, or a saved adapter, with remedies."
+CODES = "Exit code: 1 if a line begins with PROBLEM, 2 if there is no adapter to examine, else 0."
 INSTALL = 'run `make setup`, or `python -m pip install -c constraints.txt -e ".[lab]"` in the clone of the course'
 OTHER_CACHE = "set LORAUTILS_CACHE to a folder that you can write to, on a disk with room"
 GB = 10**9
@@ -34,6 +36,18 @@ class Finding(NamedTuple):
 
 
 ok, note, problem = (partial(Finding, level) for level in ("ok", "note", "PROBLEM"))
+
+
+def parser():
+    """Return the parser of the adapter to look at, if any."""
+    from lorautils.cli.options import Parser
+
+    options = Parser(epilog=f"docs/symptoms.md goes from what you see to its cause. {CODES}")
+    options.add_argument(
+        "--adapter", type=str, metavar="DIR", help="a saved adapter; its base's weights are not needed"
+    )
+    options.add_argument("--model", type=str, help="its base, a folder or a hub name; default: as the adapter says")
+    return options
 
 
 def check_python() -> Iterator[Finding]:
@@ -154,8 +168,13 @@ def check_cache() -> Iterator[Finding]:
     from lorautils import basemodel
 
     if other := os.environ.get("LORAUTILS_MODEL"):
-        if os.path.isdir(other) and not os.path.isfile(os.path.join(other, "config.json")):
+        path = os.path.expanduser(other)
+        if os.path.isdir(path) and not os.path.isfile(os.path.join(path, "config.json")):
             yield problem(f"LORAUTILS_MODEL is {other}, a folder without a model: it has no config.json", "unset it")
+        elif not os.path.isdir(path) and not _on_this_machine(other):
+            yield problem(
+                f"LORAUTILS_MODEL is {other}, which is not on this machine", "correct it, download it, or unset it"
+            )
         else:
             yield note(f"LORAUTILS_MODEL is {other}: the notebooks' outputs and adapters/cron are not its", "unset it")
     try:
@@ -178,6 +197,17 @@ def check_cache() -> Iterator[Finding]:
         yield problem(f"{free / GB:.1f} GB free in {nearest}, {DISK / GB:.0f} GB is needed", OTHER_CACHE)
     state = f"is damaged ({damage})" if (cache / basemodel.FOLDER).exists() else f"is not in {cache} yet"
     yield note(f"the base model {state}; {free / GB:.1f} GB free there", "`lorautils fetch` downloads and converts it")
+
+
+def _on_this_machine(name):
+    """Whether a model of the hub has been downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:  # a path, not a name
+        return False
 
 
 def check_adapter() -> Iterator[Finding]:
@@ -227,13 +257,29 @@ def examine(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 
 def run(options) -> int:
     """Print every finding with its remedy; return 1 if there is a problem."""
+    if options is None or options.adapter is None:
+        if options is not None and options.model:
+            raise ValueError("--model names the base of an adapter: name the adapter too, with --adapter")
+        return report((subject, finding) for subject, check in CHECKS.items() for finding in examine(check))
+    import contextlib
+
+    from lorautils import setup
+    from lorautils.cli import checkup
+
+    with contextlib.redirect_stdout(sys.stderr):
+        setup()
+        found = list(checkup.findings(Path(options.adapter), options.model))
+    return report(found)
+
+
+def report(found: Iterable[tuple[str, Finding]]) -> int:
+    """Print findings, each with its subject, and how many are problems; return 1 if any is."""
     problems = 0
-    for subject, check in CHECKS.items():
-        for level, text, remedy in examine(check):
-            problems += level == "PROBLEM"
-            print(f"{level:8} {subject:10} {text}", flush=True)
-            if remedy:
-                print(f"{'':19} -> {remedy}", flush=True)
+    for subject, (level, text, remedy) in found:
+        problems += level == "PROBLEM"
+        print(f"{level:8} {subject:10} {text}", flush=True)
+        if remedy:
+            print(f"{'':19} -> {remedy}", flush=True)
     print(f"{problems} problem{'' if problems == 1 else 's'} found.")
     return 1 if problems else 0
 
