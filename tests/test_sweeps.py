@@ -507,11 +507,13 @@ def test_11_section_5_replay_keeps_about_two_thirds_and_the_seed_decides_how_muc
     assert low > 40 and high < over_seeds(ways["new adapter"]["cron", "after_second"]).low
 
 
-def test_11_section_5_english_moves_by_a_fifth_of_a_nat_and_only_full_fine_tuning_shows_a_difference(ways):
-    for way, cell in ways.items():
-        first, second = (over_seeds(cell["English", when]) for when in ("after_first", "after_second"))
-        assert abs(second.mean - first.mean) < 0.25
-        assert overlap(first, second) is (way != "full fine-tuning")
+def test_11_section_5_english_moves_by_a_fifth_of_a_nat_where_the_first_task_falls_to_zero(ways):
+    moved = {
+        way: [b - a for a, b in zip(cell["English", "after_first"], cell["English", "after_second"], strict=True)]
+        for way, cell in ways.items()
+    }
+    found = records.compare(moved)
+    assert all(0.1 <= abs(c.mean) < 0.25 and c.word != "seen" for c in found.values())
 
 
 def test_11_section_5_the_figure_tells_each_way_before_and_after(ways):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lorautils.figures.drawing import STREAM, A, B, Box, W, arrow, block, canvas, disc, lock, write
-from lorautils.plots import BLUE, GREY, ORANGE, RED
+from lorautils.plots import BLUE, GREY, ORANGE, RED, error_lines
 
 
 def shelf() -> Figure:
@@ -115,6 +115,12 @@ def preference(chosen: str, rejected: str) -> Figure:
     return axes.figure
 
 
+def mixtures(lines: Mapping[str, Mapping[float, tuple[float, float, float]]]) -> Axes:
+    """Draw lines[task][w] = (mean, low, high) in %, exact answers of the mixture (1 - w) cron + w orders."""
+    what = {"xlabel": "weight w in (1 - w) cron + w orders", "ylabel": "exact answers (%)"}
+    return error_lines(lines, **what, log=False)
+
+
 def slopes(groups: Mapping[str, Sequence[tuple[float, float]]], *, xlabel: str, ylabel: str) -> Axes:
     """Draw groups[name] = [(before, after), ...] as two marks and a line each, side by side; names take two lines."""
     _, axes = plt.subplots(figsize=(10.5, 5), layout="constrained")
@@ -150,8 +156,9 @@ def learned_and_forgotten(groups: Mapping[str, Sequence[tuple[float, float, floa
     bar = figure.colorbar(dots, ticks=[0.25, 0.5, 1, 2, 4], label="learning rate / the method's best")
     bar.ax.set_yticklabels(["1/4", "1/2", "1", "2", "4"])
     bar.ax.minorticks_off()
-    axes.set(xlabel="Test-A, exact (%)", ylabel="loss on English (nats per token)")
-    axes.legend(frameon=False, loc="upper left")
+    axes.set(xlabel="Test-A, exact (%)", ylabel="loss on English (nats per token)", xlim=(28, 102), ylim=(3, 6.5))
+    for handle in axes.legend(frameon=False, loc="upper left").legend_handles:
+        handle.set_facecolor("white")
     return axes
 
 
