@@ -3,6 +3,7 @@
 import re
 from itertools import pairwise
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import torch
@@ -17,6 +18,7 @@ from experiments import preferences
 from lorautils import ROOT, results
 from lorautils.basemodel import load_tokenizer
 from lorautils.figures import nb11 as figures
+from lorautils.figures.words import alt_text
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_prompt
 
@@ -231,3 +233,9 @@ def test_between_a_half_and_seven_tenths_one_skill_goes_as_the_other_comes():
     assert all(mixed[w]["orders"] == 0 and mixed[w]["cron"] >= 94 for w in mixed if w <= 0.5)
     assert all(mixed[w]["cron"] == 0 and mixed[w]["orders"] >= 69 for w in mixed if w >= 0.7)
     assert all(a["cron"] >= b["cron"] for a, b in pairwise(mixed[w] for w in sorted(mixed)))
+
+
+def test_the_rise_of_each_kind_of_text_is_told_with_its_interval():
+    axes = figures.rises({"cron": {"prose": (1.6, 1.3, 1.9), "code": (2.8, 2.2, 3.4)}}, xlabel="rise (nats)")
+    assert "cron: prose +1.6 (1.3 to 1.9), code +2.8 (2.2 to 3.4)" in alt_text(axes.figure)
+    plt.close("all")

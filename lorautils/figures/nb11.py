@@ -164,7 +164,15 @@ def learned_and_forgotten(groups: Mapping[str, Sequence[tuple[float, float, floa
 
 def rises(groups: Mapping[str, Mapping[str, tuple[float, float, float]]], *, xlabel: str) -> Axes:
     """Draw groups[adapter][kind] = (mean, low, high) as dots with their intervals, one line a kind of text."""
-    _, axes = plt.subplots(figsize=(9.5, 4.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.5, 4.4), layout="constrained")
+    told = (
+        f"{name}: "
+        + ", ".join(f"{kind} {mean:+.1f} ({low:.1f} to {high:.1f})" for kind, (mean, low, high) in found.items())
+        for name, found in groups.items()
+    )
+    figure.words = (
+        f"{xlabel}, means with 95 % intervals. " + ". ".join(told) + ". A dashed line at 0: the untouched base."
+    )
     kinds = list(next(iter(groups.values())))
     for index, (name, found) in enumerate(groups.items()):
         mean, low, high = np.array([found[kind] for kind in kinds]).T
