@@ -29,7 +29,7 @@ PAGE = (ROOT / "docs" / "adapter_reference.md").read_text(encoding="utf-8")
 DRAWINGS = {
     "shelf": figures.shelf,
     "combine": figures.combine,
-    "preference": lambda: figures.preference("15 13 1 5 *", "45 13 13 * *"),
+    "preference": lambda: figures.preference("45 0 1 1 *", "45 12 12 * *"),
 }
 
 
