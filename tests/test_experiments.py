@@ -35,6 +35,7 @@ MACHINE_NAMED = [
     "orders.json",
     "method_times.json",
     "combined_adapters.json",
+    "preferences.json",
     "second_task.jsonl",
     "fused_run.jsonl",
     "how_sure.json",
