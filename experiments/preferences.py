@@ -24,10 +24,11 @@ ASKED, HELD_OUT = 200, 100  # phrases
 
 def phrases() -> tuple[list[Example], list[Example]]:
     """Return the phrases for training and the held-out ones; no text occurs twice, or in the run's own training."""
-    seen = {cron.normalized(example.text) for example in cron.train_examples(RECIPE["examples"], seed=0)}
-    train = [e for e in cron.train_examples(ASKED, seed=11) if cron.normalized(e.text) not in seen]
+    share = RECIPE["human_share"]
+    seen = {cron.normalized(example.text) for example in cron.train_examples(RECIPE["examples"], 0, share)}
+    train = [e for e in cron.train_examples(ASKED, 11, share) if cron.normalized(e.text) not in seen]
     seen |= {cron.normalized(example.text) for example in train}
-    held_out = [e for e in cron.train_examples(ASKED, seed=12) if cron.normalized(e.text) not in seen]
+    held_out = [e for e in cron.train_examples(ASKED, 12, share) if cron.normalized(e.text) not in seen]
     return train, held_out[:HELD_OUT]
 
 

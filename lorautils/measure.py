@@ -124,12 +124,13 @@ class _Allocated(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.sizes, self.now, self.top = {}, 0, 0
+        self.sizes, self.now, self.top, self.course = {}, 0, 0, []
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         self._note((args, kwargs), new=False)
         result = operation(*args, **(kwargs or {}))
         self._note(result, new=True)
+        self.course.append(self.now)
         return result
 
     def _note(self, tensors, new: bool) -> None:
@@ -153,3 +154,16 @@ def peak_bytes(work: Callable[[], object]) -> int:
     with _Allocated() as allocated:
         work()
     return allocated.top
+
+
+def memory_curve(work: Callable[[], object]) -> list[int]:
+    """Return by how many bytes torch's tensors exceed the start, after each operation of `work`: its highest point
+    is `peak_bytes`.
+
+    Example:
+        >>> memory_curve(lambda: torch.ones(8) + 1)
+        [32, 64]
+    """
+    with _Allocated() as allocated:
+        work()
+    return allocated.course

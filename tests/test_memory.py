@@ -18,7 +18,7 @@ from experiments import scale
 from lorautils import results
 from lorautils.basemodel import load_base_model
 from lorautils.data import IGNORED
-from lorautils.measure import kept_bytes, peak_bytes
+from lorautils.measure import kept_bytes, memory_curve, peak_bytes
 from lorautils.scaling.memory import (
     PROJECTIONS,
     SHAPES,
@@ -110,6 +110,10 @@ KINDS = steps(
     rank_64={"r": 64},
     longer={"batch": 1, "length": 160},
 )
+MIXED = steps(
+    mixed={"precision": "mixed", "method": "full"},
+    mixed_checkpointing={"precision": "mixed", "method": "full", "checkpointing": True},
+)
 
 
 @pytest.mark.parametrize("step", KINDS)
@@ -130,7 +134,7 @@ def test_fewer_targets_keep_less(targets, dropout):
     assert activations(SMALL, step) < activations(SMALL, replace(step, targets=PROJECTIONS))
 
 
-@pytest.mark.parametrize("step", KINDS)
+@pytest.mark.parametrize("step", [*KINDS, *MIXED])
 @pytest.mark.parametrize("shape", [SMALL, WIDE], ids=["small", "wide"])
 def test_the_peak_of_a_step_is_within_ten_per_cent(step, shape):
     all_rows = step.predicted or step.batch * (step.length - 1)
@@ -152,7 +156,7 @@ def test_peak_bytes_follows_what_lives_at_once():
         del first
         return second.view(10, 100) + 1
 
-    assert peak_bytes(work) == 2 * 4000
+    assert peak_bytes(work) == max(memory_curve(work)) == 2 * 4000
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -192,6 +196,17 @@ def test_sharding_divides_the_state_and_a_frozen_base_has_no_gradients_to_send()
     assert full - communicated("8B", fsdp) == pytest.approx(gradients, rel=0.03)  # less three times the adapter
     assert communicated("8B", ddp) == pytest.approx(7 / 8 * 2 * 4 * lora_parameters("8B", ddp))
     assert communicated("8B", replace(ddp, devices=1)) == 0
+
+
+def test_mixed_precision_holds_sixteen_bytes_a_number_and_sends_its_weights_in_bf16():
+    mixed = Step(1, 2048, method="full", precision="mixed", devices=8, sharding="FSDP")
+    pure = replace(mixed, precision="bfloat16")
+    ledgers = [predict("8B", step) for step in (mixed, pure)]
+    sixteen, eight = (ledger.weights + ledger.moments + ledger.gradients for ledger in ledgers)
+    assert sixteen == 2 * eight == 16 * SHAPES["8B"].parameters // 8
+    assert ledgers[0].communication == ledgers[1].communication
+    more = communicated("8B", mixed) - communicated("8B", pure)
+    assert more == pytest.approx(7 / 8 * 2 * SHAPES["8B"].parameters)  # gradients are summed in float32
 
 
 @pytest.fixture(params=[2, 4, 8])

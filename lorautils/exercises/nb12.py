@@ -1,6 +1,6 @@
-"""The exercises of notebook 12: bytes of full fine-tuning, a mean over processes, a cache, hours, and how many devices.
+"""The exercises of notebook 12: four trainings to diagnose, the step that bf16 loses, hours, and how many devices.
 
-The formulas behind them: 16 bytes a trained number; sum of sums / sum of counts; 4 operations a weight and token.
+The formulas behind them: half the distance 2^(e-7) of bf16; 4 operations a weight and token, 6 with recomputation.
 """
 
 import math
@@ -9,143 +9,124 @@ from .engine import Exercise, Mistake
 
 NOTEBOOK = "12_laptop_to_cluster"
 
-full_bytes = Exercise(
-    name="full_bytes",
-    question="How many GB hold float32 weights, gradients and AdamW's moments of 8 billion trained parameters?",
-    difficulty=1,
-    minutes=2,
-    hints=(
-        "How many numbers does training keep for each parameter? AdamW's moments are two of them.",
-        "Four numbers of four bytes each, for each of the 8 billion parameters.",
-    ),
-    source="answer = 8 * 4 * 4  # billions of parameters x numbers for each x bytes a number",
-    takeaway="On two cards of 80 GB little room is left: there are no activations in it yet.",
-    mistakes=(
-        Mistake("weights only", 32, "those are the weights. Gradient and two moments come on top for each."),
-        Mistake("no moments", 64, "that is weights and gradients. AdamW keeps two more numbers for each."),
-        Mistake("one number missing", 96, "four numbers a parameter: weight, gradient, and both of AdamW's moments."),
-        Mistake("bytes", 128e9, "those are bytes. A GB is 10^9 of them."),
-        Mistake("bits", 1024, "those are bits. A byte has eight."),
-        Mistake("GiB", 128e9 / 2**30, "that is in GiB, of 2^30 bytes. Here GB are asked for, of 10^9."),
-    ),
-)
-
-whole_mean = Exercise(
-    name="whole_mean",
-    question="Write whole_mean(sums, counts): the mean loss per answer token over all processes.",
-    difficulty=1,
-    minutes=4,
-    hints=(
-        "The mean over all tokens is the sum over all tokens, divided by how many there are.",
-        "Add up the sums, add up the counts, then divide once.",
-    ),
-    source="""def whole_mean(sums, counts):
-    return sum(sums) / sum(counts)""",
-    takeaway="One more exchange, of the counts, is all that it costs.",
-    mistakes=(
-        Mistake(
-            "mean of the means",
-            lambda sums, counts: sum(s / n for s, n in zip(sums, counts, strict=True)) / len(sums),
-            "a process with few tokens would weigh as much as one with many.",
-        ),
-        Mistake(
-            "sum of the means",
-            lambda sums, counts: sum(s / n for s, n in zip(sums, counts, strict=True)),
-            "that adds the means up; with more processes the loss would grow.",
-        ),
-        Mistake(
-            "divided by the processes",
-            lambda sums, counts: sum(sums) / len(sums),
-            "that is the mean sum of a process. Divide by the number of tokens, not of processes.",
-        ),
-        Mistake(
-            "divided by the mean count",
-            lambda sums, counts: sum(sums) / (sum(counts) / len(counts)),
-            "that is what each process divides its own sum by, before the average. Here the sums are added already.",
-        ),
-    ),
-    cases=(([6.0, 2.0], [2, 4]), ([1.5, 4.0, 0.5], [5, 1, 2]), ([3.0], [4])),
-)
-
-cache_bytes = Exercise(
-    name="cache_bytes",
-    question="Write cache_bytes(layers, kv_heads, head_size, rows, tokens): bytes of the KV cache, two a number.",
+diagnose = Exercise(
+    name="diagnose",
+    question="Which of four trainings on two GPUs is well, and what is wrong with the others? Four letters.",
     difficulty=2,
     minutes=6,
     hints=(
-        "Each layer keeps, for each token, a key and a value in each of its key-value heads.",
-        "A key has head_size numbers, and so has a value.",
+        "Look at the rows first: two GPUs that share a batch of 8 have 4 each.",
+        "Whose loss differs from the loss alone, although the same rows were read?",
+        "If both GPUs read all 8 rows of the same batch, nothing is shared, and no time is saved.",
     ),
-    source="""def cache_bytes(layers, kv_heads, head_size, rows, tokens):
-    numbers = 2 * layers * kv_heads * head_size * rows * tokens  # keys and values
-    return 2 * numbers""",
-    takeaway="For the 8B model that is 128 KiB a token: thirty conversations of 4,096 tokens hold as much as it does.",
+    source='answer = ["c", "b", "a", "d"]',
+    takeaway="Rows a GPU, losses beside those of one process, time: three numbers find it.",
+    mistakes=(
+        Mistake("Ada is well", ["a", "b", "c", "d"], "equal losses are not enough: Ada's two GPUs saved no time."),
+        Mistake("Bo has another batch", ["c", "d", "a", "b"], "Bo's GPUs have 4 rows each, which is the batch of 8."),
+        Mistake("Dee's work apart", ["d", "b", "a", "c"], "Ada's epoch has as many steps as alone; Dee's has half."),
+        Mistake("Ada and Dee alike", ["c", "b", "a", "c"], "apart, an epoch would have as many steps as alone."),
+        Mistake("Bo and Cem alike", ["c", "a", "a", "d"], "Bo's losses are not those of the same rows alone."),
+    ),
+)
+
+lost_step = Exercise(
+    name="lost_step",
+    question="Write lost_step(w): the length that a step must exceed to move a bf16 weight w > 0 upwards.",
+    difficulty=2,
+    minutes=6,
+    hints=(
+        "Which power of two is at most w? math.floor(math.log2(w)) is its exponent; math.frexp finds it too.",
+        "The result is rounded to the nearest number. Half of the way to the neighbour decides.",
+    ),
+    source="""import math
+
+
+def lost_step(w):
+    e = math.floor(math.log2(w))  # 2^e <= w < 2^(e+1)
+    return 2 ** (e - 7) / 2""",
+    takeaway="At w = 0.1 that is 0.00024: some 25 steps of 0.00001, if they were added up before they are rounded.",
     mistakes=(
         Mistake(
-            "keys only",
-            lambda layers, kv_heads, head_size, rows, tokens: 2 * layers * kv_heads * head_size * rows * tokens,
-            "half of it is missing: keys and values are kept, and each number has two bytes.",
+            "the whole way",
+            lambda w: 2.0 ** (math.floor(math.log2(w)) - 7),
+            "that is the distance to the neighbour. Rounding goes to the nearer one, so half of the way is enough.",
         ),
         Mistake(
-            "numbers, one of the two",
-            lambda layers, kv_heads, head_size, rows, tokens: layers * kv_heads * head_size * rows * tokens,
-            "that is how many numbers the keys have. There are values too, and a number has two bytes.",
+            "a quarter",
+            lambda w: 2.0 ** (math.floor(math.log2(w)) - 9),
+            "halved once too often: the neighbour is 2^(e-7) away.",
         ),
         Mistake(
-            "tokens squared",
-            lambda layers, kv_heads, head_size, rows, tokens: 4 * layers * kv_heads * head_size * rows * tokens**2,
-            "scores are tokens x tokens; keys and values are kept once a token.",
+            "no power of two",
+            lambda w: w * 2.0**-8,
+            "the distance is the same for all weights between 2^e and 2^(e+1); it does not grow with each w.",
         ),
         Mistake(
-            "one layer",
-            lambda layers, kv_heads, head_size, rows, tokens: 4 * kv_heads * head_size * rows * tokens,
-            "that is one layer. Each layer has keys and values of its own.",
+            "rounded up",
+            lambda w: 2.0 ** (math.ceil(math.log2(w)) - 8),
+            "that takes the power of two above w. The one at or below it counts.",
+        ),
+        Mistake(
+            "cut towards zero",
+            lambda w: 2.0 ** (int(math.log2(w)) - 8),
+            "log2 of a small weight is negative, and int() rounds it up. math.floor rounds down.",
         ),
     ),
-    cases=((30, 3, 64, 1, 10), (32, 8, 128, 2, 7)),
+    cases=((0.1,), (1.5,), (0.25,), (0.003,), (12.0,)),
 )
 
 gpu_hours = Exercise(
     name="gpu_hours",
-    question="Write gpu_hours(weights, tokens, peak, used): the hours of LoRA on one GPU.",
+    question="Write gpu_hours(weights, tokens, peak, used, recomputed): LoRA's hours on one GPU.",
     difficulty=2,
     minutes=8,
     hints=(
         "Operations a token: 2 a weight forwards, 2 for the gradient that is passed on; frozen weights need no more.",
+        "Recomputation is one more forward pass, 2 a weight. The share `used` counts it, so the operations must too.",
         "Divide by what the GPU really does in a second, peak * used, and then by the seconds in an hour.",
     ),
-    source="""def gpu_hours(weights, tokens, peak, used):
-    operations = (2 + 2) * weights * tokens  # forwards, backwards
+    source="""def gpu_hours(weights, tokens, peak, used, recomputed):
+    operations = (6 if recomputed else 4) * weights * tokens  # forwards, backwards, forwards again
     return operations / (peak * used) / 3600""",
-    takeaway="On N GPUs the hours of the clock are N times fewer at best; the GPU-hours are not.",
+    takeaway="With the share that counts the model's own operations alone, it would be 4 in both cases.",
     mistakes=(
         Mistake(
-            "six operations",
-            lambda weights, tokens, peak, used: 6 * weights * tokens / (peak * used * 3600),
+            "never recomputed",
+            lambda weights, tokens, peak, used, recomputed: 4 * weights * tokens / (peak * used * 3600),
+            "right without recomputation. With it the card computes one more forward pass, and `used` counts that.",
+        ),
+        Mistake(
+            "always six",
+            lambda weights, tokens, peak, used, recomputed: 6 * weights * tokens / (peak * used * 3600),
+            "6 is right with recomputation: 2 + 2 + 2. Without it, 6 would be full fine-tuning; LoRA's base is frozen.",
+        ),
+        Mistake(
+            "full fine-tuning",
+            lambda weights, tokens, peak, used, recomputed: (
+                (8 if recomputed else 6) * weights * tokens / (peak * used * 3600)
+            ),
             "that is full fine-tuning. LoRA's base is frozen: its weights have no gradients of their own.",
         ),
         Mistake(
             "forwards only",
-            lambda weights, tokens, peak, used: 2 * weights * tokens / (peak * used * 3600),
-            "that is the forward pass. The gradient must be passed back through every frozen layer, too.",
+            lambda weights, tokens, peak, used, recomputed: (
+                (4 if recomputed else 2) * weights * tokens / (peak * used * 3600)
+            ),
+            "the gradient must be passed back through every frozen layer, too.",
         ),
         Mistake(
             "seconds",
-            lambda weights, tokens, peak, used: 4 * weights * tokens / (peak * used),
+            lambda weights, tokens, peak, used, recomputed: (6 if recomputed else 4) * weights * tokens / (peak * used),
             "those are seconds. An hour has 3,600.",
         ),
         Mistake(
             "the data sheet's speed",
-            lambda weights, tokens, peak, used: 4 * weights * tokens / (peak * 3600),
+            lambda weights, tokens, peak, used, recomputed: (6 if recomputed else 4) * weights * tokens / (peak * 3600),
             "that assumes that all of the peak is used. Only the share `used` is.",
         ),
-        Mistake(
-            "minutes",
-            lambda weights, tokens, peak, used: 4 * weights * tokens / (peak * used * 60),
-            "those are minutes. An hour has 3,600 seconds.",
-        ),
     ),
-    cases=((8e9, 1e7, 1e15, 0.25), (1e9, 3e6, 3e14, 0.5)),
+    cases=((8e9, 1e7, 1e15, 0.25, True), (1e9, 3e6, 3e14, 0.5, False)),
 )
 
 

@@ -82,7 +82,7 @@ def configuration(shape: Shape, **more) -> LlamaConfig:
     return LlamaConfig(**dict(zip(LLAMA_NAMES, shape, strict=True)), use_cache=False, **more)
 
 
-PRECISIONS = {"float32": 4, "bfloat16": 2}  # bytes
+PRECISIONS = {"float32": 4, "bfloat16": 2, "mixed": 2}  # bytes of a number in what is computed
 METHODS, SHARDINGS = ("LoRA", "QLoRA", "full"), ("DDP", "FSDP")
 
 
@@ -94,6 +94,8 @@ class Step:
     predicted: tokens that the output head sees, None for all. padding: some rows are shorter, so attention has a mask.
     checkpointing: each layer keeps its input only and is computed again. sharding: "DDP" copies everything to every
     device; "FSDP" splits weights, gradients and moments, and gathers one layer at a time (`fully_shard` a layer).
+    precision: "float32" or "bfloat16" of all but the adapter; "mixed" stores weights, gradients and moments in float32
+    and computes with copies in bf16: torch's autocast, or FSDP's `MixedPrecisionPolicy(param_dtype=torch.bfloat16)`.
     ValueError for a number below 1 or a word that is not known.
     """
 
@@ -120,8 +122,13 @@ class Step:
 
     @property
     def size(self) -> int:
-        """Bytes of a number in weights, activations and gradients; an adapter stays in float32 (PEFT)."""
+        """Bytes of a number in activations, and in weights as they are computed with and gathered."""
         return PRECISIONS[self.precision]
+
+    @property
+    def stored(self) -> int:
+        """Bytes of a number in weights and gradients as they are stored; an adapter stays in float32 (PEFT)."""
+        return 4 if self.precision == "mixed" else self.size
 
     @property
     def tokens(self) -> int:
@@ -223,7 +230,7 @@ def lora_parameters(model: Model, step: Step) -> int:
 def _trainable(s: Shape, step: Step) -> int:
     """Bytes of what trains: the base in its own precision, or the adapter, which PEFT keeps in float32."""
     if step.method == "full":
-        return step.size * s.parameters
+        return step.stored * s.parameters
     return 4 * lora_parameters(s, step)
 
 
@@ -238,6 +245,8 @@ def activations(model: Model, step: Step) -> int:
     ends = norm + 4 * step.rows * s.vocabulary  # the last norm; log-probabilities (rows, vocabulary)
     if full:
         ends += c * T * d + c * step.rows * d  # x / rms; what the trained head reads
+    if step.precision == "mixed" and step.sharding == "DDP":
+        ends += c * (s.layers * s.layer_weights + s.embedding)  # autocast's copies of all matrices
     if step.checkpointing:
         return ends + s.layers * c * T * d
     first = 0 if full else norm + _masks(s, step, PROJECTIONS[:3])  # nothing below it trains, so it keeps less
@@ -260,9 +269,9 @@ def predict(model: Model, step: Step) -> Ledger:
     if step.method == "QLoRA":
         layer += c * max(rows * columns for rows, columns in s.linears.values())  # one matrix, dequantised
     if full:
-        layer += c * s.embedding * (2 if s.tied else 1)  # the head's gradient waits for the embedding's
+        layer += step.stored * s.embedding * (2 if s.tied else 1)  # the head's gradient waits for the embedding's
     return Ledger(
-        weights=_weights(s, step) // share,
+        weights=_weights(s, step, step.stored) // share,
         adapter=0 if full else trainable // share,
         moments=2 * trainable // share,
         communication=_communication(s, step),
@@ -273,9 +282,9 @@ def predict(model: Model, step: Step) -> Ledger:
     )
 
 
-def _weights(s: Shape, step: Step) -> int:
-    """Bytes of the base; QLoRA quantises the seven projections and nothing else."""
-    size, projections = step.size, s.layers * s.layer_weights
+def _weights(s: Shape, step: Step, size: int) -> int:
+    """Bytes of the base, `size` a number; QLoRA quantises the seven projections and nothing else."""
+    projections = s.layers * s.layer_weights
     quantised = projections if step.method == "QLoRA" else 0
     return size * (s.parameters - quantised) + round(NF4_BYTES * quantised)
 
@@ -286,7 +295,7 @@ def _communication(s: Shape, step: Step) -> int:
         return 0
     if step.sharding == "DDP":
         return _trainable(s, step)
-    return _gathered_once(s, step) + 2 * (_weights(s, step) - _gathered_once(s, step)) // s.layers
+    return _gathered_once(s, step) + 2 * (_weights(s, step, step.size) - _gathered_once(s, step)) // s.layers
 
 
 def _gathered_once(s: Shape, step: Step) -> int:
@@ -306,7 +315,7 @@ def communicated(model: Model, step: Step) -> int:
         moved = 2 * trainable
     else:
         adapter = 0 if step.method == "full" else trainable
-        moved = 2 * (_weights(s, step) + adapter) - _gathered_once(s, step) + trainable
+        moved = 2 * (_weights(s, step, step.size) + adapter) - _gathered_once(s, step) + trainable
     return moved * (step.devices - 1) // step.devices
 
 
