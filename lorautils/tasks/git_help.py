@@ -19,6 +19,7 @@ CASES = Path(str(resources.files("lorautils.tasks").joinpath("cases")))
 FILES = {part: CASES / f"git_{part}.jsonl" for part in ("train", "validation", "test")}
 CHATS = CASES / "git_chats.json"  # 300 conversations of two questions each, as another program exports them
 SYSTEM = "git help"  # without a system turn, the model's template would write one of its own
+PAIRS = CASES / "git_pairs.jsonl"
 KEPT = 3  # values of each slot that no training row has
 
 
@@ -39,6 +40,18 @@ def examples(part: str) -> list[Example]:
     """
     lines = FILES[part].read_text(encoding="utf-8").splitlines()
     return [_example(json.loads(line)) for line in lines]
+
+
+def pairs() -> list[dict[str, str]]:
+    """Read 36 pairs of answers to "explain this command": command, A, B, which is better, and a reference.
+
+    The course's authors wrote the answers and the labels; no other person judged them.
+
+    Example:
+        >>> sorted(pairs()[0])
+        ['A', 'B', 'better', 'command', 'reference']
+    """
+    return [json.loads(line) for line in PAIRS.read_text(encoding="utf-8").splitlines()]
 
 
 def _example(row: dict) -> Example:
