@@ -17,7 +17,7 @@ from experiments.common import append, device, key, recorded
 from experiments.machine import machine
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
-from lorautils.data import IGNORED, Pair, encode
+from lorautils.data import Pair, encode
 from lorautils.evaluation import evaluate
 from lorautils.formats import rows, tokens
 from lorautils.results import RESULTS
@@ -94,7 +94,7 @@ def spoiled(fault: str, tokenizer, seed: int) -> list[dict[str, list[int]]]:
         if fault == "prompt in the loss":
             row["labels"] = list(row["input_ids"])
         if fault == "stop token masked":
-            row["labels"] = [*row["labels"][:-1], IGNORED]
+            del row["input_ids"][-1], row["labels"][-1]  # the same: no loss is on it, and nothing comes after it
     return made
 
 

@@ -1,4 +1,4 @@
-"""Notebook 14: its drawings show what is so; the rows that ship are apart, can be scored, and hold the planted faults."""
+"""Notebook 14: its drawings show what is so; the rows that ship are apart, scored rightly, with the planted faults."""
 
 import matplotlib.pyplot as plt
 import pytest

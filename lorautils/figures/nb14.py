@@ -85,8 +85,8 @@ def gallery(healthy: Mapping, runs: Mapping[str, Mapping]) -> Figure:
         axes.plot(*zip(*healthy["held_out"], strict=True), color=GREY, linewidth=5, alpha=0.5)
         axes.plot(range(1, len(run["train"]) + 1), run["train"], color=SKY, linewidth=2)
         axes.plot(*zip(*run["held_out"], strict=True), color=ORANGE, linestyle="--", marker="s", linewidth=2.5)
-        axes.set(title=name, yscale="log", ylim=(0.02, 30))
-        axes.set_yticks([0.03, 0.1, 0.3, 1, 3, 10], ["0.03", "0.1", "0.3", "1", "3", "10"])
+        axes.set(title=name, yscale="log", ylim=(0.0015, 70))
+        axes.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
         axes.minorticks_off()
         first, last = run["held_out"][0][1], run["held_out"][-1][1]
         ends = f"training {run['train'][0]:.2g} to {run['train'][-1]:.2g}, held out {first:.2g} to {last:.2g}"
