@@ -34,11 +34,9 @@ REWRITTEN: tuple[str, ...] = (
     "06_lora_from_scratch",
     "07_peft_lora_config",
     "08_peft_lora_run",
-<<<<<<< HEAD
     "11_several_adapters",
-=======
     "12_laptop_to_cluster",
->>>>>>> n12
+    "14_your_own_data",
     "15_export_and_serve",
 )
 SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry

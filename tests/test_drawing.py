@@ -16,6 +16,7 @@ import test_nb07
 import test_nb08
 import test_nb11
 import test_nb12
+import test_nb14
 import test_nb15
 from matplotlib.colors import to_rgb
 from matplotlib.patches import PathPatch, Rectangle
@@ -43,6 +44,8 @@ for module in (
     test_nb08,
     test_nb11,
     test_nb12,
+    test_nb13,
+    test_nb14,
     test_nb15,
 ):
     DRAWINGS |= {f"{module.__name__[-4:]} {name}": draw for name, draw in module.DRAWINGS.items()}

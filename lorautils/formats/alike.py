@@ -31,15 +31,20 @@ def loose(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def answers(example: Pair | Text | Chat) -> list[tuple[str, str]]:
+    """Return each answer that is learned, after what comes before it; of a text, nothing and all of it."""
+    if isinstance(example, Pair):
+        return [tuple(example)]
+    if isinstance(example, Text):
+        return [("", example.text)]
+    said = [f"[{turn['role']}] {turn['content']}\n" for turn in example.turns]
+    places = [n for n, turn in enumerate(example.turns) if turn["role"] == "assistant" and n >= example.given]
+    return [("".join(said[:place]), example.turns[place]["content"]) for place in places]
+
+
 def prompt_and_answer(example: Pair | Text | Chat) -> tuple[str, str]:
     """Return what comes before an example's last answer, and that answer; of a text, nothing and all of it."""
-    if isinstance(example, Pair):
-        return example
-    if isinstance(example, Text):
-        return "", example.text
-    last = max(number for number, turn in enumerate(example.turns) if turn["role"] == "assistant")
-    before = "".join(f"[{turn['role']}] {turn['content']}\n" for turn in example.turns[:last])
-    return before, example.turns[last]["content"]
+    return answers(example)[-1]
 
 
 def split(sequences: Sequence[Encoded], share: float, seed: int) -> tuple[list[Encoded], list[Encoded]]:

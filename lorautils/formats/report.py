@@ -11,7 +11,7 @@ from statistics import median
 from typing import NamedTuple
 
 from lorautils.data import IGNORED, Pair
-from lorautils.formats.alike import bare, loose, prompt_and_answer
+from lorautils.formats.alike import answers, bare, loose
 from lorautils.formats.rows import Chat, Data, Row
 from lorautils.formats.tokens import Encoded
 
@@ -104,15 +104,16 @@ def _alike(rows: Sequence[Row]) -> Iterator[Finding]:
     """Rows that say the same, and rows that ask the same and answer otherwise."""
     same, asked = defaultdict(list), defaultdict(dict)
     for row in rows:
-        prompt, answer = prompt_and_answer(row.example)
-        same[bare(prompt), loose(answer)].append(row)
-        if prompt:
-            asked[loose(prompt)].setdefault(loose(answer), row)
+        learned = answers(row.example)
+        same[bare(learned[-1][0]), loose(learned[-1][1])].append(row)
+        for prompt, answer in learned:
+            if prompt:
+                asked[loose(prompt)].setdefault(loose(answer), row)
     again = [group for group in same.values() if len(group) > 1]
     if again:
         text = f"rows that repeat another, word for word or nearly so: {sum(map(len, again)) - len(again):,}"
         yield Finding("PROBLEM", f"{text}\n{_listed([_some(group) for group in again])}")
-    several = [list(answers.values()) for answers in asked.values() if len(answers) > 1]
+    several = [list(found.values()) for found in asked.values() if len(found) > 1]
     if several:
         text = f"prompts with several answers, of which a model learns a mixture: {len(several):,}"
         yield Finding("PROBLEM", f"{text}\n{_listed([_some(group) for group in several])}")
