@@ -34,6 +34,7 @@ REWRITTEN: tuple[str, ...] = (
     "06_lora_from_scratch",
     "07_peft_lora_config",
     "08_peft_lora_run",
+    "13_where_the_step_goes",
     "15_export_and_serve",
 )
 SHORT = ("00", "06", "08")  # what notebook 00 recommends in a hurry

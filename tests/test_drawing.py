@@ -14,6 +14,7 @@ import test_nb05
 import test_nb06
 import test_nb07
 import test_nb08
+import test_nb13
 import test_nb15
 from matplotlib.colors import to_rgb
 from matplotlib.patches import PathPatch, Rectangle
@@ -32,7 +33,7 @@ DRAWINGS = {
     "three_ways": lambda: nb00.three_ways(134_515_008, 2_442_240),
     "attached": nb08.attached,
 }
-for module in (test_figures_nb01, test_nb04, test_nb05, test_nb06, test_nb07, test_nb08, test_nb15):
+for module in (test_figures_nb01, test_nb04, test_nb05, test_nb06, test_nb07, test_nb08, test_nb13, test_nb15):
     DRAWINGS |= {f"{module.__name__[-4:]} {name}": draw for name, draw in module.DRAWINGS.items()}
 NAMED = {
     "lora_layer": (
