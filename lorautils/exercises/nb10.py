@@ -3,7 +3,6 @@
 The conventions behind them: A is (r, in), B is (out, r), a layer computes y = x W^T, and B A is an adapter's update.
 """
 
-
 import torch
 
 from .engine import Exercise, Mistake
