@@ -36,6 +36,7 @@ REWRITTEN: tuple[str, ...] = (
     "08_peft_lora_run",
     "11_several_adapters",
     "12_laptop_to_cluster",
+    "13_where_the_step_goes",
     "14_your_own_data",
     "15_export_and_serve",
 )

@@ -16,6 +16,7 @@ import test_nb07
 import test_nb08
 import test_nb11
 import test_nb12
+import test_nb13
 import test_nb14
 import test_nb15
 from matplotlib.colors import to_rgb

@@ -9,8 +9,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from experiments.records import compare
 from lorautils import plots
 from lorautils.figures import nb03, nb04, nb08, nb10
+from lorautils.figures.labels import label_apart
 from lorautils.figures.words import alt_text
 
 COLOURS = ("BLUE", "ORANGE", "GREEN", "RED", "PURPLE", "SKY", "GREY")
@@ -114,34 +116,36 @@ def test_eigenvalues_on_one_spot_are_counted():
     assert told.count("labels: 20 at 0, 30 at 1") == 4
 
 
-def test_the_labels_of_equal_methods_can_be_read():
-    """Three methods at one place, intervals and all: no label covers another one, a dot or an interval."""
-    numbers = {"LoRA": 2_442_240, "rsLoRA": 2_442_240, "DoRA": 2_597_760, "IA3": 57_600, "one seed": 11_520}
-    others = {"IA3": (69.3, 64.8, 73.8), "one seed": (2.0, np.nan, np.nan)}
-    scores = {name: (92.3, 87.8, 96.8) for name in numbers} | others
-    sizes = {name: 1.0 for name in numbers} | {"DoRA": 2.3}
-    axes = nb10.method_map(numbers, scores, sizes, xlabel="numbers", ylabel="%", size_label="time")
+def test_the_labels_of_equal_points_can_be_read():
+    """Three points at one place: no label covers another one, or a point."""
+    points = np.array([[1.0, 1.0]] * 3 + [[1.2, 1.0], [3.0, 2.0]])
+    _, axes = plt.subplots()
+    axes.plot(*points.T, "o")
+    label_apart(axes, points, ["LoRA", "rsLoRA", "DoRA", "IA3", "far away"])
     axes.figure.canvas.draw()
-    boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}  # without the line to the dot
-    assert list(boxes) == list(scores)
-    for one, other in combinations(boxes, 2):
-        assert not boxes[one].overlaps(boxes[other]), f"{one} covers {other}"
-    for name, (mean, low, high) in scores.items():
-        radius = np.sqrt(110 * sizes[name]) / 2 * axes.figure.dpi / 72
-        (x, y), (_, bottom), (_, top) = (axes.transData.transform((numbers[name], v)) for v in (mean, low, high))
-        dot = Bbox([(x - radius, y - radius), (x + radius, y + radius)])
-        interval = Bbox([(x - 1, bottom), (x + 1, top)])
-        for label, box in boxes.items():
-            assert not box.overlaps(dot), f"{label} covers the dot of {name}"
-            assert np.isnan(low) or not box.overlaps(interval), f"{label} covers the interval of {name}"
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the line to the point
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    dots = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in axes.transData.transform(points)]
+    assert not any(box.overlaps(dot) for box in boxes for dot in dots)
 
 
-def test_methods_that_lie_close_have_their_names_in_an_enlarged_view():
-    numbers = {"LoRA": 2_442_240, "DoRA": 2_597_760, "LoHa": 4_884_480, "IA3": 57_600, "PiSSA": 2_442_240}
-    scores = {name: (92.3, 87.8, 96.8) for name in numbers} | {"PiSSA": (59.0, 46.1, 71.9)}
-    words = {"xlabel": "numbers", "ylabel": "%", "size_label": "time"}
-    axes = nb10.method_map(numbers, scores, dict.fromkeys(numbers, 1.0), **words, closer=(1e6, 6e6, 78, 101))
-    view = next(inner for inner in axes.figure.axes if inner is not axes)
-    assert {text.get_text() for text in axes.texts} == {"IA3", "PiSSA"}
-    assert {text.get_text() for text in view.texts} == {"LoRA", "DoRA", "LoHa"}
-    assert all(name in alt_text(axes.figure) for name in numbers)
+def test_a_forest_tells_each_difference_and_what_the_course_says_of_it():
+    found = compare({"IA3": [-22.0, -23.0, -24.5], "DoRA": [-1.0, 0.5, 1.0]})
+    figure = nb10.forest(found, xlabel="points")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["IA3", "DoRA"]
+    assert "IA3 -23.2" in alt_text(figure) and "seen; DoRA 0.2" in alt_text(figure)
+    shapes = {line.get_marker() for line in axes.get_lines()} - {"None"}
+    assert len(shapes) == 3, "seen, hint and not seen differ without colour, too"
+
+
+def test_a_ranking_names_an_entry_at_its_place():
+    figure = nb10.ranking({"b": (40.0, 1.0), "a": (50.0, 1.0), "c": (0.0, 0.0)}, {"b": "Bee"})
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["Bee"]
+    assert axes.texts[0].xy == (2, 42.0)
+    assert "Bee 40.0 at place 2" in alt_text(figure)
+
+
+def test_luck_is_counted_from_the_real_best_on():
+    assert "25.0% of them reach" in alt_text(nb10.luck([50.0, 51.0, 52.0, 53.0], 52.6))

@@ -3,8 +3,6 @@
 The conventions behind them: A is (r, in), B is (out, r), a layer computes y = x W^T, and B A is an adapter's update.
 """
 
-import math
-
 import torch
 
 from .engine import Exercise, Mistake
@@ -34,29 +32,49 @@ prefix_numbers = Exercise(
 
 standard_error = Exercise(
     name="standard_error",
-    question="LoRA has 47.8 % of 1,319 questions right. What is the standard error, in percentage points?",
+    question="Write standard_error(percent, questions): the standard error of a score, in percentage points.",
     difficulty=2,
     minutes=5,
     hints=(
         "One question is right with probability p; its variance is p (1 - p). n of them are averaged.",
-        "sqrt(p (1 - p) / n), times 100 for percentage points.",
+        "sqrt(p (1 - p) / n), times 100 for percentage points. Here p is percent / 100.",
     ),
-    source="import math\n\nanswer = 100 * math.sqrt(0.478 * 0.522 / 1319)",
+    source="""def standard_error(percent, questions):
+    return (percent * (100 - percent) / questions) ** 0.5""",
     takeaway="Two methods that differ by less than about 3.9 points cannot be told apart in that table.",
     mistakes=(
         Mistake(
-            "share", math.sqrt(0.478 * 0.522 / 1319), "right as a share. In percentage points it is 100 times that."
+            "share",
+            lambda percent, questions: (percent * (100 - percent) / questions) ** 0.5 / 100,
+            "right as a share. In percentage points it is 100 times that.",
         ),
         Mistake(
-            "one question", 100 * math.sqrt(0.478 * 0.522), "that is the spread of one question. 1,319 are averaged."
+            "one question",
+            lambda percent, questions: (percent * (100 - percent)) ** 0.5,
+            "that is the spread of one question. All of them are averaged.",
         ),
-        Mistake("no root", 100 * 0.478 * 0.522 / 1319, "that is 100 times the variance. Take the root first."),
         Mistake(
-            "interval", 196 * math.sqrt(0.478 * 0.522 / 1319), "that is half a 95 % interval, 1.96 standard errors."
+            "no root",
+            lambda percent, questions: percent * (100 - percent) / questions,
+            "that is the variance, in squared points. Take the root.",
         ),
-        Mistake("rounded to tenths", 1.4, "right, and rounded. Write the formula and let Python keep the digits."),
-        Mistake("rounded to hundredths", 1.38, "right, and rounded. Write the formula and let Python keep the digits."),
+        Mistake(
+            "one minus per cent",
+            lambda percent, questions: abs(percent * (1 - percent) / questions) ** 0.5,
+            "`percent` goes to 100: what is wrong is 100 - percent.",
+        ),
+        Mistake(
+            "interval",
+            lambda percent, questions: 1.96 * (percent * (100 - percent) / questions) ** 0.5,
+            "that is half a 95 % interval, 1.96 standard errors.",
+        ),
+        Mistake(
+            "difference of two",
+            lambda percent, questions: (2 * percent * (100 - percent) / questions) ** 0.5,
+            "that is the error of a difference of two scores. Asked is that of one.",
+        ),
     ),
+    cases=((47.8, 1319), (92.0, 200), (10.0, 73)),
 )
 
 lokr_layer = Exercise(

@@ -1,6 +1,7 @@
-"""The exercises of notebook 13: a part made faster, the largest thief, the head's share, a short kernel, speed in use.
+"""The exercises of notebook 13: a part made faster, the largest thief, the head's share, a control, two shares.
 
-The formulas behind them: 1 / (1 - share + share / times); 4 operations a frozen weight and token, 6 a trained one.
+The formulas behind them: 1 / (1 - share + share / times); 4 operations a frozen weight and token, 6 a trained one, and
+2 more for each where the forward pass is made again.
 """
 
 from .engine import Exercise, Mistake
@@ -142,102 +143,150 @@ head_saves = Exercise(
     cases=((106e6, 28e6, 172, 48), (7.0e9, 0.5e9, 2048, 512), (90, 10, 4, 4)),
 )
 
-shortest_kernel = Exercise(
-    name="shortest_kernel",
-    question="Write shortest_kernel(wake, cores): how long a kernel must be on one core for sharing to be no loss.",
+
+def _judged(faster, noise):
+    """Answer with a rule about the ratios of first / other, and the noise in first / again, as a mistake sees them."""
+
+    def is_faster(first, other, again):
+        gains = [a / b for a, b in zip(first, other, strict=True)]
+        spread = noise([a / b for a, b in zip(first, again, strict=True)])
+        return "yes" if faster(gains) > 1 + spread else "cannot tell"
+
+    return is_faster
+
+
+def _widest(ratios):
+    return max(max(ratio, 1 / ratio) for ratio in ratios) - 1
+
+
+is_faster = Exercise(
+    name="is_faster",
+    question="Write is_faster(first, other, again): 'yes' where the gain exceeds the noise in each turn.",
     difficulty=2,
-    minutes=6,
+    minutes=8,
     hints=(
-        "Alone the kernel takes t. Shared by all cores it takes wake + t / cores. When are the two equal?",
-        "t - t / cores = wake, so t * (cores - 1) / cores = wake.",
+        "Of each turn take two ratios: first / other is the gain, first / again is noise.",
+        "Noise goes both ways: of first / again = 0.8 take 1 / 0.8. The smallest gain must exceed the largest noise.",
     ),
-    source="""def shortest_kernel(wake, cores):
-    return wake * cores / (cores - 1)  # t = wake + t / cores""",
-    takeaway="On two cores it is twice the waking; on a hundred hardly more than the waking itself.",
+    source="""def is_faster(first, other, again):
+    gains = [a / b for a, b in zip(first, other)]
+    noise = [max(a / b, b / a) for a, b in zip(first, again)]
+    return "yes" if min(gains) > max(noise) else "cannot tell"  # of each turn""",
+    takeaway="The control is the thing itself, timed again in the same turns. Without it each gain looks real.",
     mistakes=(
         Mistake(
-            "the waking",
-            lambda wake, cores: wake,
-            "after the waking the work itself is still to be done: wake + t / cores is more than wake.",
+            "no control",
+            _judged(min, lambda ratios: 0),
+            "it was faster in each turn, but `again` shows that the first differs from itself by as much.",
         ),
         Mistake(
-            "times the cores",
-            lambda wake, cores: wake * cores,
-            "right for two cores only. With more of them each has less to do, so sharing pays earlier, not later.",
+            "the mean",
+            _judged(lambda gains: sum(gains) / len(gains), _widest),
+            "one turn with a large gain pulls the mean up. Asked is the gain of each turn.",
         ),
         Mistake(
-            "each one woken",
-            lambda wake, cores: wake * (cores - 1),
-            "`wake` is the whole wait, however many wake up. Set t equal to wake + t / cores.",
+            "one turn is enough",
+            _judged(max, _widest),
+            "in one turn, yes. Asked is the gain of each turn: take the smallest.",
+        ),
+        Mistake(
+            "the noise of the same turn",
+            lambda first, other, again: (
+                "yes"
+                if all(a / b > max(a / c, c / a) for a, b, c in zip(first, other, again, strict=True))
+                else "cannot tell"
+            ),
+            "a turn may be quiet by luck. Compare each gain with the largest noise of all turns.",
+        ),
+        Mistake(
+            "one side of the noise",
+            _judged(min, lambda ratios: max(ratios) - 1),
+            "noise goes both ways. Where `again` took longer than the first, first / again is below 1: turn it over.",
         ),
         Mistake(
             "upside down",
-            lambda wake, cores: wake * (cores - 1) / cores,
-            "that is less than the waking alone. Solve t = wake + t / cores once more.",
+            lambda first, other, again: is_faster.reference(other, first, again),
+            "that asks whether the first is faster. A gain is first / other.",
         ),
         Mistake(
-            "a share of the waking",
-            lambda wake, cores: wake / cores,
-            "the work is shared by the cores, the waking is not.",
+            "across the turns",
+            lambda first, other, again: "yes" if max(other) < min(*first, *again) else "cannot tell",
+            "that compares seconds of different turns. If all get slower together, the ratios in each turn still tell.",
         ),
     ),
-    cases=((10, 2), (10, 4), (6, 3)),
+    cases=(
+        ([2.0, 2.2, 2.1], [1.0, 1.2, 1.1], [2.1, 2.1, 2.0]),
+        ([2.0, 2.2, 2.1], [1.7, 1.8, 1.8], [1.6, 2.1, 2.2]),
+        ([2.0, 2.0, 2.0], [1.8, 1.0, 1.9], [2.2, 1.9, 2.0]),
+        ([2.0, 2.0, 2.0], [1.8, 1.8, 1.8], [2.5, 2.0, 2.0]),
+        ([2.0, 2.0, 2.0], [1.9, 0.7, 1.7], [2.2, 2.0, 2.2]),
+        ([2.0, 2.0, 2.0], [1.8, 1.8, 1.2], [3.0, 2.0, 2.0]),
+        ([2.0, 4.0, 9.0], [1.0, 2.5, 5.0], [2.1, 3.9, 8.8]),
+        ([1.0, 1.1, 1.0], [2.0, 2.1, 2.2], [1.0, 1.1, 1.0]),
+    ),
 )
 
-speed_used = Exercise(
-    name="speed_used",
-    question="Write speed_used(frozen, trained, tokens, seconds, gigaflops): the share of its speed that a step uses.",
+
+def _shares(own, again):
+    """Return (MFU, HFU) with so many operations a frozen and a trained weight, and so many made again."""
+
+    def two_shares(frozen, trained, tokens, seconds, peak):
+        first = (own[0] * frozen + own[1] * trained) * tokens / (peak * seconds)
+        return first, first + again * (frozen + trained) * tokens / (peak * seconds)
+
+    return two_shares
+
+
+two_shares = Exercise(
+    name="two_shares",
+    question="Write two_shares(frozen, trained, tokens, seconds, peak): the pair (MFU, HFU) of a step that recomputes.",
     difficulty=3,
     minutes=8,
     hints=(
         "A frozen weight costs a token 4 operations: 2 forwards, 2 to pass the gradient on. A trained one costs 6.",
-        "How many operations would the machine have made in these seconds? gigaflops * 1e9 * seconds.",
+        "Recomputation is one more forward pass: 2 for each weight, frozen or trained. Divide by peak * seconds.",
     ),
-    source="""def speed_used(frozen, trained, tokens, seconds, gigaflops):
-    operations = (4 * frozen + 6 * trained) * tokens
-    return operations / (gigaflops * 1e9 * seconds)""",
-    takeaway="Near 1, only fewer operations or another machine help. Far below it, profile.",
+    source="""def two_shares(frozen, trained, tokens, seconds, peak):
+    own = (4 * frozen + 6 * trained) * tokens
+    again = 2 * (frozen + trained) * tokens  # one more forward pass
+    return own / (peak * seconds), (own + again) / (peak * seconds)""",
+    takeaway="For LoRA the second is half as large again. Say which of them you mean.",
     mistakes=(
         Mistake(
-            "all trained",
-            lambda frozen, trained, tokens, seconds, gigaflops: (
-                6 * (frozen + trained) * tokens / (gigaflops * 1e9 * seconds)
-            ),
-            "that is full fine-tuning. Frozen weights have no gradients of their own.",
+            "counted twice",
+            _shares((6, 6), 2),
+            "6 for each weight is full fine-tuning, or LoRA with its recomputation. That belongs in the second share.",
         ),
         Mistake(
             "all frozen",
-            lambda frozen, trained, tokens, seconds, gigaflops: (
-                4 * (frozen + trained) * tokens / (gigaflops * 1e9 * seconds)
-            ),
-            "nearly: the trained ones need a gradient of their own, 2 operations more for each token.",
+            _shares((4, 4), 2),
+            "nearly: a trained weight needs a gradient of its own, 2 operations more for each token.",
         ),
         Mistake(
-            "forwards only",
-            lambda frozen, trained, tokens, seconds, gigaflops: (
-                2 * (frozen + trained) * tokens / (gigaflops * 1e9 * seconds)
-            ),
-            "that is the forward pass. A step goes back as well.",
+            "two more passes",
+            _shares((4, 6), 4),
+            "recomputed is the forward pass only, 2 operations for each weight.",
         ),
         Mistake(
-            "giga",
-            lambda frozen, trained, tokens, seconds, gigaflops: (
-                (4 * frozen + 6 * trained) * tokens / (gigaflops * seconds)
+            "only what trains",
+            lambda frozen, trained, tokens, seconds, peak: (
+                (4 * frozen + 6 * trained) * tokens / (peak * seconds),
+                (4 * frozen + 8 * trained) * tokens / (peak * seconds),
             ),
-            "giga is 10^9: that many times too much. A share is at most 1.",
+            "the whole forward pass is made again, also through frozen weights.",
+        ),
+        Mistake(
+            "turned round",
+            lambda frozen, trained, tokens, seconds, peak: two_shares.reference(frozen, trained, tokens, seconds, peak)[
+                ::-1
+            ],
+            "the model's own share comes first, and it is the smaller one.",
         ),
         Mistake(
             "upside down",
-            lambda frozen, trained, tokens, seconds, gigaflops: (
-                gigaflops * 1e9 * seconds / ((4 * frozen + 6 * trained) * tokens)
-            ),
-            "that is how many such steps the machine could have made in the time. Turn it over.",
-        ),
-        Mistake(
-            "the bound in seconds",
-            lambda frozen, trained, tokens, seconds, gigaflops: (4 * frozen + 6 * trained) * tokens / (gigaflops * 1e9),
-            "that is how long the products would take. Which share is it of the time that was taken?",
+            lambda *given: tuple(1 / share for share in two_shares.reference(*given)),
+            "that is how many such steps the device could have made in the time. Turn both over.",
         ),
     ),
-    cases=((134e6, 2.4e6, 172, 0.8, 160), (1e9, 10e6, 2048, 20, 700), (8e9, 21e6, 1000, 0.5, 400_000)),
+    cases=((134e6, 2.4e6, 172, 0.8, 160e9), (1e9, 10e6, 2048, 20, 700e9), (8e9, 21e6, 1000, 0.5, 4e14)),
 )

@@ -1,4 +1,4 @@
-"""Names beside the points of a chart, none of which covers another: for the maps of notebooks 03 and 10."""
+"""Names beside the points of a chart, none of which covers another: for the maps of notebook 03."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from matplotlib.transforms import Bbox
 from lorautils.plots import GREY
 
 
-def label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str], covered: Sequence[Bbox] = ()) -> None:
+def label_apart(axes: Axes, points: np.ndarray, labels: Sequence[str]) -> None:
     """Write a label beside each point (n, 2), further away and with a line where it would cover something.
 
-    What must stay free are the points, the labels before, and the boxes `covered`, in pixels.
+    What must stay free are the points and the labels before.
     """
     axes.figure.canvas.draw()  # fixes the scale, and so what covers what
     pixels = axes.transData.transform(points)
-    taken = [*covered, *(Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels)]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels]
     line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
     for label, point, pixel in zip(labels, points, pixels, strict=True):
         text = axes.text(0, 0, label, fontsize=12)

@@ -1,64 +1,75 @@
 """The figures that notebook 10 draws, and no other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.transforms import Bbox
+from matplotlib.figure import Figure
 
-from lorautils.figures.labels import label_apart
-from lorautils.plots import BLUE, GREY
+from lorautils.plots import BLUE, GREY, ORANGE, SKY
+
+LOOKS = {  # what the course says of a difference: its marker and colour, filled or not
+    "seen": ("s", BLUE, "full"),
+    "hint": ("D", ORANGE, "full"),
+    "not seen": ("o", GREY, "none"),
+}
 
 
-def method_map(
-    numbers: Mapping[str, int],
-    scores: Mapping[str, tuple[float, float, float]],
-    sizes: Mapping[str, float],
-    *,
-    xlabel: str,
-    ylabel: str,
-    size_label: str,
-    closer: tuple[float, float, float, float] | None = None,
-) -> Axes:
-    """Draw a dot for each method: scores[name] = (mean, low, high) against numbers[name], its area from sizes[name].
+def forest(found: Mapping[str, tuple], *, xlabel: str) -> Figure:
+    """Draw differences with their intervals, found[name] as `experiments.records.compare` gives it: a row each."""
+    figure, axes = plt.subplots(figsize=(9, 1.4 + 0.36 * len(found)), layout="constrained")
+    for row, one in enumerate(found.values()):
+        marker, colour, fill = LOOKS[one.word]
+        axes.plot([one.low, one.high], [row, row], color=colour, linewidth=2)
+        axes.plot(one.mean, row, marker, color=colour, fillstyle=fill, markersize=9, markerfacecoloralt="white")
+    for word, (marker, colour, fill) in LOOKS.items():
+        axes.plot([], [], marker, color=colour, fillstyle=fill, markersize=9, label=word)
+    axes.axvline(0, color="black", linewidth=1.2)
+    axes.set(yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.5, -0.5), xlabel=xlabel)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False, loc="upper left")
+    rows = "; ".join(
+        f"{name} {one.mean:.1f}, from {one.low:.1f} to {one.high:.1f}, {one.word}" for name, one in found.items()
+    )
+    figure.words = f"{xlabel}, a row for each method with its interval. {rows}."
+    return figure
 
-    A score whose low and high are nan is drawn without an interval. The x axis is logarithmic. Methods whose dots lie
-    in `closer` (left, right, bottom, top) have their names in an enlarged view, at the right.
+
+def ranking(scores: Mapping[str, tuple[float, float]], named: Mapping[str, str]) -> Figure:
+    """Draw scores[name] = (per cent, its standard error) from the best to the last, and write the names in `named`.
+
+    `named` maps a name to how it is written. A bar is two standard errors long on each side.
     """
-    names = np.array(list(scores))
-    x = np.array([numbers[name] for name in names], dtype=float)
-    mean, low, high = np.array([scores[name] for name in names], dtype=float).T
-    area = 110 * np.array([sizes[name] for name in names])
-    figure, axes = plt.subplots(figsize=(11, 6.5), layout="constrained")
-    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(-6, 112))
-    axes.margins(x=0.22)
-    inside, panels = np.zeros(len(names), dtype=bool), [axes]
-    if closer is not None:
-        left, right, bottom, top = closer
-        inside = (left < x) & (x < right) & (bottom < mean) & (mean < top)
-        panels.append(figure.add_axes((0.66, 0.2, 0.33, 0.5)))
-        panels[1].set(xscale="log", xlim=(left, right), ylim=(bottom, top))
-        panels[1].tick_params(which="both", labelbottom=False, bottom=False)
-        panels[1].spines[:].set_visible(True)
-    dots = {"color": BLUE, "edgecolor": "white", "linewidth": 1.5, "zorder": 3}
-    for panel, drawn in zip(panels, (np.ones(len(names), dtype=bool), inside), strict=False):
-        error = [(mean - low)[drawn], (high - mean)[drawn]]
-        panel.errorbar(x[drawn], mean[drawn], error, fmt="none", color=GREY, capsize=4, lw=1.5)
-        largest_first = np.flatnonzero(drawn)[np.argsort(-area[drawn])]
-        panel.scatter(x[largest_first], mean[largest_first], area[largest_first], **dots)
-    for size in (1, 2):
-        axes.scatter([], [], 110 * size, label=f"{size}", **dots)
-    axes.legend(frameon=False, title=size_label, ncols=3, loc="lower right")
-    if closer is not None:
-        for line in axes.indicate_inset_zoom(panels[1], edgecolor=GREY).connectors:
-            line.set_visible(False)  # they would cross dots
-    figure.canvas.draw()  # fixes the scale, and so where the intervals and the dots are
-    reach = np.maximum(np.sqrt(area) / 2 * figure.dpi / 72, 6)  # in pixels; a cap has 6
-    for panel, named in zip(panels, (~inside, inside), strict=False):
-        ends = panel.transData.transform(np.column_stack([np.tile(x, 3), np.concatenate([mean, low, high])]))
-        middle, bottom, top = ends.reshape(3, -1, 2)
-        covered = [Bbox([at - side, at + side]) for at, side in zip(middle, reach, strict=True)]
-        covered += [Bbox([a - 6, b + 6]) for a, b in zip(bottom, top, strict=True) if np.isfinite([a, b]).all()]
-        label_apart(panel, np.column_stack([x, mean])[named], names[named], covered)
-    return axes
+    ordered = sorted(scores, key=lambda name: -scores[name][0])
+    figure, axes = plt.subplots(figsize=(11, 5.4), layout="constrained")
+    for place, name in enumerate(ordered, start=1):
+        score, error = scores[name]
+        colour = BLUE if name in named else GREY
+        axes.errorbar(place, score, 2 * error, fmt="o" if name in named else ".", color=colour, capsize=0)
+        if name in named:
+            axes.annotate(
+                named[name], (place, score + 2 * error), (0, 4), textcoords="offset points", rotation=60, fontsize=12
+            )
+    axes.set(xlabel="place in the table", ylabel="right answers (%)", ylim=(-2, 72), xlim=(0, len(ordered) + 3))
+    told = ", ".join(f"{text} {scores[name][0]:.1f} at place {ordered.index(name) + 1}" for name, text in named.items())
+    figure.words = (
+        f"Right answers of {len(ordered)} entries in per cent, from {scores[ordered[0]][0]:.1f} down to "
+        f"{scores[ordered[-1]][0]:.1f}, each with two standard errors. Named are {told}."
+    )
+    return figure
+
+
+def luck(highest: Sequence[float], best: float) -> Figure:
+    """Draw how high the best of many equal entries stands, in many tables (%), beside a real `best`."""
+    highest = np.asarray(highest)
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    axes.hist(highest, bins=np.arange(44, 60, 0.25), color=SKY, edgecolor="white")
+    axes.axvline(best, color="black", linestyle="--")
+    share = (highest >= best).mean()
+    axes.set(xlim=(45, 59), yticks=[], xlabel="score of the luckiest (%)", ylabel="tables")
+    axes.set_title(f"as high as {best:.1f} % by luck: {share:.1%} of the tables", fontsize=14)
+    figure.words = (
+        f"A histogram of the luckiest score in {len(highest):,} tables of equals: mean {highest.mean():.1f} %. "
+        f"{share:.1%} of them reach the dashed line at {best:.1f} %."
+    )
+    return figure
