@@ -328,7 +328,9 @@ def _base(options: Train):
     from bitsandbytes.nn import Linear4bit
     from transformers import BitsAndBytesConfig
 
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    # Kept as numbers of dtype: the same bits, which FSDP shards; bytes it would leave whole on each GPU.
+    kept = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype, "bnb_4bit_quant_storage": dtype}
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, **kept)
     base = basemodel.load_base_model(options.model, dtype=dtype, quantization_config=nf4)
     for layer in base.modules():
         if isinstance(layer, Linear4bit):  # or a look at held-out examples repacks weights that training cannot read
