@@ -311,7 +311,7 @@ def train(
     history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / max(history.total_steps, 1))
     del trainer
     release_memory()
-    if history.interrupted:
+    if history.interrupted and arguments.process_index == 0:
         _say_how_to_go_on(history, output_dir)
     return history
 

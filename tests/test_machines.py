@@ -3,6 +3,7 @@
 configs/slurm.sbatch runs as it is, with stand-ins for Slurm's commands on the PATH.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -18,6 +19,8 @@ import pytest
 import yaml
 from test_cli import tiny_model  # noqa: F401  (a fixture)
 from test_runs import ROWS, adapter, run_of
+
+from lorautils.cli import together
 
 SBATCH = Path(__file__).parent.parent / "configs" / "slurm.sbatch"
 SETTINGS = {"data": "pairs.jsonl", "batch_size": 4, "epochs": 20, "save_steps": 5, "learning_rate": 0.01}
@@ -161,6 +164,48 @@ def test_two_machines_with_folders_of_their_own_are_refused_before_the_first_ste
     assert code == 1 and job.requeues() == 0
     assert said.count("lorautils: ") == 1 and "process 1 on" in said and "does not see the folder my-adapter" in said
     assert not list(tmp_path.glob("machine-*/my-adapter")), "a refused run leaves nothing behind"
+
+
+# --- what the processes tell one another, with stand-ins for the others -------------------------------------------
+
+
+RUN = {"settings": {"epochs": 3.0}, "files": {"data": {"pairs.jsonl": "1f"}}}
+OTHERS = [
+    (RUN, None),
+    (RUN | {"settings": {"epochs": 2.0}}, "epochs is 2.0 in process 1 on b, and 3.0 in the first on a: give all"),
+    (
+        RUN | {"files": {"data": {"pairs.jsonl": "2e"}}},
+        "the files of data that process 1 reads on b are not",
+    ),
+]
+
+
+@pytest.mark.parametrize(("other", "message"), OTHERS)
+def test_a_machine_with_another_run_is_named(monkeypatch, other, message):
+    monkeypatch.setattr(together, "told", lambda value: [("a", RUN), ("b", other)])
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+        together.same(RUN)
+
+
+def missing():
+    raise FileNotFoundError(2, "No such file or directory", "pairs.jsonl")
+
+
+def test_what_one_machine_lacks_is_said_by_the_first_alone(monkeypatch, capsys):
+    monkeypatch.setattr(together.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(together, "told", lambda value: [None, "b: pairs.jsonl is not there"])
+    with pytest.raises(ValueError, match=r"process 1 on b: pairs\.jsonl is not there"):
+        together.done(lambda: "read")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as ended:
+        together.done(missing)
+    assert ended.value.code == 2 and capsys.readouterr() == ("", "")
+
+
+def test_what_all_lack_is_said_in_the_words_of_one_process(monkeypatch):
+    monkeypatch.setattr(together, "told", lambda value: [value] * 2)
+    with pytest.raises(FileNotFoundError):
+        together.done(missing)
 
 
 # --- the file's own logic, with a stand-in for torchrun too ---------------------------------------------------------
