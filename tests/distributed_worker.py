@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from peft import get_peft_model
-from test_training import tiny_llama, tiny_lora
+from test_training import tiny_lora
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -33,8 +33,7 @@ def run(prepare=lambda model: model, make=tiny_lora, **options):
 
 
 def four_bits(folder: Path):
-    """Return a tiny model with LoRA over a base in 4 bits, as `lorautils train` loads it from a folder."""
-    tiny_llama().save_pretrained(folder)
+    """Return LoRA over the model of a folder in 4 bits, as `lorautils train` loads it."""
     config = lora_config()
     config.lora_dropout = 0.0
     base = _base(Train(model=str(folder), load_in_4bit=True))
@@ -59,8 +58,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     seen = {}
     ways = {"copied": {}, "fused": {"loss": fused.loss}, "sharded": {"prepare": shard, "loss": fused.loss}}
-    folder = Path(sys.argv[1], f"base-{os.environ['RANK']}")
-    ways["four bits"] = {"make": lambda: four_bits(folder), "prepare": shard}
+    ways["four bits"] = {"make": lambda: four_bits(Path(sys.argv[1], "base")), "prepare": shard}
     for how, options in ways.items():
         model, history = run(**options)
         seen[how] = asdict(history) | {"held": held(model), "first": save_adapter(model, Path(sys.argv[1], how))}

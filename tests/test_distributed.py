@@ -61,6 +61,7 @@ def alone():
 
 
 def test_two_processes_reach_the_losses_of_one(alone, tmp_path):
+    tiny_llama().save_pretrained(tmp_path / "base")
     finish(launch(TORCHRUN, WORKER, tmp_path))
     model, history = alone
     four, in_4_bits = run(make=lambda: four_bits(tmp_path / "base"))

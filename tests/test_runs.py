@@ -122,6 +122,7 @@ def check_two(workers, folder, whole, kind, n, rank):
         assert "again with --resume auto" in answers[0]["said"] and not answers[1]["said"].strip(), "the first speaks"
     else:
         assert answers[rank]["status"] == -signal.SIGKILL and answers[1 - rank]["status"] == 2, answers
+        assert "another process may have ended before" in answers[1 - rank]["said"], answers
     again = workers.do(folder)
     assert [answer["status"] for answer in again] == [0, 0] and run_of(folder)["state"] == "finished", again
     assert adapter(folder) == adapter(whole), (kind, n, rank)

@@ -246,9 +246,12 @@ def _explained(output: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
+        remedy = "make room, correct what is named here, or name another folder with --output"
+        if isinstance(error, RuntimeError) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            remedy = "another process may have ended before, see what it or its launcher said"
         raise OSError(
-            f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: make room, correct what is "
-            "named here, or name another folder with --output, then start it again with --resume auto"
+            f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: {remedy}, then start it "
+            "again with --resume auto"
         ) from error
 
 
