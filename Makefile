@@ -37,7 +37,7 @@ test: .venv/.test ## set up, then everything that CI checks
 	$(BIN)/python -m pytest -rs $(WORKERS) --junitxml $(word 1,$(REPORTS)) tests
 	$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(NBVAL) $(WORKERS) --junitxml $(word 2,$(REPORTS)) notebooks
 
-test-long: .venv/.test ## the tests that are too long for every change, 5 minutes; CI runs them every night
+test-long: .venv/.test ## the tests that are too long for every change, 15 minutes; CI runs them every night
 	LORAUTILS_TEST_LONG=1 $(BIN)/python -m pytest -rs $(WORKERS) -m long tests
 
 test-browser: .venv/.test ## every notebook run to its end in a browser, about 40 minutes (NAMES="00_start_here" for some)

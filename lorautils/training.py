@@ -252,7 +252,7 @@ def train(
         output_dir: where a checkpoint, an adapter for PEFT with the optimiser's state, is written once an epoch or
             every `save_steps`, and after Ctrl-C or SIGTERM, which end the run after the current step; the last two
             stay. `resume` goes on from the last, to the same end as if nothing had happened.
-        report_to: a logger by the name that transformers has for it, such as tensorboard.
+        report_to: a logger by the name that transformers has for it, such as tensorboard; it gets the folder's name.
         bf16: bf16 autocast, a gain on GPUs, many times slower on CPUs without such instructions.
         gradient_checkpointing: keep the input of each layer only and compute the layer again: less memory, more time.
 
@@ -283,6 +283,7 @@ def train(
         save_strategy="no" if not output_dir else "steps" if save_steps else "epoch",
         save_steps=save_steps or 0,
         report_to=report_to,
+        run_name=output_dir and Path(output_dir).resolve().name,
     )
     history = History(processes=arguments.world_size)
     if history.processes > 1:
@@ -310,7 +311,7 @@ def train(
     history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / max(history.total_steps, 1))
     del trainer
     release_memory()
-    if history.interrupted:
+    if history.interrupted and arguments.process_index == 0:
         _say_how_to_go_on(history, output_dir)
     return history
 
@@ -401,6 +402,10 @@ class _Progress(TrainerCallback):
         self.history.total_steps = state.max_steps
         self.history.held_out = [(log["step"], log["eval_loss"]) for log in state.log_history if "eval_loss" in log]
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=not self.show)
+
+    def on_epoch_begin(self, args, state, control, train_dataloader, **kwargs):
+        # The Trainer's own call does not reach the sampler of several processes that go on within an epoch.
+        train_dataloader.set_epoch(int(state.epoch or 0))
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" in logs:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import torch
 import yaml
-from distributed_worker import PAIRS, held, run
+from distributed_worker import PAIRS, four_bits, held, run
 from peft import PeftModel
 from test_cli import error, lines, tiny_model  # noqa: F401  (a fixture)
 from test_training import PAIRS as EVEN_PAIRS
@@ -61,8 +61,10 @@ def alone():
 
 
 def test_two_processes_reach_the_losses_of_one(alone, tmp_path):
+    tiny_llama().save_pretrained(tmp_path / "base")
     finish(launch(TORCHRUN, WORKER, tmp_path))
     model, history = alone
+    four, in_4_bits = run(make=lambda: four_bits(tmp_path / "base"))
     assert len(history.loss) == 9 and history.processes == 1
     for rank in range(2):
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
@@ -70,6 +72,8 @@ def test_two_processes_reach_the_losses_of_one(alone, tmp_path):
             assert (seen[how]["processes"], seen[how]["wrapper"]) == (2, wrapper)
             assert seen[how]["loss"] == pytest.approx(history.loss, rel=1e-6)  # measured: 1e-7
             assert (seen[how]["held"], seen[how]["first"]) == (share * held(model), rank == 0)
+        assert seen["four bits"]["wrapper"] == SHARDED and seen["four bits"]["held"] == held(four) / 2
+        assert seen["four bits"]["loss"] == pytest.approx(in_4_bits.loss, rel=1e-6)
         assert re.search(r"batch size \(7\) needs to be a round multiple of the number of processes \(2\)", seen["odd"])
     for how in ("copied", "fused", "sharded"):
         saved = PeftModel.from_pretrained(tiny_llama(), tmp_path / how).state_dict()

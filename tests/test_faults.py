@@ -193,10 +193,16 @@ class Worker:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, env=environment, **pipes)
 
-    def do(self, work: str, folder: Path, kind: str = "none", n: int = 0) -> dict:
+    def begin(self, work: str, folder: Path, kind: str = "none", n: int = 0) -> None:
         self.process.stdin.write(f"{work} {kind} {n} {folder}\n")
         self.process.stdin.flush()
+
+    def answer(self) -> dict:
         return json.loads(self.process.stdout.readline())
+
+    def do(self, work: str, folder: Path, kind: str = "none", n: int = 0) -> dict:
+        self.begin(work, folder, kind, n)
+        return self.answer()
 
     def each_fault(self, work: str, folder: Path):
         """Yield (fault, folder after it, answer) for faults at write 1, 2, 3, ... until the work goes through.

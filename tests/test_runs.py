@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import socket
 import time
 
 import pytest
@@ -19,6 +20,8 @@ WAYS = {
     "by epochs": "--batch_size 4 --held_out 0.2 --keep_best true --learning_rate 0.02",
     "by steps": f"{SELECTED} --save_steps 2",
     "accumulated, fused": f"{SELECTED} --save_steps 3 --gradient_accumulation_steps 2 --fused true --epochs 5",
+    "packed": "--batch_size 2 --held_out 0.2 --keep_best true --held_out_steps 2 --learning_rate 0.01 --save_steps 2 "
+    "--packing true --max_length 16 --epochs 5",
     "ended early": "--batch_size 4 --held_out 0.2 --held_out_steps 2 --patience 2 --learning_rate 1e-30 --save_steps 3",
 }
 
@@ -83,6 +86,66 @@ def test_a_run_comes_to_the_same_bytes_wherever_it_is_killed(tiny_model, tmp_pat
         ends += [("kill", n) for n in draw.sample(range(2, 25), 5)]
         for kind, n in ends:
             check(worker, tmp_path / f"{kind}-{n}", tmp_path / "whole", kind, n)
+
+
+class Two:
+    """Two workers whose processes share each batch, as if a launcher had started them."""
+
+    def __init__(self, **environment: str):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        environment |= {"ACCELERATE_USE_CPU": "true"}
+        self.workers = [Worker(RANK=rank, LOCAL_RANK=rank, **environment) for rank in "01"]
+
+    def do(self, folder, kind="none", n=0, rank=0) -> list[dict]:
+        """Train in both, with a fault in one of them; return what each answers."""
+        for number, worker in enumerate(self.workers):
+            worker.begin("train", folder, *((kind, n) if number == rank else ()))
+        return [worker.answer() for worker in self.workers]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for worker in self.workers:
+            worker.__exit__()
+
+
+def check_two(workers, folder, whole, kind, n, rank):
+    """End one of two processes: the other ends too, and the same command ends the run as if nothing had happened."""
+    answers = workers.do(folder, kind, n, rank)
+    if kind == "term":
+        assert [answer["status"] for answer in answers] == [143, 143], answers
+        assert (run_of(folder)["state"], run_of(folder)["steps"]) == ("interrupted", n)
+        assert "again with --resume auto" in answers[0]["said"] and not answers[1]["said"].strip(), "the first speaks"
+    else:
+        assert answers[rank]["status"] == -signal.SIGKILL and answers[1 - rank]["status"] == 2, answers
+        assert "another process may have ended before" in answers[1 - rank]["said"], answers
+    again = workers.do(folder)
+    assert [answer["status"] for answer in again] == [0, 0] and run_of(folder)["state"] == "finished", again
+    assert adapter(folder) == adapter(whole), (kind, n, rank)
+
+
+def test_two_processes_of_which_one_is_ended_within_an_epoch_go_on_to_the_same_bytes(tiny_model, tmp_path):  # noqa: F811
+    with Two(PAIRS=lines(tmp_path / "pairs.jsonl", *ROWS), OPTIONS=WAYS["by steps"]) as workers:
+        assert [answer["status"] for answer in workers.do(tmp_path / "whole")] == [0, 0]
+        check_two(workers, tmp_path / "run", tmp_path / "whole", "term", 7, rank=1)
+
+
+@pytest.mark.long("2 minutes a way; one end within an epoch is in `make test`")
+@pytest.mark.parametrize("way", ["by epochs", "by steps", "packed"])
+def test_two_processes_come_to_the_same_bytes_wherever_one_is_killed(tiny_model, tmp_path, way):  # noqa: F811
+    with Two(PAIRS=lines(tmp_path / "pairs.jsonl", *ROWS), OPTIONS=WAYS[way]) as workers:
+        assert [answer["status"] for answer in workers.do(tmp_path / "whole")] == [0, 0]
+        steps = run_of(tmp_path / "whole")["steps"]
+        draw = random.Random(way)
+        ends = [("step", n, draw.randrange(2)) for n in draw.sample(range(1, steps + 1), 5)]
+        ends += [("term", draw.randint(1, steps), draw.randrange(2))]
+        ends += [("kill", n, 0) for n in draw.sample(range(3, 25), 3)]
+        for kind, n, rank in ends:
+            check_two(workers, tmp_path / f"{kind}-{n}-{rank}", tmp_path / "whole", kind, n, rank)
 
 
 @pytest.mark.long("40 s; two processes are ended together, and go on")

@@ -4,6 +4,7 @@ Notebooks 00, 08 and 12 point to it. Answers go to stdout, notices to stderr; ex
 answer that is not cron, 2: an error, in one line on stderr.
 """
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -29,11 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         given = parser.parse_args(underscored(argv))
         return commands[given.subcommand].run(given[given.subcommand])
-    except FileNotFoundError as error:
-        missing = f"{error.filename} is not there: check its name and the current folder"
-        return fail(missing if error.filename else error)
     except (OSError, ValueError) as error:
-        return fail(error)
+        return fail(said_by(error))
     except ImportError as error:
         return fail(f"{error}; `lorautils doctor` says what to do")
     except KeyboardInterrupt:
@@ -47,12 +45,26 @@ def underscored(argv: Sequence[str]) -> list[str]:
     return [*names, *argv[end:]]
 
 
+def rank() -> int:
+    """Return this process's number among those that work together: 0 for the first, and for one that is alone."""
+    return int(os.environ.get("RANK", 0))
+
+
 def notice(text: str) -> None:
-    """Say something on stderr: stdout is for answers."""
-    print(text, file=sys.stderr, flush=True)
+    """Say something on stderr: stdout is for answers. Of several processes, the first speaks."""
+    if rank() == 0:
+        print(text, file=sys.stderr, flush=True)
+
+
+def said_by(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{error.filename} is not there: check its name and the current folder"
+    return " ".join(str(error).split())
 
 
 def fail(error: Exception | str) -> int:
     """Say in one line what went wrong, and return the exit code for it."""
-    notice("lorautils: " + " ".join(str(error).split()))
+    who = f"process {rank()}: " if rank() else ""
+    print(f"lorautils: {who}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return 2

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from lorautils.cli import rank
 from lorautils.cli.options import Train
 
 NAME, PART = "run.json", "run.json.part"
@@ -43,30 +44,28 @@ def state_of(folder: Path, run: dict, resume: bool) -> str:
         return "new"
     try:
         there = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        parts = [(there[part], run[part]) for part in ("settings", "files")]
-        state = there["state"]
-    except (OSError, ValueError, KeyError, TypeError):
+        state, differing = there["state"], list(differences(there, run))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise FileExistsError(f"{folder} holds files, but no run.json: name a new folder with --output") from None
     if not resume:
         raise FileExistsError(
             f"{folder} holds a run already, its state is {state}: name a new folder with --output, or let this run go "
             "on with --resume auto"
         )
-    for old, new in parts:
-        for name in new:
-            if old.get(name) != new[name]:
-                differs = f"{name} is {new[name]!r}, and the run in {folder} has {old.get(name)!r}"
-                if isinstance(new[name], dict):
-                    differs = f"the files of {name} are not what they were when the run in {folder} began"
-                raise ValueError(f"{differs}: go on with the same, or name a new folder with --output")
+    for name, old, new in differing:
+        differs = f"{name} is {new!r}, and the run in {folder} has {old!r}"
+        if isinstance(new, dict):
+            differs = f"the files of {name} are not what they were when the run in {folder} began"
+        raise ValueError(f"{differs}: go on with the same, or name a new folder with --output")
     return state
 
 
-def is_finished(folder: Path) -> bool:
-    """Say whether the run in a folder came to its end."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return json.loads((folder / NAME).read_text(encoding="utf-8"))["state"] == "finished"
-    return False
+def differences(one: dict, other: dict) -> Iterator[tuple[str, object, object]]:
+    """Yield (name, value in the one, value in the other) for each setting, or files, that two runs have otherwise."""
+    for part in ("settings", "files"):
+        for name, value in other[part].items():
+            if (own := one[part].get(name)) != value:
+                yield name, own, value
 
 
 def write(folder: Path, run: dict, **more) -> None:
@@ -77,12 +76,12 @@ def write(folder: Path, run: dict, **more) -> None:
 
 
 @contextlib.contextmanager
-def recorded(folder: Path, run: dict, first: bool) -> Iterator[None]:
+def recorded(folder: Path, run: dict) -> Iterator[None]:
     """Note in run.json that a run goes on, and, if it does not come to its end, whether it was interrupted or failed.
 
-    Only the `first` process writes.
+    Only the first process writes.
     """
-    if not first:
+    if rank():
         yield
         return
     write(folder, run, state="running")

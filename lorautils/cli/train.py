@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile
 
-from lorautils.cli import notice, runs
+from lorautils.cli import notice, rank, runs, together
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser, Train, plain
 
@@ -35,28 +35,49 @@ def run(options) -> int:
     """Train an adapter on the reader's pairs, or on notebook 08's examples with its test, and save it."""
     resume, dry_run, options = options.resume, options.dry_run, plain(options)
     output = Path(options.output)
-    _check(options)
-    described = runs.described(options, _files(options))
-    first = int(os.environ.get("RANK", 0)) == 0
-    if first and runs.state_of(output, described, bool(resume)) == "finished":
-        print(f"the run in {output} is finished: there is nothing to do")
-        return 0
-    if not first and runs.is_finished(output):
-        return 0
-    data = _data(options)
-    if dry_run:
-        from lorautils.cli.forecast import forecast
+    with runs.ended_by_sigterm():
+        described, state = _begun(options, bool(resume))
+        if state == "finished":
+            _say(f"the run in {output} is finished: there is nothing to do")
+            return 0
+        data = together.done(lambda: _data(options))
+        if dry_run:
+            _say(_foretold(options, data))
+            return 0
+        with _explained(output), _folder(output):
+            with contextlib.redirect_stdout(sys.stderr):
+                parts, model = together.done(lambda: (_parts(options, data), _prepared(options)))
+            with runs.recorded(output, described):
+                together.done(lambda: together.see(output))
+                return _run(options, model, parts, described)
 
-        with contextlib.redirect_stdout(sys.stderr):
-            sequences = _parts(options, data)[0]
-        print(forecast(options, data, sequences))
-        return 0
-    with runs.ended_by_sigterm(), _explained(output), _folder(output):
-        with contextlib.redirect_stdout(sys.stderr):
-            parts = _parts(options, data)
-            model = _prepared(options)
-        with runs.recorded(output, described, first):
-            return _run(options, model, parts, described)
+
+def _begun(options: Train, resume: bool) -> tuple[dict, str]:
+    """Return what makes the run, and its state in the folder, in which all processes agree."""
+
+    def described() -> dict:
+        _check(options)
+        return runs.described(options, _files(options))
+
+    run = together.done(described)
+    together.done(lambda: together.same(run))
+    state = together.done(lambda: None if rank() else runs.state_of(Path(options.output), run, resume))
+    return run, together.told(state)[0]
+
+
+def _foretold(options: Train, data) -> str:
+    """Return what would be trained, and in what memory."""
+    from lorautils.cli.forecast import forecast
+
+    with contextlib.redirect_stdout(sys.stderr):
+        sequences = _parts(options, data)[0]
+    return forecast(options, data, sequences)
+
+
+def _say(text: str) -> None:
+    """Print an answer, of several processes in the first alone."""
+    if rank() == 0:
+        print(text)
 
 
 def _run(options: Train, model, parts: tuple[list, list], described: dict) -> int:
@@ -66,14 +87,12 @@ def _run(options: Train, model, parts: tuple[list, list], described: dict) -> in
     output, tokenizer = Path(options.output), _tokenizer(options)
     with contextlib.redirect_stdout(sys.stderr):
         history = _trained(options, model, tokenizer, *parts)
-    first = training.save_adapter(model, output)
     state = "interrupted" if history.interrupted else "finished"
-    if first:
+    if training.save_adapter(model, output):  # this is the first process
         runs.write(output, described, state=state, steps=history.steps, of=history.total_steps)
         _report(options, history, len(parts[1]))
     if history.interrupted:
-        if first:
-            notice(f"the run in {output} is interrupted: to go on, start it again with --resume auto")
+        notice(f"the run in {output} is interrupted: to go on, start it again with --resume auto")
         return 128 + history.interrupted
     if options.data is None and history.loss and history.processes == 1:
         _test(model, tokenizer)
@@ -99,6 +118,12 @@ def _check(options: Train) -> None:
     """Raise where settings do not fit one another, this machine, or what is installed."""
     if (options.keep_best or options.patience or options.held_out_steps) and not options.held_out:
         raise ValueError("keep_best, patience and held_out_steps need examples to measure on: add --held_out 0.1")
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if options.batch_size % processes:
+        raise ValueError(
+            f"batch_size is {options.batch_size}, and {processes} processes share a batch equally: name a multiple of "
+            f"{processes}, such as {-(-options.batch_size // processes) * processes}"
+        )
     if options.report_to != "none" and find_spec(options.report_to) is None:
         raise ValueError(f"report_to is {options.report_to}, which is not installed: pip install {options.report_to}")
     if options.bf16:
@@ -144,7 +169,7 @@ def _parts(options: Train, data) -> tuple[list, list]:
     from lorautils.formats import alike, files, report, rows
 
     sequences = _sequences(options, data)
-    if options.data is not None and int(os.environ.get("RANK", 0)) == 0:
+    if options.data is not None and rank() == 0:
         for level, text in report.findings(_tokenizer(options), data, sequences, [], options.max_length):
             notice(f"{level:8} {text}")
     fitting = _fitting(options, sequences)
@@ -202,13 +227,13 @@ def _test(model, tokenizer) -> None:
 def _folder(output: Path) -> Iterator[None]:
     """Make the folder before the training, since it may be refused; take it away where the options or data are."""
     new = not output.exists()
-    output.mkdir(parents=True, exist_ok=True)
+    together.done(lambda: None if rank() else output.mkdir(parents=True, exist_ok=True))
     try:
         yield
     except ValueError:
-        if new and not any(output.glob("checkpoint-*")):
+        if rank() == 0 and new and not any(output.glob("checkpoint-*")):
             (output / runs.NAME).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # another process was faster
+            with contextlib.suppress(OSError):  # it holds something else
                 output.rmdir()
         raise
 
@@ -221,22 +246,25 @@ def _explained(output: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
+        remedy = "make room, correct what is named here, or name another folder with --output"
+        if isinstance(error, RuntimeError) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            remedy = "another process may have ended before, see what it or its launcher said"
         raise OSError(
-            f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: make room, correct what is "
-            "named here, or name another folder with --output, then start it again with --resume auto"
+            f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: {remedy}, then start it "
+            "again with --resume auto"
         ) from error
 
 
 def _prepared(options: Train):
-    """Return the model that is trained, where it is trained, after all processes have met."""
+    """Return the model that is trained, where it is trained.
+
+    Several processes have met before, so that under FSDP only one reads it.
+    """
     import torch
-    from accelerate import PartialState
 
     from lorautils import setup, training
 
     setup(options.seed)
-    if training.launched_processes() > 1:  # they meet before they load, so that under FSDP only one reads
-        PartialState(cpu=not training.uses_accelerator())
     model = _adapted(options)
     if training.launched_processes() == 1 and torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
@@ -287,7 +315,7 @@ def _adapted(options: Train):
         config.target_modules = set(targets.chosen(base, options.target_modules))
         reach = targets.reach(base, config.target_modules)
         model = get_peft_model(base, config)
-    if int(os.environ.get("RANK", 0)) == 0:
+    if rank() == 0:
         found = audit(model.train())
         notice("\n".join([reach, *found.adapters, *(f"WARNING {warning}" for warning in found.warnings)]))
     return model.train()
@@ -303,7 +331,9 @@ def _base(options: Train):
     from bitsandbytes.nn import Linear4bit
     from transformers import BitsAndBytesConfig
 
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    # Kept as numbers of dtype: the same bits, which FSDP shards; bytes it would leave whole on each GPU.
+    kept = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype, "bnb_4bit_quant_storage": dtype}
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, **kept)
     base = basemodel.load_base_model(options.model, dtype=dtype, quantization_config=nf4)
     for layer in base.modules():
         if isinstance(layer, Linear4bit):  # or a look at held-out examples repacks weights that training cannot read
