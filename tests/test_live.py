@@ -76,22 +76,27 @@ def test_the_recorded_runs_beside_a_cut_are_those_of_notebook_09():
 STUB = {"missing": "npm was not found"}
 
 
-@pytest.fixture(scope="module")
-def page_alone(tmp_path_factory):
-    """A site of the page alone, without a theme, and its address; parts of the model are missing."""
-    folder = tmp_path_factory.mktemp("site")
+def alone(folder: Path, name: str, text: str) -> Path:
+    """Write docs/NAME.html, a page of the site without a theme, from Markdown; return where its parts should lie."""
     shutil.copytree(ROOT / "docs" / "_static", folder / "_static")
-    body = "".join(re.findall(r"```{raw} html\n(.+?)```", live.filled((ROOT / "docs/live.md").read_text()), re.DOTALL))
-    head = '<head>\n<title>An adapter, live</title><link rel="stylesheet" href="../_static/course.css"></head>'
+    body = "".join(re.findall(r"```{raw} html\n(.+?)```", text, re.DOTALL))
+    style = '<link rel="stylesheet" href="../_static/course.css">'
+    head = f'<head>\n<meta charset="utf-8"><title>{name}</title>{style}</head>'
     (folder / "docs").mkdir()
-    page = folder / "docs" / "live.html"
-    page.write_text(
-        f'<!doctype html><html lang="en">{head}<body><main><h1>An adapter, live</h1>{body}</main></body></html>'
-    )
+    page = folder / "docs" / f"{name}.html"
+    page.write_text(f'<!doctype html><html lang="en">{head}<body><main><h1>{name}</h1>{body}</main></body></html>')
     live.seal(page)
     (folder / "live").mkdir()
+    return folder / "live"
+
+
+@pytest.fixture(scope="module")
+def page_alone(tmp_path_factory):
+    """The parts and the address of a site of the page alone; parts of the model are missing."""
+    folder = tmp_path_factory.mktemp("site")
+    parts = alone(folder, "live", live.filled((ROOT / "docs/live.md").read_text()))
     with served(folder) as address:
-        yield folder / "live", f"{address}/docs/live.html"
+        yield parts, f"{address}/docs/live.html"
 
 
 def tell(folder: Path, manifest: dict) -> None:

@@ -228,9 +228,10 @@ def main() -> int:
         ["-q", "-E", "-W", "--keep-going", "-j", "auto", "-c", str(ROOT / "docs"), str(ROOT), str(SITE)]
     ):
         return failed
-    live.seal(SITE / "docs" / "live.html")
+    for page in ("live", "figures"):
+        live.seal(SITE / "docs" / f"{page}.html")
     if missing := live.build(SITE / "live"):
-        print(f'The page "An adapter, live" shows recorded answers alone: {missing}.')
+        print(f'"An adapter, live" shows recorded answers alone, "Figures that move" draws nothing: {missing}.')
     found = list(faults(SITE))
     print("\n".join(found) or f"The course is in {(SITE / 'index.html').relative_to(ROOT)}.")
     return bool(found)
