@@ -80,8 +80,8 @@ def alone(folder: Path, name: str, text: str) -> Path:
     """Write docs/NAME.html, a page of the site without a theme, from Markdown; return where its parts should lie."""
     shutil.copytree(ROOT / "docs" / "_static", folder / "_static")
     body = "".join(re.findall(r"```{raw} html\n(.+?)```", text, re.DOTALL))
-    style = '<link rel="stylesheet" href="../_static/course.css">'
-    head = f'<head>\n<meta charset="utf-8"><title>{name}</title>{style}</head>'
+    course = '<link rel="stylesheet" href="../_static/course.css"><script src="../_static/course.js" defer></script>'
+    head = f'<head>\n<meta charset="utf-8"><title>{name}</title>{course}</head>'
     (folder / "docs").mkdir()
     page = folder / "docs" / f"{name}.html"
     page.write_text(f'<!doctype html><html lang="en">{head}<body><main><h1>{name}</h1>{body}</main></body></html>')
