@@ -17,7 +17,7 @@ export function words({ strength, attention, mlp, rank }, shares) {
   const held = (group) => Math.round(100 * shares[group].slice(0, rank).reduce((sum, share) => sum + share, 0));
   const group = (name, on, key, matrices) => on && strength
     ? `${name}, ${matrices} matrices: y = W x + ${strength} · s B A x with ${rank} of 8 components, ` +
-      `which hold ${held(key)} % of the update's squares.`
+      `which hold ${held(key)} % of what it adds, in squares.`
     : `${name}, ${matrices} matrices: y = W x, no adapter.`;
   return `${group("Attention", attention, "attention", 120)} ${group("MLP", mlp, "mlp", 90)}`;
 }
