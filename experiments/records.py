@@ -87,10 +87,8 @@ def overlap(first: Interval, second: Interval) -> bool:
     return not (first.low > second.high or second.low > first.high)  # a single seed's interval has no ends: nan
 
 
-def paired(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "Test-A") -> Interval:
-    """Return by how much `first` is ahead of `second`, seed by seed: mean and 95 % interval of the differences.
-
-    Runs of one seed share their examples and the order of them, so part of the luck cancels.
+def differences(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "Test-A") -> list[float]:
+    """Return by how much `first` is ahead of `second`, one number a seed, in the order of the seeds.
 
     Raises:
         ValueError: the two do not hold one run of each of the same seeds.
@@ -99,7 +97,15 @@ def paired(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "
     if scores[0].keys() != scores[1].keys() or not len(first) == len(second) == len(scores[0]):
         seeds = [sorted(run["run"]["seed"] for run in group) for group in (first, second)]
         raise ValueError(f"seeds {seeds[0]} and {seeds[1]} do not pair up: give one run a seed, the same seeds in both")
-    return over_seeds([scores[0][seed] - scores[1][seed] for seed in scores[0]])
+    return [scores[0][seed] - scores[1][seed] for seed in sorted(scores[0])]
+
+
+def paired(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "Test-A") -> Interval:
+    """Return by how much `first` is ahead of `second`, seed by seed: mean and 95 % interval of `differences`.
+
+    Runs of one seed share their examples and the order of them, so part of the luck cancels.
+    """
+    return over_seeds(differences(first, second, measure))
 
 
 class Comparison(NamedTuple):

@@ -76,22 +76,27 @@ def test_the_recorded_runs_beside_a_cut_are_those_of_notebook_09():
 STUB = {"missing": "npm was not found"}
 
 
-@pytest.fixture(scope="module")
-def page_alone(tmp_path_factory):
-    """A site of the page alone, without a theme, and its address; parts of the model are missing."""
-    folder = tmp_path_factory.mktemp("site")
+def alone(folder: Path, name: str, text: str) -> Path:
+    """Write docs/NAME.html, a page of the site without a theme, from Markdown; return where its parts should lie."""
     shutil.copytree(ROOT / "docs" / "_static", folder / "_static")
-    body = "".join(re.findall(r"```{raw} html\n(.+?)```", live.filled((ROOT / "docs/live.md").read_text()), re.DOTALL))
-    head = '<head>\n<title>An adapter, live</title><link rel="stylesheet" href="../_static/course.css"></head>'
+    body = "".join(re.findall(r"```{raw} html\n(.+?)```", text, re.DOTALL))
+    course = '<link rel="stylesheet" href="../_static/course.css"><script src="../_static/course.js" defer></script>'
+    head = f'<head>\n<meta charset="utf-8"><title>{name}</title>{course}</head>'
     (folder / "docs").mkdir()
-    page = folder / "docs" / "live.html"
-    page.write_text(
-        f'<!doctype html><html lang="en">{head}<body><main><h1>An adapter, live</h1>{body}</main></body></html>'
-    )
+    page = folder / "docs" / f"{name}.html"
+    page.write_text(f'<!doctype html><html lang="en">{head}<body><main><h1>{name}</h1>{body}</main></body></html>')
     live.seal(page)
     (folder / "live").mkdir()
+    return folder / "live"
+
+
+@pytest.fixture(scope="module")
+def page_alone(tmp_path_factory):
+    """The parts and the address of a site of the page alone; parts of the model are missing."""
+    folder = tmp_path_factory.mktemp("site")
+    parts = alone(folder, "live", live.filled((ROOT / "docs/live.md").read_text()))
     with served(folder) as address:
-        yield folder / "live", f"{address}/docs/live.html"
+        yield parts, f"{address}/docs/live.html"
 
 
 def tell(folder: Path, manifest: dict) -> None:
@@ -193,11 +198,23 @@ def test_the_page_is_sound_on_a_desk_and_on_a_telephone(browser, page_alone, sch
     with opened(browser, color_scheme=scheme, viewport={"width": 390, "height": 800}) as (page, _, _):
         page.goto(url)
         page.get_by_role("alert").wait_for()
+        page.get_by_label("Strength").fill("0.75")  # the longest factor in the drawing
         for width in (390, 1280):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate(SIDEWAYS) <= 0
             assert page.evaluate(CUT) == []
+            assert page.evaluate(LABELS) == []
             assert serious(page, contrast=False) == []
+
+
+LABELS = """() => {
+  const [draw, ...labels] = document.querySelectorAll("#live-drawing, #live-drawing text");
+  const { left, right } = draw.getBoundingClientRect();
+  return labels.filter((label) => {
+    const box = label.getBoundingClientRect();
+    return box.left < left || box.right > right || box.height < 13;
+  }).map((label) => label.textContent);
+}"""  # what leaves the drawing, or is smaller than about 11 pixels
 
 
 # The page with a model that only pretends ---------------------------------------------------------------------------
@@ -341,30 +358,34 @@ def test_the_reader_of_the_page_agrees_on_200_expressions(browser, whole_page): 
 
 
 HALF = "15 minutes before midnight, every single day, cash up the till"  # at 1.5 an alternative is half a character
-ASK = """async ([phrase, settings, half]) => {
+ASK = """async (questions) => {
   const { load, scales } = await import("../_static/live/model.js");
   const model = await load(() => {});
   const said = [];
-  for (const setting of settings) said.push(await model.ask(phrase, setting));
-  said.push(await model.ask(half, { ...settings[0], strength: 1.5 }));
+  for (const [phrase, setting] of questions) said.push(await model.ask(phrase, setting));
   await model.end();
   return said.map(({ text, probability, tokens }) => [text, probability, tokens.map((one) => one.top_logprobs.length)]);
 }"""
 
 
-@pytest.mark.long("60 s; the model is loaded twice in a browser and answers seven times")
+@pytest.mark.long("90 s; the model is loaded twice in a browser and answers fifteen times")
 def test_the_model_answers_as_peft_does_there_and_back(browser, whole_page):  # noqa: F811
-    chosen = [live.TRAINED | change for change in ({}, {"strength": 0}, {"rank": 4}, {})]
-    rows = [next(r for r in live.recorded() if all(r[n] == s[n] for n in s))["answers"][PHRASE] for s in chosen]
+    """Five phrases as trained and cut to rank 4, which PEFT answered in the same way; off, and back again."""
+    five = list(live.recorded()[0]["answers"])[:5]
+    questions = [(phrase, live.TRAINED | change) for change in ({}, {"rank": 4}) for phrase in five]
+    questions += [(PHRASE, live.TRAINED | {"strength": 0}), (PHRASE, live.TRAINED)]
+    asked = [*questions, (HALF, live.TRAINED | {"strength": 1.5})]
     with opened(browser) as (page, outside, errors):
         page.goto(whole_page)
         page.set_default_timeout(400_000)
-        *found, half = page.evaluate(ASK, [PHRASE, chosen, HALF])
-        for (text, probability, alternatives), peft in zip(found, rows, strict=True):
-            assert text == peft["text"]
-            assert probability == pytest.approx(peft["probability"], abs=0.05)
+        *found, half = page.evaluate(ASK, asked)
+        for (phrase, setting), (text, probability, alternatives) in zip(questions, found, strict=True):
+            (row,) = (r for r in live.recorded() if all(r[name] == setting[name] for name in setting))
+            peft = row["answers"][phrase]
+            assert text == peft["text"], (phrase, setting)
+            assert probability == pytest.approx(peft["probability"], abs=0.05), (phrase, setting)
             assert set(alternatives) == {5}
-        assert found[3] == found[0], "back at 1, the answer is the same"
+        assert found[-1] == found[five.index(PHRASE)], "back at 1, the answer is the same"
         assert half[0], "it answers, with its alternatives or without"
         page.get_by_role("button", name="Load the model (").click()
         page.get_by_text("Computed here, just now.").first.wait_for()

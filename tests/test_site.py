@@ -24,6 +24,7 @@ from tools.website import SITE, with_links
 
 ROOT = Path(__file__).parent.parent
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+PAGES = ("glossary", "live", "figures", "records")  # of docs/, those with a layout of their own
 SIDEWAYS = "() => document.documentElement.scrollWidth - innerWidth"
 
 
@@ -275,7 +276,7 @@ def test_a_browser_finds_no_fault_on_any_page(browser, site, address):  # noqa: 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_in_both_colour_schemes(browser, address, scheme):  # noqa: F811
     with opened(browser, color_scheme=scheme) as (page, _, _):
-        for name in ("index.html", "notebooks/00_start_here.html", "docs/glossary.html", "docs/live.html"):
+        for name in ("index.html", "notebooks/00_start_here.html", *(f"docs/{page}.html" for page in PAGES)):
             page.goto(f"{address}/{name}")
             typeset(page)
             assert serious(page, contrast=True) == [], name
@@ -301,7 +302,7 @@ def test_what_scrolls_once_a_window_is_narrow_is_reached_by_keyboard(browser, ad
 
 def test_nothing_is_cut_off_on_a_telephone_and_search_finds_a_word(browser, address):  # noqa: F811
     with opened(browser, viewport={"width": 390, "height": 800}) as (page, outside, errors):
-        for name in ("index.html", "notebooks/04_attention_q_k_v_o.html", "docs/live.html"):
+        for name in ("index.html", "notebooks/04_attention_q_k_v_o.html", *(f"docs/{page}.html" for page in PAGES)):
             page.goto(f"{address}/{name}")
             typeset(page)
             assert page.evaluate(SIDEWAYS) <= 0, name

@@ -1,4 +1,4 @@
-"""Make what the page "An adapter, live" loads: python -m tools.live
+"""Make what the pages "An adapter, live" and "Figures that move" load: python -m tools.live
 
 `make site` calls it. llama.cpp as WebAssembly comes from npm with a pinned hash. The base model comes from the cache.
 The shipped adapter is cut into bands: y = W x + sum over bands of scale * s B A x, and the page chooses each scale.
@@ -66,6 +66,11 @@ PACKAGES = (
         "croner@11.0.1",
         "sha512-/fmHcoczPy5cMcmJ6ex7J7LAwb545V1dNmRrdDGP3hwStg/06IYP56YgBySCSdWGDz2PJYQyDukaR8b8R5o2HA==",
         {"dist/croner.js": "croner.js", "LICENSE": "croner.LICENSE.txt"},
+    ),
+    Package(  # draws the page "Figures that move"; MIT or LGPL
+        "jsxgraph@1.13.3",
+        "sha512-sUVTxB5mDPL5WIEeuo9nprymRymU1ojU2YDtpcK6JzcIe3DkxpQ/2uolGuJ3R0lH6tb3wCGY+1PgVhCVic6yjg==",
+        {"distrib/jsxgraphcore.js": "jsxgraph.js", "LICENSE.MIT": "jsxgraph.LICENSE.txt"},
     ),
 )
 CUTS = ((0, 1), (1, 2), (2, 4), (4, 8))  # components from, to: rank 1, 2, 4, 8 is the first one, two, three, four bands

@@ -15,7 +15,7 @@ from sphinx.cmd.build import build_main
 from sphinx.transforms import SphinxTransform
 
 from lorautils import ROOT
-from tools import generated, live
+from tools import comparisons, generated, live
 from tools.glossary import ENTRY, entries
 from tools.pages import alt_text, faults, figures, without_bars
 
@@ -179,6 +179,8 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
             source[0] = with_links(source[0])
         if docname == "docs/live":
             source[0] = live.filled(source[0])
+        if docname == "docs/records":
+            source[0] = source[0].replace("<!-- comparisons -->", comparisons.page())
 
 
 def prepared(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -228,9 +230,10 @@ def main() -> int:
         ["-q", "-E", "-W", "--keep-going", "-j", "auto", "-c", str(ROOT / "docs"), str(ROOT), str(SITE)]
     ):
         return failed
-    live.seal(SITE / "docs" / "live.html")
+    for page in ("live", "figures"):
+        live.seal(SITE / "docs" / f"{page}.html")
     if missing := live.build(SITE / "live"):
-        print(f'The page "An adapter, live" shows recorded answers alone: {missing}.')
+        print(f'"An adapter, live" shows recorded answers alone, "Figures that move" draws nothing: {missing}.')
     found = list(faults(SITE))
     print("\n".join(found) or f"The course is in {(SITE / 'index.html').relative_to(ROOT)}.")
     return bool(found)

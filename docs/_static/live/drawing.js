@@ -9,7 +9,7 @@ function bars(shares, on, x, name) {
     const height = Math.max(1, 70 * share);
     return `<rect class="b ${i < on ? "on" : "off"}" x="${x + 14 * i}" y="${285 - height}" width="11" height="${height}"/>`;
   };
-  return shares.map(bar).join("") + `<text x="${x}" y="305">${name}</text>`;
+  return shares.map(bar).join("") + `<text x="${x}" y="304">${name}</text>`;
 }
 
 // In words: what the groups add, such as "attention: rank 4 of 8, times 1.5".
@@ -17,7 +17,7 @@ export function words({ strength, attention, mlp, rank }, shares) {
   const held = (group) => Math.round(100 * shares[group].slice(0, rank).reduce((sum, share) => sum + share, 0));
   const group = (name, on, key, matrices) => on && strength
     ? `${name}, ${matrices} matrices: y = W x + ${strength} · s B A x with ${rank} of 8 components, ` +
-      `which hold ${held(key)} % of the update's squares.`
+      `which hold ${held(key)} % of what it adds, in squares.`
     : `${name}, ${matrices} matrices: y = W x, no adapter.`;
   return `${group("Attention", attention, "attention", 120)} ${group("MLP", mlp, "mlp", 90)}`;
 }
@@ -46,8 +46,8 @@ export function draw(svg, setting, shares) {
     ${stripes("b", on, (i) => `x="${w + 34 + (STRIPE + 1) * i}" y="166" width="${STRIPE}" height="${SIDE}"`)}
     <text x="${w + 76}" y="320">B</text>
     ${arrow(`M${w + 72} ${low - 3}H484V96`, weight)}
-    <text x="492" y="150" style="font-weight: bold">${on ? `× ${strength} s` : "off"}</text>
+    <text x="474" y="150" text-anchor="end" style="font-weight: bold">${on ? `× ${strength} s` : "off"}</text>
     ${bars(shares.attention, strength && attention ? rank : 0, 316, "attention")}
     ${bars(shares.mlp, strength && mlp ? rank : 0, 440, "MLP")}
-    <text x="316" y="325" style="font-size: 12px">share of each component in the update</text>`;
+    <text class="small" x="316" y="326">share by component</text>`;
 }

@@ -95,6 +95,8 @@ function showTokens() {
 
 // What training that way gave ----------------------------------------------------------------------------------------
 
+const TEST = "Test-A, a test with new times,";
+
 function beside() {
   const { attention, mlp, rank, strength } = setting;
   const trained = (name) => `${known.trained[name].percent} %`;
@@ -102,15 +104,15 @@ function beside() {
   if (rank < 8) {
     const result = known.trained[`rank ${rank}`];
     lines.push(`Rank ${rank} is cut after training here. ` + (result
-      ? `Trained at rank ${rank}, the small adapters of notebook 09 get ${result.percent} % of Test-A right; at rank 8, ${trained("rank 8")}. `
+      ? `Trained at rank ${rank}, the small adapters of notebook 09 get ${result.percent} % of ${TEST} right; at rank 8, ${trained("rank 8")}. `
       : `No training at rank ${rank} is recorded; at rank 1, 4 and 8 the small adapters of notebook 09 get ${trained("rank 1")}, ` +
-        `${trained("rank 4")} and ${trained("rank 8")} of Test-A right. `) +
+        `${trained("rank 4")} and ${trained("rank 8")} of ${TEST} right. `) +
       "To cut to a rank and to train at it are two different things.");
   }
   if (attention != mlp) {
     const name = attention ? "attention" : "mlp", said = attention ? "attention" : "the MLP";
     lines.push(`The other group is switched off after training here. Trained in ${said} alone, at rank ${known.trained[name].r}, ` +
-      `the small adapters of notebook 09 get ${trained(name)} of Test-A right; in all layers at rank 8, ${trained("rank 8")}.`);
+      `the small adapters of notebook 09 get ${trained(name)} of ${TEST} right; in all layers at rank 8, ${trained("rank 8")}.`);
   }
   if (!attention && !mlp || !strength) lines.push("Nothing is added to W: this is the base alone.");
   const counted = known.recorded.find((row) => key("", row) == key("", setting));
@@ -262,8 +264,8 @@ document.querySelectorAll("[data-set]").forEach((button) => {
   button.onclick = () => {
     const { phrase: number, ...changes } = JSON.parse(button.dataset.set);
     choose({ ...TRAINED, ...changes }, phrases[number]);
-    document.getElementById("live").scrollIntoView();
-    at("phrase").focus({ preventScroll: true });
+    document.querySelector(".live-answers").scrollIntoView();
+    at("adapted").focus({ preventScroll: true });
   };
 });
 
