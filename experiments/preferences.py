@@ -19,7 +19,7 @@ from lorautils.results import RESULTS
 from lorautils.tasks import cron
 from lorautils.tasks.cron import Example, cron_prompt
 
-ASKED, HELD_OUT = 200, 100  # phrases
+ASKED, HELD_OUT = 300, 100  # phrases
 
 
 def phrases() -> tuple[list[Example], list[Example]]:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from experiments import preferences
+from experiments.notebook_run import RECIPE
 from lorautils import ROOT, results
 from lorautils.basemodel import load_tokenizer
 from lorautils.figures import nb11 as figures
@@ -29,7 +30,7 @@ PAGE = (ROOT / "docs" / "adapter_reference.md").read_text(encoding="utf-8")
 DRAWINGS = {
     "shelf": figures.shelf,
     "combine": figures.combine,
-    "preference": lambda: figures.preference("45 0 1 1 *", "45 12 12 * *"),
+    "preference": lambda: figures.preference("45 9 * * 1,2", "45 9 * * 0,2,5"),
 }
 
 
@@ -133,7 +134,9 @@ def test_pairs_are_marked_by_the_checker_and_no_phrase_was_trained_or_occurs_twi
     assert all(known[row["text"]] == row["cron"] and not row["right"] for row in recorded["wrong"])
     texts = [cron.normalized(example.text) for example in train + held_out]
     assert len(set(texts)) == len(texts)
-    assert not {cron.normalized(e.text) for e in cron.train_examples(400, seed=0)} & set(texts)
+    trained = cron.train_examples(RECIPE["examples"], 0, RECIPE["human_share"])
+    assert not {cron.normalized(example.text) for example in trained} & set(texts)
+    assert len(recorded["wrong"]) >= 10 * 4  # what the notebook's ten steps of four pairs read
 
 
 # ------------------------------------------------------------------------------- the reference page
