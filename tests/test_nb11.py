@@ -60,7 +60,8 @@ def tiny_t5():
 def dpo():
     """What the cells of the notebook define: log_p, margins, dpo_loss."""
     space = {"torch": torch, "F": F, "tokenizer": load_tokenizer(), "cron_prompt": cron_prompt}
-    exec(CELLS["dpo-log-p"] + "\n" + CELLS["dpo-loss"], space)
+    imports = [line for line in CELLS["dpo-pairs"].splitlines() if line.startswith("from ")]
+    exec("\n".join([*imports, CELLS["dpo-log-p"], CELLS["dpo-loss"]]), space)
     return space
 
 
