@@ -27,7 +27,7 @@ def tests(n: int = 200) -> dict[str, list[cron.Example]]:
 
 
 def plain_text(n: int) -> list[Pair]:
-    """Return n passages of plain text, cut in the middle; none is English, code or a table of lorautils.texts."""
+    """Return n passages of plain text, cut in the middle; none is of the texts "english", code or tables."""
     words = " ".join(texts.read(kind) for kind in ("prose", "dialogue", "calibration")).split()
     starts = [round(i * (len(words) - 2 * PASSAGE) / n) for i in range(n)]
     middles = [(start, start + PASSAGE, start + 2 * PASSAGE) for start in starts]
