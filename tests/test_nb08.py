@@ -52,10 +52,10 @@ def test_every_competitor_is_recorded_and_lora_from_five_seeds():
     assert all(list(run["scores"]) == ["A", "B", "C", "D"] for run in runs)
 
 
-def test_the_held_out_cases_of_notebook_and_record_are_the_same():
-    held_out = [case for kind in ("hand", "library") for case in cron.hand_written("validation", kind)[::5]]
-    assert held_out == notebook_run.held_out()
-    assert 'for case in cron.hand_written("validation", kind)[::5]' in CELLS["make-tests"]
+def test_the_held_out_cases_of_the_notebook_are_half_of_the_record_s():
+    held_out = [case for kind in ("hand", "library") for case in cron.hand_written("validation", kind)[::10]]
+    assert held_out == notebook_run.held_out()[::2]
+    assert 'for case in cron.hand_written("validation", kind)[::10]' in CELLS["make-tests"]
 
 
 def test_rules_solve_test_a_and_read_no_people():
