@@ -155,7 +155,7 @@ def test_the_reward_raises_valid_answers_and_not_right_ones_and_forgets_more(run
 
 def test_groups_become_equal_and_a_high_rate_ends_in_valid_answers_that_are_not_right(runs):
     steps = [run["per_step"] for r in grpo.RANKS for run in cell(runs, "reward", r)]
-    for what, first, last in (("unequal", 0.87, 0.26), ("entropy", 0.57, 0.17)):
+    for what, first, last in (("unequal", 0.87, 0.26), ("entropy", 0.57, 0.17), ("exact", 0.12, 0.22)):
         values = np.array([each[what] for each in steps])  # (runs, steps)
         assert values[:, :6].mean() == pytest.approx(first, abs=0.005)
         assert values[:, -6:].mean() == pytest.approx(last, abs=0.005)
