@@ -61,23 +61,31 @@ def places() -> Figure:
     return axes.figure
 
 
-def forest(found: Mapping[str, tuple], *, xlabel: str) -> Figure:
-    """Draw differences with their intervals, found[name] as `experiments.records.compare` gives it: a row each."""
-    figure, axes = plt.subplots(figsize=(9, 1.4 + 0.36 * len(found)), layout="constrained")
-    for row, one in enumerate(found.values()):
-        marker, colour, fill = LOOKS[one.word]
-        axes.plot([one.low, one.high], [row, row], color=colour, linewidth=2)
-        axes.plot(one.mean, row, marker, color=colour, fillstyle=fill, markersize=9, markerfacecoloralt="white")
+def forest(panels: Mapping[str, Mapping[str, tuple]]) -> Figure:
+    """Draw differences with their intervals: panels[xlabel][name] as `experiments.records.compare` gives it.
+
+    A name is a row, and panels stand side by side.
+    """
+    names = list(next(iter(panels.values())))
+    size = (9 if len(panels) == 1 else 11, 1.6 + 0.36 * len(names))
+    figure, grid = plt.subplots(1, len(panels), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    for axes, (xlabel, found) in zip(grid.flat, panels.items(), strict=True):
+        for row, one in enumerate(found.values()):
+            marker, colour, fill = LOOKS[one.word]
+            axes.plot([one.low, one.high], [row, row], color=colour, linewidth=2)
+            axes.plot(one.mean, row, marker, color=colour, fillstyle=fill, markersize=9, markerfacecoloralt="white")
+        axes.axvline(0, color="black", linewidth=1.2)
+        axes.set(xlabel=xlabel)
+        axes.grid(axis="y", alpha=0.3)
     for word, (marker, colour, fill) in LOOKS.items():
-        axes.plot([], [], marker, color=colour, fillstyle=fill, markersize=9, label=word)
-    axes.axvline(0, color="black", linewidth=1.2)
-    axes.set(yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.5, -0.5), xlabel=xlabel)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, loc="upper left")
-    rows = "; ".join(
-        f"{name} {one.mean:.1f}, from {one.low:.1f} to {one.high:.1f}, {one.word}" for name, one in found.items()
-    )
-    figure.words = f"{xlabel}, a row for each method with its interval. {rows}."
+        grid[0, 0].plot([], [], marker, color=colour, fillstyle=fill, markersize=9, label=word)
+    grid[0, 0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    figure.legend(frameon=False, loc="outside upper center", ncols=len(LOOKS))
+    told = []
+    for xlabel, found in panels.items():
+        rows = (f"{n} {one.mean:.1f}, from {one.low:.1f} to {one.high:.1f}, {one.word}" for n, one in found.items())
+        told.append(f"{xlabel}: {'; '.join(rows)}")
+    figure.words = f"A row for each method with its interval. {'. '.join(told)}."
     return figure
 
 
