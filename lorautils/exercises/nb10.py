@@ -32,8 +32,7 @@ prefix_numbers = Exercise(
 
 difference_error = Exercise(
     name="difference_error",
-    question="Write difference_error(only_first, only_second, questions): the standard error of a difference of two "
-    "scores on the same questions, in percentage points.",
+    question="Write difference_error(only_first, only_second, questions): two methods, the same questions, in points.",
     difficulty=2,
     minutes=8,
     hints=(
