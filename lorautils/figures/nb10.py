@@ -67,7 +67,7 @@ def forest(panels: Mapping[str, Mapping[str, tuple]]) -> Figure:
     A name is a row, and panels stand side by side.
     """
     names = list(next(iter(panels.values())))
-    size = (9 if len(panels) == 1 else 11, 1.6 + 0.36 * len(names))
+    size = (8.5, 1.6 + 0.36 * len(names))
     figure, grid = plt.subplots(1, len(panels), figsize=size, layout="constrained", sharey=True, squeeze=False)
     for axes, (xlabel, found) in zip(grid.flat, panels.items(), strict=True):
         for row, one in enumerate(found.values()):
@@ -76,6 +76,7 @@ def forest(panels: Mapping[str, Mapping[str, tuple]]) -> Figure:
             axes.plot(one.mean, row, marker, color=colour, fillstyle=fill, markersize=9, markerfacecoloralt="white")
         axes.axvline(0, color="black", linewidth=1.2)
         axes.set(xlabel=xlabel)
+        axes.locator_params(axis="x", nbins=10 / len(panels))
         axes.grid(axis="y", alpha=0.3)
     for word, (marker, colour, fill) in LOOKS.items():
         grid[0, 0].plot([], [], marker, color=colour, fillstyle=fill, markersize=9, label=word)
@@ -92,7 +93,7 @@ def forest(panels: Mapping[str, Mapping[str, tuple]]) -> Figure:
 def costs(panels: Mapping[str, Mapping[str, float]], *, logarithmic: str) -> Figure:
     """Draw panels[what][name] side by side, a row a name, with a dashed line at LoRA's; one axis is logarithmic."""
     names = list(next(iter(panels.values())))
-    size = (10, 1.2 + 0.36 * len(names))
+    size = (8.5, 1.2 + 0.36 * len(names))
     figure, grid = plt.subplots(1, len(panels), figsize=size, layout="constrained", sharey=True)
     for axes, (what, values) in zip(grid, panels.items(), strict=True):
         axes.plot([values[name] for name in names], range(len(names)), "o", color=BLUE, markersize=8)
