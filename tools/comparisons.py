@@ -85,7 +85,8 @@ def families() -> Iterator[Family]:
 
     methods = records.by(records.select(runs, sweep="methods"), "method")
     methods |= records.by(records.select(runs, sweep="more methods"), "method")
-    methods["full fine-tuning"] = records.select(runs, sweep="full")
+    five_seeds = {"sweep": "batch at equal steps", "method": "full fine-tuning", "batch_size": 8}
+    methods["full fine-tuning"] = records.select(runs, **five_seeds)
     cells = {name: records.tuned(group) for name, group in methods.items() if name != "LoRA"}
     pairs = against(cells, "LoRA", best[8])
     yield Family("Is another method better than LoRA?", f"{beyond}#methods-pairs", ("Test-A", "Test-C"), pairs)
