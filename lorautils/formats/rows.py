@@ -226,6 +226,9 @@ def _chat(turns: list[dict[str, str]], given: int = 0) -> Chat:
     answers = [number for number, turn in enumerate(turns) if turn["role"] == "assistant" and number >= given]
     if not answers:
         raise ValueError("no turn of the assistant is there to learn from")
-    if answers[0] == 0:
-        raise ValueError("the assistant speaks first: put the turn before it that it answers, or leave this turn out")
+    if all(turn["role"] == "system" for turn in turns[: answers[0]]):
+        raise ValueError(
+            "the assistant speaks first: are the roles swapped? Otherwise put the turn before it that it answers, or "
+            "leave this turn out"
+        )
     return Chat(turns, given)
