@@ -92,6 +92,7 @@ def test_many_rows_of_one_fault_hide_no_other_fault(capsys, tmp_path):
 NOTES = [
     ([*GOOD, chat("<b>Who</b> is <s>he</s> it? x <| y |> z", "I.")], "0 problems"),
     ([*GOOD, {"messages": [*chat("Who?")["messages"], *chat("You?", "I.")["messages"]]}], "twice in a row: line 41"),
+    ([*GOOD, {"messages": [SYSTEM, *chat("Who?", "I.")["messages"]]}], "a system turn, while others have one: 40;"),
     ([*GOOD, chat("Who?", "I.", "And")], "do not end in an answer, so that nothing learns from their end: line 41"),
     ([*GOOD, chat("Who?", "I.", id=3)], "ignored fields: id"),
     ([{"prompt": "a", "completion": " b<|im_end|>"}], "ends these already, and is not added again: line 1"),

@@ -90,9 +90,13 @@ def test_held_out_examples_are_measured_and_the_best_state_is_saved(tiny_model, 
     rows = [{"prompt": f"{n}: ", "completion": "pong"} for n in range(20)]
     data = table(tmp_path / "pairs.jsonl", *rows)
     arguments = ["train", "--data", data, "--held-out", "0.2", "--epochs", "3", "--learning_rate", "0.02"]
-    assert main([*arguments, "--output", str(tmp_path / "best"), "--keep_best", "true"]) == 0
-    assert "loss on 4 held-out sequences: lowest after step " in (out := capsys.readouterr().out)
-    assert out.count("and that state is kept") == 1
+    best = tmp_path / "best"
+    assert main([*arguments, "--output", str(best), "--keep_best", "true"]) == 0
+    out, err = capsys.readouterr()
+    assert "loss on 4 held-out sequences: lowest after step " in out and out.count("and that state is kept") == 1
+    assert err.endswith(
+        f"Next: lorautils evaluate FILE --adapter {best}, with a file of questions that it has not seen\n"
+    )
     assert "need examples to measure on: add --held_out 0.1" in error(capsys, *arguments[:3], "--keep_best", "true")
 
 

@@ -94,7 +94,9 @@ def _run(options: Train, model, parts: tuple[list, list], described: dict) -> in
     if history.interrupted:
         notice(f"the run in {output} is interrupted: to go on, start it again with --resume auto")
         return 128 + history.interrupted
-    if options.data is None and history.loss and history.processes == 1:
+    if options.data is not None:
+        notice(f"Next: lorautils evaluate FILE --adapter {output}, with a file of questions that it has not seen")
+    elif history.loss and history.processes == 1:
         _test(model, tokenizer)
     return 0
 
@@ -281,6 +283,9 @@ def _trained(options: Train, model, tokenizer, sequences: Sequence, held_out: Se
     if options.packing:
         features = packing.packed(features, options.max_length)
         packing.check(model, features, tokenizer.pad_token_id)
+    checkpoint = training.last_checkpoint(options.output)
+    if checkpoint:
+        notice(f"the run goes on from {checkpoint}")
     names = ["epochs", "batch_size", "gradient_accumulation_steps", "learning_rate", "seed", "held_out_steps"]
     names += ["keep_best", "patience", "save_steps", "report_to", "bf16", "gradient_checkpointing"]
     return training.train(
@@ -290,7 +295,7 @@ def _trained(options: Train, model, tokenizer, sequences: Sequence, held_out: Se
         held_out=[sequence.feature for sequence in held_out],
         loss=fused.loss if options.fused else training.plain_loss,
         output_dir=options.output,
-        resume=training.last_checkpoint(options.output) is not None,
+        resume=checkpoint is not None,
         **{name: getattr(options, name) for name in names},
     )
 

@@ -161,6 +161,10 @@ def _order(rows: Sequence[Row]) -> Iterator[Finding]:
     late = [row for row, speakers in roles if "system" in speakers[1:]]
     if late:
         yield Finding("PROBLEM", f"system turns that are not the first turn; join them to the first: {_some(late)}")
+    without = [row for row, speakers in roles if speakers[0] != "system"]
+    if 0 < len(without) < len(roles):
+        text = f"chats without a system turn, while others have one: {len(without):,}; the template may add its own"
+        yield Finding("note", text)
     twice = [row for row, speakers in roles if any(a == b != "system" for a, b in pairwise(speakers))]
     if twice:
         yield Finding("note", f"chats in which one side speaks twice in a row: {_some(twice)}")
