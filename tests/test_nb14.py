@@ -160,7 +160,7 @@ def test_the_curve_of_rows_is_whole_and_its_notebook_says_what_it_trained():
     assert {(run["commands"], run["sentences"], len(run["answers"])) for run in runs} == {(60, 24, 24)}
     text = " ".join((ROOT / "notebooks" / "14_your_own_data.ipynb").read_text(encoding="utf-8").split())
     seen = {n: your_own_data.LONG_STEPS * your_own_data.BATCH / n for n in your_own_data.SIZES}
-    assert (seen[50], seen[800]) == (16, 1) and "50 rows are seen sixteen times, 800 once" in text
+    assert (seen[50], seen[800]) == (16, 1) and "The 50 rows are seen sixteen times, the 800 once" in text
     assert your_own_data.LONG_STEPS == 200 and your_own_data.WRONG == 0.05
 
 
