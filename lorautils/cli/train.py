@@ -304,7 +304,7 @@ def _adapted(options: Train):
     """Return the base model with its adapter, and say what it reaches and what looks wrong with it."""
     from peft import get_peft_model
 
-    from lorautils import evaluation, training
+    from lorautils import evaluation
     from lorautils.audit import audit
     from lorautils.cli import targets
 
@@ -315,10 +315,8 @@ def _adapted(options: Train):
         _check_same(options, model.peft_config["default"])
         reach = f"the adapter in {options.from_adapter} is trained further"
     else:
-        config = training.lora_config()
-        config.r, config.lora_alpha, config.lora_dropout = options.r, options.lora_alpha, options.lora_dropout
-        config.target_modules = set(targets.chosen(base, options.target_modules))
-        reach = targets.reach(base, config.target_modules)
+        config = targets.config(base, options)
+        reach = targets.reach(base, config.target_modules, config.layers_to_transform)
         model = get_peft_model(base, config)
     if rank() == 0:
         found = audit(model.train())
@@ -348,9 +346,12 @@ def _base(options: Train):
 
 def _check_same(options: Train, config) -> None:
     """Raise ValueError for a setting that the adapter that is trained further has otherwise."""
-    for name in ("r", "lora_alpha", "lora_dropout"):
+    from lorautils.cli import targets
+
+    for name in targets.KNOBS:
         given, own = getattr(options, name), getattr(config, name)
         if given not in (own, getattr(Train, name)):
             raise ValueError(f"{name} is {given}, and the adapter in {options.from_adapter} has {own}: leave it out")
-    if options.target_modules is not None:
-        raise ValueError("target_modules and from_adapter are both set: an adapter stays where it is, leave one out")
+    for name in ("target_modules", "layers_to_transform", "rank_pattern", "alpha_pattern"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"{name} and from_adapter are both set: an adapter stays as it is, leave one out")
