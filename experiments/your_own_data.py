@@ -1,19 +1,20 @@
 """What goes wrong with one's own data, and how many rows it takes: notebook 14.
 
 `python -m experiments.your_own_data gallery` provokes each fault once a seed; with `--seed 0` only that seed, some
-minutes on two idle cores. `rows` trains on 50 to 800 rows, and on rows of which 5 % are wrong: an hour, or a GPU. Each
-run is a line of results/your_own_data.jsonl; one that is there already is not made again.
+minutes on two idle cores. `rows` trains on 50 to 800 rows, and on rows of which 5 % are wrong: an hour, or a GPU.
+`list` shows how far each kind is. Each run is a line of results/your_own_data.jsonl; a run that is recorded is not
+repeated.
 """
 
+import argparse
 import random
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from peft import get_peft_model
 
-from experiments.common import append, device, key, recorded
+from experiments.common import append, device, recorded
 from experiments.machine import machine
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
@@ -32,6 +33,7 @@ TRAINED, LOOKED_AT, ASKED = 96, 10, 6  # rows of the gallery: to train on, to lo
 LONGEST = 24  # tokens of an answer
 SIZES, LONG_STEPS, SEEDS, WRONG = (50, 100, 200, 400, 800), 200, (0, 1, 2), 0.05
 
+KINDS = ("gallery", "rows")
 FAULTS = (
     "healthy",
     "rate too high",
@@ -186,15 +188,27 @@ def execute(run: dict) -> dict:
     return by_rows(run["n"], run["wrong"], run["seed"])
 
 
+def left(kind: str) -> list[dict]:
+    """Return the settings of those runs of a kind that are not recorded."""
+    settings = ("kind", "fault", "n", "wrong", "seed")
+    done = [{name: old[name] for name in settings if name in old} for old in recorded(RECORD)]
+    return [run for run in runs(kind) if run not in done]
+
+
 def main() -> None:
-    """Make the runs of the kinds that are asked for, of one seed where `--seed` names it."""
-    words = sys.argv[1:]
-    seeds = {int(words.pop(words.index("--seed") + 1))} if "--seed" in words else {*SEEDS}
-    for kind in [word for word in words if word != "--seed"]:
-        for run in runs(kind):
-            done = {key({name: old.get(name) for name in run}) for old in recorded(RECORD)}
-            if key(run) in done or run["seed"] not in seeds:
-                continue
+    """Make the runs of a kind that are not recorded, or show how far each kind is."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.your_own_data")
+    parser.add_argument("kind", choices=[*KINDS, "list"], help="list: how many runs of each kind are recorded")
+    parser.add_argument("--seed", type=int, choices=SEEDS, help="only the runs of this seed")
+    given = parser.parse_args()
+    if given.kind == "list":
+        for kind in KINDS:
+            total, todo = len(runs(kind)), len(left(kind))
+            how = f"deferred: `python -m experiments.your_own_data {kind}`" if todo else "complete"
+            print(f"{kind:8} {total - todo} of {total} runs recorded; {how}")
+        return
+    for run in left(given.kind):
+        if given.seed in (None, run["seed"]):
             result = execute(run)
             append(RECORD, {**run, **result, "machine": machine()})
             print(run, {name: result[name] for name in ("right", "exact") if name in result}, flush=True)

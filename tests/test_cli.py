@@ -95,6 +95,12 @@ def test_an_answer_that_is_not_cron_goes_to_stderr(model, capsys, phrase):
     out, err = capsys.readouterr()
     assert out == ""
     assert f"{phrase!r}: the answer is not a cron expression: {ANSWERS[phrase]!r}; try other words\n" in err
+    assert "learned something else" not in err
+
+
+def test_an_adapter_of_ones_own_that_knows_no_schedules_is_sent_where_it_can_be_asked(model, capsys):
+    assert main(["ask", "tell me a joke", "--adapter", (orders := str(cron.ADAPTER.parent / "orders"))]) == 1
+    assert f"lorautils evaluate FILE --adapter {orders}, or lorautils serve {orders}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("phrase", "sure"), [("every 30 seconds", True), ("perhaps every morning", False)])

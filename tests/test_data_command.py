@@ -38,6 +38,13 @@ def test_good_data_are_counted_shown_and_leave_with_zero(capsys, tmp_path):
     assert out.count("LOSS ") == 2
 
 
+SYSTEM = {"role": "system", "content": "You are the desk."}
+
+
+def swapped(row):
+    return [{**turn, "role": {"user": "assistant", "assistant": "user"}[turn["role"]]} for turn in row["messages"]]
+
+
 FAULTS = [  # a row that is added to the good ones, and the finding
     (chat("Who?", ""), "rows that cannot be used: 1\n         line 41: turn 2 of messages must be"),
     (chat("Who?", "I<|im_end|>"), "rows that cannot be used: 1\n         line 41: turn 2 holds a stop token"),
@@ -46,6 +53,17 @@ FAULTS = [  # a row that is added to the good ones, and the finding
     (chat("how much is 7 and 7", "14", "thanks", "glad to help  with 7."), "nearly so: 1\n         line 8; line 41"),
     (chat("How much is 7 and 7?", "14.", "Thanks!", "Glad to help with -7."), "a mixture: 1\n         line 8; line 41"),
     (chat("Say <|im_start|>", "No."), "special tokens of the model inside the text of a turn: line 41"),
+    (
+        chat("Who?", "I.</s>"),
+        "marks of a template, which this tokenizer reads as common letters, </s>; take them away: l",
+    ),
+    (chat("Who?", "I.", "[INST] Why? [/INST]", "So."), "common letters, [/INST], [INST]; take them away: line 41"),
+    ({"messages": [SYSTEM, SYSTEM, *chat("Who?", "I.")["messages"]]}, "join them to the first: line 41"),
+    ({"messages": [*chat("Who?", "I.")["messages"], SYSTEM]}, "join them to the first: line 41"),
+    (
+        {"messages": [SYSTEM, *swapped(chat("Who?", "I."))]},
+        "line 41: the assistant speaks first: are the roles swapped?",
+    ),
 ]
 
 
@@ -56,7 +74,25 @@ def test_one_fault_of_forty_rows_is_found_with_its_place(capsys, tmp_path, row, 
     assert out.count("PROBLEM ") == 1 and finding in out, out
 
 
+def test_a_line_that_is_not_utf8_hides_no_other_fault(capsys, tmp_path):
+    lines = [json.dumps(row).encode() for row in [*GOOD, chat("Who?", ""), chat("Where?", "At the caf.")]]
+    (tmp_path / "mine.jsonl").write_bytes(b"\n".join(lines).replace(b"caf", b"caf\xe9"))
+    assert main(["data", str(tmp_path / "mine.jsonl")]) == 1
+    out = capsys.readouterr().out
+    assert "rows that cannot be used: 2" in out and "line 41: turn 2" in out and "line 42: not UTF-8 text" in out
+
+
+def test_many_rows_of_one_fault_hide_no_other_fault(capsys, tmp_path):
+    unread = [{"messages": swapped(chat(f"Who is {n}?", "I."))} for n in range(12)]
+    code, out = said(capsys, tmp_path, [*GOOD, *unread, chat("Who?", ""), chat("Who?", "I<|im_end|>")])
+    assert code == 1 and "cannot be used: 14" in out and "and 9 more" in out
+    assert all(f"line {line}: " in out for line in (41, 53, 54))
+
+
 NOTES = [
+    ([*GOOD, chat("<b>Who</b> is <s>he</s> it? x <| y |> z", "I.")], "0 problems"),
+    ([*GOOD, {"messages": [*chat("Who?")["messages"], *chat("You?", "I.")["messages"]]}], "twice in a row: line 41"),
+    ([*GOOD, {"messages": [SYSTEM, *chat("Who?", "I.")["messages"]]}], "a system turn, while others have one: 40;"),
     ([*GOOD, chat("Who?", "I.", "And")], "do not end in an answer, so that nothing learns from their end: line 41"),
     ([*GOOD, chat("Who?", "I.", id=3)], "ignored fields: id"),
     ([{"prompt": "a", "completion": " b<|im_end|>"}], "ends these already, and is not added again: line 1"),
@@ -67,7 +103,7 @@ NOTES = [
 @pytest.mark.parametrize(("given", "note"), NOTES, ids=[note for _, note in NOTES])
 def test_what_is_no_fault_is_said_and_leaves_with_zero(capsys, tmp_path, given, note):
     code, out = said(capsys, tmp_path, given)
-    assert code == 0 and "note " in out and note in out, out
+    assert code == 0 and note in out, out
 
 
 def test_chat_makes_turns_of_strings(capsys, tmp_path):

@@ -226,7 +226,8 @@ class Worker:
 
     def __exit__(self, *_):
         self.process.stdin.close()
-        self.process.wait(60)
+        self.process.kill()  # all is answered; on busy cores its own end takes more than a minute
+        self.process.wait()
         self.process.stdout.close()
 
 

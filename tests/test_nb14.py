@@ -3,6 +3,8 @@
 import matplotlib.pyplot as plt
 import pytest
 
+from experiments import your_own_data
+from lorautils import ROOT
 from lorautils.basemodel import load_tokenizer
 from lorautils.data import IGNORED
 from lorautils.exercises import nb14 as exercises
@@ -123,6 +125,55 @@ def test_each_provoked_run_shows_its_fault():
     last = {fault: run["held_out"][-1][1] for fault, run in runs.items()}
     assert len(runs) == 9 and min(last, key=last.get) == "healthy"
     assert len({loss for _, loss in runs["frozen adapter"]["held_out"]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["lines"], "lines gallery rows list"), ([], "kind"), (["rows", "--seed", "7"], "7 0 1 2"), (["rows", "x"], "x")],
+)
+def test_a_word_that_the_experiment_does_not_know_starts_no_training(monkeypatch, capsys, words, named):
+    monkeypatch.setattr("sys.argv", ["your_own_data", *words])
+    monkeypatch.setattr(your_own_data, "execute", lambda run: pytest.fail(f"trained {run}"))
+    with pytest.raises(SystemExit) as ended:
+        your_own_data.main()
+    *_, said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and all(word in said for word in named.split())
+
+
+def test_the_experiment_lists_what_is_recorded_and_makes_the_rest(monkeypatch, capsys, tmp_path):
+    record = tmp_path / "record.jsonl"
+    monkeypatch.setattr(your_own_data, "RECORD", record)
+    monkeypatch.setattr(your_own_data, "execute", lambda run: {"right": 1})
+    for words in (["rows"], ["gallery", "--seed", "1"], ["rows"], ["list"]):
+        monkeypatch.setattr("sys.argv", ["your_own_data", *words])
+        your_own_data.main()
+    *made, gallery, whole = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert len(made) == len(record.read_text().splitlines()) == 21 + 9
+    assert gallery[:4] == ["gallery", "9", "of", "27"] and "deferred:" in gallery
+    assert whole[:4] == ["rows", "21", "of", "21"] and whole[-1] == "complete"
+
+
+def test_the_curve_of_rows_is_whole_and_its_notebook_says_what_it_trained():
+    runs = [run for run in read("your_own_data.jsonl") if run["kind"] == "rows"]
+    settings = [{name: run[name] for name in ("kind", "n", "wrong", "seed")} for run in runs]
+    assert settings == your_own_data.runs("rows")
+    assert {(run["commands"], run["sentences"], len(run["answers"])) for run in runs} == {(60, 24, 24)}
+    text = " ".join((ROOT / "notebooks" / "14_your_own_data.ipynb").read_text(encoding="utf-8").split())
+    seen = {n: your_own_data.LONG_STEPS * your_own_data.BATCH / n for n in your_own_data.SIZES}
+    assert (seen[50], seen[800]) == (16, 1) and "The 50 rows are seen sixteen times, the 800 once" in text
+    assert your_own_data.LONG_STEPS == 200 and your_own_data.WRONG == 0.05
+
+
+def test_the_drawing_of_ones_own_rows_shows_each_training_once():
+    groups = {(50, 0.0): [10.0, 20.0, 15.0], (200, 0.0): [30.0, 30.0, 30.0], (200, 0.05): [28.0, 29.0, 27.0]}
+    figure = figures.own_rows(groups)
+    (axes,) = figure.axes
+    dots = [line for line in axes.lines if line.get_linestyle() == "None"]
+    assert sorted(y for line in dots for y in line.get_ydata()) == sorted(share for g in groups.values() for share in g)
+    assert len({x for line in dots for x in line.get_xdata()}) == 9  # none hides another
+    assert "200 rows, 5 % wrong: 27, 28, 29" in figure.words
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["all rows right", "5 % wrong"]
+    plt.close("all")
 
 
 def test_packed_rows_keep_every_token_with_loss():

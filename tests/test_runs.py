@@ -63,6 +63,7 @@ def check(worker, folder, whole, kind, n):
         assert answer["status"] == -signal.SIGKILL, answer
     again = worker.do("train", folder)
     assert again["status"] == 0 and run_of(folder)["state"] == "finished", again
+    assert kind == "kill" or f"the run goes on from {folder}/checkpoint-" in again["said"], again
     assert adapter(folder) == adapter(whole), (kind, n)
 
 

@@ -86,13 +86,49 @@ def test_the_settings_of_lora_reach_the_adapter(tiny_model, capsys, tmp_path):  
     assert not (tmp_path / "new").exists(), "a refused run leaves nothing behind"
 
 
+def test_other_fields_of_lora_reach_the_adapter_the_forecast_and_the_next_training(tiny_model, capsys, tmp_path):  # noqa: F811
+    data, folder = table(tmp_path / "pairs.jsonl", PAIR), str(tmp_path / "adapter")
+    layers = basemodel.load_config().num_hidden_layers
+    fields = ["--use_rslora", "true", "--use_dora", "true", "--layers_to_transform", "0"]
+    fields += ["--rank_pattern", "q_proj=2", "--alpha_pattern", "q_proj=6, k_proj=9"]
+    train = ["train", "--data", data, "--epochs", "1"]
+    assert main([*train, *fields, "--output", folder, "--dry_run"]) == 0
+    capsys.readouterr()
+    assert main([*train, *fields, "--output", folder]) == 0
+    said = capsys.readouterr().err
+    assert "of layers 0: 99% of the weights" in said, said
+    assert "of layers 0: 49% of the weights" in targets.reach(small("Llama"), SEVEN, [0])
+    config = LoraConfig.from_pretrained(folder)
+    assert config.use_rslora and config.use_dora and config.layers_to_transform == [0]
+    assert (config.rank_pattern, config.alpha_pattern) == ({"q_proj": 2}, {"q_proj": 6, "k_proj": 9})
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    ranks = {name.split(".")[-3]: len(value) for name, value in saved.items() if "lora_A" in name}
+    assert ranks["q_proj"] == 2 and ranks["k_proj"] == 8 and any("magnitude" in name for name in saved)
+    new = ["--output", str(tmp_path / "new")]
+    for text in (str(layers), "-1", "", "x"):
+        said = error(capsys, *train, *new, f"--layers_to_transform={text}")
+        assert f"is {text!r}, expected numbers from 0 to {layers - 1}, separated" in said
+    assert "no layer is named ['qq']" in error(capsys, *train, *new, "--rank_pattern", "qq=2")
+    for text in ("q_proj=0", "q_proj", "q_proj=2.5", ""):
+        assert f"alpha_pattern is {text!r}, expected names" in error(capsys, *train, *new, f"--alpha_pattern={text}")
+    plain = str(tmp_path / "plain")
+    assert main([*train, "--output", plain]) == 0
+    capsys.readouterr()
+    said = error(capsys, *train, *new, "--from_adapter", plain, "--use_dora", "true")
+    assert "use_dora is True, and the adapter in" in said and "has False: leave it out" in said
+
+
 def test_held_out_examples_are_measured_and_the_best_state_is_saved(tiny_model, capsys, tmp_path):  # noqa: F811
     rows = [{"prompt": f"{n}: ", "completion": "pong"} for n in range(20)]
     data = table(tmp_path / "pairs.jsonl", *rows)
     arguments = ["train", "--data", data, "--held-out", "0.2", "--epochs", "3", "--learning_rate", "0.02"]
-    assert main([*arguments, "--output", str(tmp_path / "best"), "--keep_best", "true"]) == 0
-    assert "loss on 4 held-out sequences: lowest after step " in (out := capsys.readouterr().out)
-    assert out.count("and that state is kept") == 1
+    best = tmp_path / "best"
+    assert main([*arguments, "--output", str(best), "--keep_best", "true"]) == 0
+    out, err = capsys.readouterr()
+    assert "loss on 4 held-out sequences: lowest after step " in out and out.count("and that state is kept") == 1
+    assert err.endswith(
+        f"Next: lorautils evaluate FILE --adapter {best}, with a file of questions that it has not seen\n"
+    )
     assert "need examples to measure on: add --held_out 0.1" in error(capsys, *arguments[:3], "--keep_best", "true")
 
 
@@ -202,7 +238,7 @@ def test_a_model_of_any_family_trains_by_the_command_and_a_dry_run_knows_its_mem
     assert all(value.any() for name, value in saved.items() if "lora_B" in name), "all of it learned"
 
 
-def test_a_forecastunfilled_is_near_the_ledger(tiny_model):  # noqa: F811
+def test_a_forecast_is_near_the_ledger(tiny_model):  # noqa: F811
     from lorautils.scaling import memory
 
     config = basemodel.load_config()

@@ -78,6 +78,9 @@ def run(options) -> int:
             failures += 1
             if options.file:
                 print()
+    if failures and options.adapter:
+        ways = f"lorautils evaluate FILE --adapter {adapter}, or lorautils serve {adapter}"
+        notice(f"lorautils: only schedules are asked for here. If {adapter} learned something else: {ways}")
     return 1 if failures else 0
 
 

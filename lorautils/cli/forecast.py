@@ -59,7 +59,8 @@ def _memory(options: Train, rows: Sequence[dict]) -> str:
     names = (options.target_modules or ",".join(PROJECTIONS)).replace(" ", "").split(",")
     step = {"batch": len(widest), "length": len(widest[0]["input_ids"])}
     step["predicted"] = sum(label != IGNORED for row in widest for label in row["labels"][1:])
-    if isinstance(config, LlamaConfig) and {*names} <= {*PROJECTIONS}:
+    special = options.use_dora or options.rank_pattern or options.layers_to_transform
+    if isinstance(config, LlamaConfig) and {*names} <= {*PROJECTIONS} and not special:
         more = memory.Step(
             **step,
             method="QLoRA" if options.load_in_4bit else "LoRA",
@@ -88,17 +89,13 @@ def unfilled(options: Train, config, batch: int, length: int, predicted: int) ->
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from lorautils import training
     from lorautils.cli import targets
 
     dtype = torch.bfloat16 if options.bf16 else torch.float32
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=dtype)
         spared = _spared_by_4_bits(base) if options.load_in_4bit else 0
-        lora = training.lora_config()
-        lora.r, lora.lora_dropout = options.r, options.lora_dropout
-        lora.target_modules = set(targets.chosen(base, options.target_modules))
-        model = get_peft_model(base, lora).train()
+        model = get_peft_model(base, targets.config(base, options)).train()
         rows = torch.zeros(batch, length, base.get_input_embeddings().weight.shape[1], dtype=dtype)
         mask = torch.ones(batch, 1, length, length, dtype=torch.bool)
     if options.gradient_checkpointing:

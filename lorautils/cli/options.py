@@ -53,6 +53,11 @@ class Train:
         lora_dropout: the share of the inputs of LoRA that dropout takes away
         target_modules: names of the layers to wrap, separated by commas; without, the course's seven or,
             where a model has others, all its linear layers but the head
+        layers_to_transform: numbers of the layers to wrap, separated by commas; without, all
+        use_rslora: scale the update by lora_alpha / sqrt(r) instead
+        use_dora: train the length of each row of a weight beside its direction (DoRA)
+        rank_pattern: another r for some names, such as q_proj=16,k_proj=4
+        alpha_pattern: another lora_alpha for some names, such as q_proj=64
         fused: the LoRA layers of lorautils.scaling.fused, the same training, faster
     """
 
@@ -86,6 +91,11 @@ class Train:
     lora_alpha: PositiveInt = 32
     lora_dropout: Share = 0.1
     target_modules: str | None = None
+    layers_to_transform: str | None = None
+    use_rslora: bool = False
+    use_dora: bool = False
+    rank_pattern: str | None = None
+    alpha_pattern: str | None = None
     fused: bool = False
 
 

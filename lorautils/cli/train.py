@@ -89,7 +89,9 @@ def _run(options: Train, model, parts: tuple[list, list], described: dict) -> in
     if history.interrupted:
         notice(f"the run in {output} is interrupted: to go on, start it again with --resume auto")
         return 128 + history.interrupted
-    if options.data is None and history.loss and history.processes == 1:
+    if options.data is not None:
+        notice(f"Next: lorautils evaluate FILE --adapter {output}, with a file of questions that it has not seen")
+    elif history.loss and history.processes == 1:
         _test(model, tokenizer)
     return 0
 
@@ -276,6 +278,9 @@ def _trained(options: Train, model, tokenizer, sequences: Sequence, held_out: Se
     if options.packing:
         features = packing.packed(features, options.max_length)
         packing.check(model, features, tokenizer.pad_token_id)
+    checkpoint = training.last_checkpoint(options.output)
+    if checkpoint:
+        notice(f"the run goes on from {checkpoint}")
     names = ["epochs", "batch_size", "gradient_accumulation_steps", "learning_rate", "seed", "held_out_steps"]
     names += ["keep_best", "patience", "save_steps", "report_to", "bf16", "gradient_checkpointing"]
     return training.train(
@@ -285,7 +290,7 @@ def _trained(options: Train, model, tokenizer, sequences: Sequence, held_out: Se
         held_out=[sequence.feature for sequence in held_out],
         loss=fused.loss if options.fused else training.plain_loss,
         output_dir=options.output,
-        resume=training.last_checkpoint(options.output) is not None,
+        resume=checkpoint is not None,
         **{name: getattr(options, name) for name in names},
     )
 
@@ -294,7 +299,7 @@ def _adapted(options: Train):
     """Return the base model with its adapter, and say what it reaches and what looks wrong with it."""
     from peft import get_peft_model
 
-    from lorautils import evaluation, training
+    from lorautils import evaluation
     from lorautils.audit import audit
     from lorautils.cli import targets
 
@@ -305,10 +310,8 @@ def _adapted(options: Train):
         _check_same(options, model.peft_config["default"])
         reach = f"the adapter in {options.from_adapter} is trained further"
     else:
-        config = training.lora_config()
-        config.r, config.lora_alpha, config.lora_dropout = options.r, options.lora_alpha, options.lora_dropout
-        config.target_modules = set(targets.chosen(base, options.target_modules))
-        reach = targets.reach(base, config.target_modules)
+        config = targets.config(base, options)
+        reach = targets.reach(base, config.target_modules, config.layers_to_transform)
         model = get_peft_model(base, config)
     if rank() == 0:
         found = audit(model.train())
@@ -338,9 +341,12 @@ def _base(options: Train):
 
 def _check_same(options: Train, config) -> None:
     """Raise ValueError for a setting that the adapter that is trained further has otherwise."""
-    for name in ("r", "lora_alpha", "lora_dropout"):
+    from lorautils.cli import targets
+
+    for name in targets.KNOBS:
         given, own = getattr(options, name), getattr(config, name)
         if given not in (own, getattr(Train, name)):
             raise ValueError(f"{name} is {given}, and the adapter in {options.from_adapter} has {own}: leave it out")
-    if options.target_modules is not None:
-        raise ValueError("target_modules and from_adapter are both set: an adapter stays where it is, leave one out")
+    for name in ("target_modules", "layers_to_transform", "rank_pattern", "alpha_pattern"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"{name} and from_adapter are both set: an adapter stays as it is, leave one out")

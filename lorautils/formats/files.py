@@ -13,6 +13,7 @@ from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
+NOT_UTF8 = "not UTF-8 text; save the file with UTF-8 encoding"
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
@@ -47,17 +48,17 @@ def records(paths: Sequence[str | Path]) -> Iterator[Record]:
             yield from read(path)
         except UnicodeError as error:
             where = f"{path}, line {_bad_line(path)}" if error.encoding == "utf-8" else path
-            raise ValueError(f"{where}: not UTF-8 text ({error.reason}); save the file with UTF-8 encoding") from None
+            raise ValueError(f"{where}: {NOT_UTF8}") from None
 
 
-def _open(path: Path):
+def _open(path: Path, errors: str = "strict"):
     """Open a text file; newlines of Windows become \\n, and the mark at the start of the file is not read as text."""
     with path.open("rb") as file:
         start = file.read(1000)
     utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if not utf16 and b"\0" in start:
         raise ValueError(f"{path} is not text, or UTF-16 without its mark: save it again with UTF-8 encoding")
-    return path.open(encoding="utf-16" if utf16 else "utf-8-sig")
+    return path.open(encoding="utf-16") if utf16 else path.open(encoding="utf-8-sig", errors=errors)
 
 
 def _bad_line(path: Path) -> int:
@@ -68,7 +69,7 @@ def _bad_line(path: Path) -> int:
 
 def _json(path: Path) -> Iterator[Record]:
     """A JSON array of objects, or one object a line; a file that is one object in many lines is one row."""
-    with _open(path) as file:
+    with _open(path, errors="surrogateescape") as file:  # a line that is not UTF-8 is a row that cannot be used
         first = next((line.lstrip() for line in file if line.strip()), "")
         file.seek(0)
         if first.startswith("["):
@@ -83,6 +84,7 @@ def _json(path: Path) -> Iterator[Record]:
 
 
 def _array(path: Path, text: str) -> Iterator[Record]:
+    text.encode()  # or what is not UTF-8 is named by its line
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -95,7 +97,10 @@ def _array(path: Path, text: str) -> Iterator[Record]:
 
 def _line(line: str, where: str) -> Record:
     try:
+        line.encode()
         row = json.loads(line)
+    except UnicodeError:
+        return Record(where, {}, NOT_UTF8)
     except (ValueError, RecursionError) as error:
         return Record(
             where, {}, f"not JSON ({_decoded(error)}); one object a line was expected, or one array of objects"

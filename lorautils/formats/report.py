@@ -3,9 +3,10 @@
 Used by `lorautils data`, and by `train` before its first step.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from statistics import median
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from lorautils.formats.rows import Chat, Data, Row
 from lorautils.formats.tokens import Encoded
 
 SHOWN = 400  # tokens of the first example
+MARKS = re.compile(r"<\|[a-z]\w*\|>|<(?:start|end)_of_turn>|\[/?INST\]|</s>(?=\s*$)")  # of the templates in use
 
 
 class Finding(NamedTuple):
@@ -79,7 +81,7 @@ def findings(
     """Yield what looks wrong, and what a reader should know; `refused` are the rows that `encode_rows` did not take."""
     cannot = [*data.refused, *refused]
     if cannot:
-        yield Finding("PROBLEM", f"rows that cannot be used: {len(cannot):,}\n{_listed(cannot)}")
+        yield Finding("PROBLEM", f"rows that cannot be used: {len(cannot):,}\n{_listed(_mixed(cannot))}")
     long = [sequence for sequence in sequences if len(sequence.input_ids) > max_length]
     if long:
         some = _listed([f"{sequence.row.where}: {len(sequence.input_ids):,} tokens" for sequence in long])
@@ -87,6 +89,7 @@ def findings(
     rows = list({sequence.row.where: sequence.row for sequence in sequences}.values())
     yield from _alike(rows)
     yield from _marks(tokenizer, rows)
+    yield from _order(rows)
     if len(sequences) > len(rows):
         text = "each answer of a chat is a sequence of its own, since the model's template rewrites earlier turns"
         yield Finding("note", text)
@@ -126,6 +129,11 @@ def _marks(tokenizer, rows: Sequence[Row]) -> Iterator[Finding]:
     inside = [row for row in chats if any(_holds(turn["content"], marks) for turn in row.example.turns)]
     if inside:
         yield Finding("PROBLEM", f"special tokens of the model inside the text of a turn: {_some(inside)}")
+    foreign = {row.where: found for row in rows if (found := _foreign(tokenizer, row))}
+    if foreign:
+        named = ", ".join(sorted(set().union(*foreign.values())))
+        text = f"marks of a template, which this tokenizer reads as common letters, {named}; take them away"
+        yield Finding("PROBLEM", f"{text}: {_some([row for row in rows if row.where in foreign])}")
     pairs = [row for row in rows if isinstance(row.example, Pair)]
     ended = [row for row in rows if not isinstance(row.example, Chat) and row.example[-1].endswith(tokenizer.eos_token)]
     if ended:
@@ -138,6 +146,30 @@ def _marks(tokenizer, rows: Sequence[Row]) -> Iterator[Finding]:
         yield Finding("note", text)
 
 
+def _foreign(tokenizer, row: Row) -> set[str]:
+    """Return the marks in what a row teaches that neither the tokenizer nor its template knows."""
+    example = row.example
+    texts = [turn["content"] for turn in example.turns] if isinstance(example, Chat) else [example[-1]]
+    own = tokenizer.get_added_vocab()
+    found = {mark for text in texts for mark in MARKS.findall(text)}
+    return {mark for mark in found if mark not in own and mark not in str(tokenizer.chat_template)}
+
+
+def _order(rows: Sequence[Row]) -> Iterator[Finding]:
+    """Turns in an order that a template writes without a word, and that a model has hardly met."""
+    roles = [(row, [turn["role"] for turn in row.example.turns]) for row in rows if isinstance(row.example, Chat)]
+    late = [row for row, speakers in roles if "system" in speakers[1:]]
+    if late:
+        yield Finding("PROBLEM", f"system turns that are not the first turn; join them to the first: {_some(late)}")
+    without = [row for row, speakers in roles if speakers[0] != "system"]
+    if 0 < len(without) < len(roles):
+        text = f"chats without a system turn, while others have one: {len(without):,}; the template may add its own"
+        yield Finding("note", text)
+    twice = [row for row, speakers in roles if any(a == b != "system" for a, b in pairwise(speakers))]
+    if twice:
+        yield Finding("note", f"chats in which one side speaks twice in a row: {_some(twice)}")
+
+
 def _holds(text: str, marks: Sequence[str]) -> bool:
     return any(mark in text for mark in marks)
 
@@ -145,6 +177,12 @@ def _holds(text: str, marks: Sequence[str]) -> bool:
 def _listed(texts: Sequence[str]) -> str:
     more = [f"and {len(texts) - 5:,} more"] if len(texts) > 5 else []
     return "\n".join(f"         {text}" for text in [*texts[:5], *more])
+
+
+def _mixed(refused: Sequence[str]) -> list[str]:
+    """Return the sentences with one of each kind first, so that a list that is cut hides no kind behind another."""
+    firsts = set({re.sub(r"\d+", "", text.partition(": ")[2]): text for text in reversed(refused)}.values())
+    return sorted(refused, key=lambda text: text not in firsts)
 
 
 def _some(rows: Sequence[Row]) -> str:

@@ -231,6 +231,9 @@ def _chat(turns: list[dict[str, str]], given: int = 0) -> Chat:
     chat = Chat(turns, given)
     if not chat.answers:
         raise ValueError("no turn of the assistant is there to learn from")
-    if chat.answers[0] == 0:
-        raise ValueError("the assistant speaks first: put the turn before it that it answers, or leave this turn out")
+    if all(turn["role"] == "system" for turn in turns[: chat.answers[0]]):
+        raise ValueError(
+            "the assistant speaks first: are the roles swapped? Otherwise put the turn before it that it answers, or "
+            "leave this turn out"
+        )
     return chat
