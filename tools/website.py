@@ -87,7 +87,7 @@ def close_answer(self: nodes.NodeVisitor, node: answer) -> None:
 
 
 class Answers(SphinxTransform):
-    """Ask for a guess at a "Predict.", and fold what answers it: from the first output to the next heading or question."""
+    """Ask for a guess at a "Predict.", and fold what answers it, up to the next heading or question."""
 
     default_priority = 810  # after the figures have their words
 

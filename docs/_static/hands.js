@@ -1,7 +1,8 @@
 // A room's hands by choice, typed in by a teacher: the counts stay in this page, and the next question clears them.
 const asked = JSON.parse(document.getElementById("hands-data").textContent);
-const [form, choose, question, rows, total, held] =
-  ["hands", "hands-choose", "hands-question", "hands-rows", "hands-total", "hands-held"].map((id) => document.getElementById(id));
+const form = document.getElementById("hands");
+const [choose, question, rows, total, held, cell] =
+  ["choose", "question", "rows", "total", "held", "cell"].map((name) => document.getElementById(`hands-${name}`));
 const NUMBERS = 5;  // rows for guesses that are numbers
 
 function made(name, attributes = {}, ...inside) {
@@ -33,11 +34,12 @@ function count_hands() {
 }
 
 function show() {
-  const { whole: text, choices, unit, answer, link } = asked[choose.value];
-  question.replaceChildren(made("a", { href: link }, text));
+  const { whole, choices, unit, answer, link } = asked[choose.value];
+  question.textContent = whole;
+  cell.href = link;
   rows.replaceChildren(...(choices.length ? choices : Array(NUMBERS).fill("")).map((choice) => row(choice, unit)));
   const [low, high] = answer;
-  const number = low == high ? `${low} ${unit}` : `Between ${low} and ${high} ${unit}`;
+  const number = low == high ? `${low} ${unit}` : `${low} to ${high} ${unit}`;
   held.open = false;
   held.querySelector("p").textContent = `${choices.length ? answer : number.trim()}.`;
   count_hands();
