@@ -232,7 +232,7 @@ def prediction_faults(cell: NotebookNode) -> Iterator[str]:
     if not (isinstance(choices, list) and all(map(is_text, choices)) and 2 <= len(set(choices)) == len(choices) <= 5):
         yield f"'choices' are {choices!r}, expected 2 to 5 different texts"
     elif "answer" in asked and not is_answer(asked):
-        yield f"'answer' is {asked.answer!r}, expected one of the choices, or two numbers [low, high] that count as near"
+        yield f"'answer' is {asked.answer!r}, expected one of the choices, or two numbers, [low, high], near it"
 
 
 def is_answer(asked: NotebookNode) -> bool:
