@@ -255,7 +255,7 @@ def test_a_room_s_hands_are_counted_also_where_the_page_is_a_file_and_nothing_is
         held = page.locator("#hands-held p")
         assert not held.is_visible()
         page.get_by_text("What held").press("Enter")
-        assert held.inner_text() == "no cron at all."
+        assert held.inner_text() == "no cron at all"
         page.get_by_label("Question").select_option(label="What is the rank of W + B A?")
         assert page.get_by_text("W is layer 10's q_proj, of full rank 576.").is_visible() and not held.is_visible()
         assert page.get_by_text("20 hands").count() == 0

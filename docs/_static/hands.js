@@ -14,7 +14,7 @@ function made(name, attributes = {}, ...inside) {
 function row(choice, unit) {
   const name = choice ? made("span", {}, choice) : made("input", { className: "hands-guess", placeholder: "a guess" });
   if (!choice) name.setAttribute("aria-label", "A guess");
-  const count = made("input", { type: "number", min: 0, step: 1, className: "hands-count", oninput: count_hands });
+  const count = made("input", { type: "number", min: 0, step: 1, className: "hands-count", oninput: countHands });
   count.setAttribute("aria-label", choice ? `Hands for ${choice}` : "Hands for this guess");
   const bar = made("span", { className: "hands-bar" });
   return made("div", { className: "hands-row" },
@@ -22,7 +22,7 @@ function row(choice, unit) {
     made("span", { className: "hands-track" }, bar), made("span", { className: "hands-share" }));
 }
 
-function count_hands() {
+function countHands() {
   const counts = [...rows.querySelectorAll(".hands-count")].map((field) => Math.max(0, field.valueAsNumber || 0));
   const all = counts.reduce((sum, count) => sum + count, 0);
   [...rows.children].forEach((line, place) => {
@@ -38,11 +38,9 @@ function show() {
   question.textContent = whole;
   cell.href = link;
   rows.replaceChildren(...(choices.length ? choices : Array(NUMBERS).fill("")).map((choice) => row(choice, unit)));
-  const [low, high] = answer;
-  const number = low == high ? `${low} ${unit}` : `${low} to ${high} ${unit}`;
   held.open = false;
-  held.querySelector("p").textContent = `${choices.length ? answer : number.trim()}.`;
-  count_hands();
+  held.querySelector("p").textContent = choices.length ? answer : `${[...new Set(answer)].join(" to ")} ${unit}`;
+  countHands();
 }
 
 const groups = new Map();
