@@ -113,7 +113,7 @@ def test_a_copy_asks_below_each_answered_prediction_and_looks_back_at_the_end(pa
     added = [index for index, cell in enumerate(cells) if cell["id"].startswith(GUESS)]
     asked = [cell.id for cell in course if "answer" in cell.metadata.get("predict", {})]
     assert [cells[index - 1]["id"] for index in added] == [*asked, "settled"]
-    assert f'guesses.look_back("{fresh.short(path.stem)}.ipynb")' in cells[added[-1]]["source"]
+    assert f'predictions.look_back("{fresh.short(path.stem)}.ipynb")' in cells[added[-1]]["source"]
     used = {node.id for cell in course if cell.cell_type == "code" for node in names(cell.source)}
     bound = {node.asname or node.name for index in added for node in imported(cells[index]["source"])}
     assert bound and not bound & used, "the added cells take a name of the notebook's own"

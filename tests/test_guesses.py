@@ -13,7 +13,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from lorautils.exercises import guesses
+from lorautils.exercises import predictions
 from tools.guesses import answered, plain, questions
 
 COURSE = {path.stem[:2]: nbformat.read(path, as_version=4) for path in sorted(rules.NOTEBOOKS.glob("*.ipynb"))}
@@ -226,7 +226,7 @@ def shown(nb: nbformat.NotebookNode, cell_id: str) -> str:
 @pytest.mark.parametrize("place", ASKED)
 def test_what_is_said_to_hold_is_what_the_notebook_shows(place):
     answer, found = ASKED[place].answer, HELD[place](lambda cell_id: shown(COURSE[place[:2]], cell_id))
-    assert guesses.held(answer, found), f"the outputs give {found!r}, the metadata {answer!r}"
+    assert predictions.held(answer, found), f"the outputs give {found!r}, the metadata {answer!r}"
     if "choices" in ASKED[place]:
         assert answer in ASKED[place].choices
 
@@ -255,13 +255,13 @@ def kept(my) -> dict:
 
 def chooser(place: str):
     """The buttons or the field that a learner uses, and the line below it."""
-    line, said = guesses.ask(place).children
+    line, said = predictions.ask(place).children
     return line.children[0], said
 
 
 def looked_back(copy: str) -> str:
     with capture_output() as captured:
-        guesses.look_back(copy)
+        predictions.look_back(copy)
     return captured.stdout + "\n".join(output.data["text/markdown"] for output in captured.outputs)
 
 
@@ -307,14 +307,14 @@ def test_a_notebook_names_the_cells_that_said_otherwise_and_no_score(my):
 
 
 def test_a_guess_without_a_kernel_says_what_it_is_whatever_was_guessed(my):
-    before = repr(guesses.ask("00#predict-base"))
+    before = repr(predictions.ask("00#predict-base"))
     chooser("00#predict-base")[0].value = "yes"
-    assert repr(guesses.ask("00#predict-base")) == before == "(your guess, where this notebook runs)"
+    assert repr(predictions.ask("00#predict-base")) == before == "(your guess, where this notebook runs)"
 
 
 def test_a_question_that_the_course_no_longer_asks_is_named(my):
     with pytest.raises(ValueError, match=r"nothing at '00#gone'.+lorautils fresh 00"):
-        guesses.ask("00#gone")
+        predictions.ask("00#gone")
 
 
 def test_a_damaged_file_and_a_choice_that_is_gone_stop_nothing(my):
@@ -329,7 +329,7 @@ def test_a_damaged_file_and_a_choice_that_is_gone_stop_nothing(my):
 
 @pytest.mark.parametrize(("guess", "near"), [(4, True), (6, True), (5.5, True), (3.9, False), (6.1, False)])
 def test_a_number_holds_between_the_two_that_count_as_near(guess, near):
-    assert guesses.held([4, 6], guess) is near
+    assert predictions.held([4, 6], guess) is near
 
 
 def test_a_question_in_plain_text_keeps_the_stars_of_a_schedule():

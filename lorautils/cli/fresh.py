@@ -23,9 +23,9 @@ NOTEBOOKS = ROOT / "notebooks"
 PARTS = re.compile(r"(.*?)(^#+ .*|^> \*\*Predict.*|\Z)", re.DOTALL | re.MULTILINE)  # prose, something else
 LINK = re.compile(r"(?<=\]\()\d\d_\w+(?=\.ipynb)")
 PAPER = re.compile(r"(?<!\[)arXiv (\d{4}\.\d{4,5})")
-IMPORT = "from lorautils.exercises import guesses\n\n"
-ASK = f'# Run this cell to write down a guess, or go on. It stays in my/.\n{IMPORT}guesses.ask("{{}}")'
-LOOK_BACK = f'# Where did the runs say otherwise than you guessed?\n{IMPORT}guesses.look_back("{{}}")'
+IMPORT = "from lorautils.exercises import predictions\n\n"
+ASK = f'# Run this cell to write down a guess, or go on. It stays in my/.\n{IMPORT}predictions.ask("{{}}")'
+LOOK_BACK = f'# Where did the runs say otherwise than you guessed?\n{IMPORT}predictions.look_back("{{}}")'
 FOLD = "<details><summary>after your run</summary>\n\n{}\n\n</details>"
 # What a kernel says of itself: JupyterLab would add it, and call a notebook changed that was only opened.
 LANGUAGE = {"codemirror_mode": {"name": "ipython", "version": 3}, "file_extension": ".py", "mimetype": "text/x-python"}
