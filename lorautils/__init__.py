@@ -61,6 +61,11 @@ def _prepare_shell() -> None:
         words.store_with_figures(shell)
 
 
+def my_folder() -> Path:
+    """Return the folder of a learner's own files: my/ in the clone, or what LORAUTILS_MY names."""
+    return Path(os.environ.get("LORAUTILS_MY", ROOT / "my"))
+
+
 def release_memory() -> None:
     """Give the memory of replaced models back to the system: a model is half a gigabyte, and two are easily kept.
 

@@ -219,7 +219,7 @@ def prediction_faults(cell: NotebookNode) -> Iterator[str]:
     if not isinstance(asked, dict) or not isinstance(asked.get("question"), str):
         yield 'no question, such as {"question": "How large?", "unit": "nats"}'
         return
-    if unknown := sorted(set(asked) - {"question", "choices", "unit"}):
+    if unknown := sorted(set(asked) - {"question", "choices", "unit", "answer"}):
         yield f"unknown keys {unknown}"
     if not asked.question.endswith(("?", ".")):
         yield f"the question does not end with '?' or '.': {asked.question!r}"
@@ -232,6 +232,15 @@ def prediction_faults(cell: NotebookNode) -> Iterator[str]:
     choices = asked.get("choices", ["yes", "no"])
     if not (isinstance(choices, list) and all(map(is_text, choices)) and 2 <= len(set(choices)) == len(choices) <= 5):
         yield f"'choices' are {choices!r}, expected 2 to 5 different texts"
+    elif "answer" in asked and not is_answer(asked):
+        yield f"'answer' is {asked.answer!r}, expected one of the choices, or two numbers, [low, high], near it"
+
+
+def is_answer(asked: NotebookNode) -> bool:
+    if "choices" in asked:
+        return asked.answer in asked.choices
+    near = asked.answer
+    return isinstance(near, list) and [type(end) in (int, float) for end in near] == [True, True] and near[0] <= near[1]
 
 
 def is_text(item: object) -> bool:

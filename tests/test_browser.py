@@ -5,6 +5,7 @@ Skipped where there is no Chromium, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) make
 """
 
 import inspect
+import json
 import re
 import shutil
 
@@ -224,3 +225,24 @@ def test_tab_completes_and_shift_tab_shows_the_documentation(browser, course, la
     for part in signature + inspect.getdoc(linalg.numerical_rank).split("\n\n"):
         assert " ".join(part.split()) in told
     assert errors == []
+
+
+RUN_CELL = "() => jupyterapp.commands.execute('notebook:run-cell')"
+
+
+def test_a_guess_is_kept_beside_the_copies_and_the_end_leads_back_to_its_question(browser, course, lab):  # noqa: F811
+    with notebook_open(browser, lab, "00_start_here") as (page, outside, errors):
+        outputs = page.locator(".jp-OutputArea")
+        page.evaluate(SHOW_CELL, "guess-predict-base")
+        page.evaluate(RUN_CELL)
+        outputs.get_by_role("button", name="yes", exact=True).press("Space")
+        expect(outputs.get_by_text("Kept in my/guesses.json")).to_be_visible()
+        assert json.loads((course / "my" / "guesses.json").read_text()) == {"00#predict-base": "yes"}
+        page.evaluate(SHOW_CELL, "guesses-look-back")
+        page.evaluate(RUN_CELL)
+        link = outputs.get_by_role("link", name="Will it answer")
+        expect(link).to_be_in_viewport()
+        link.click()
+        expect(outputs.get_by_role("button", name="yes", exact=True)).to_be_in_viewport()
+        expect(link).not_to_be_in_viewport()
+    assert outside == errors == []

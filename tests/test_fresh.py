@@ -1,5 +1,6 @@
 """`lorautils fresh`: working copies in my/ that hide the answers, and never cost a learner any work."""
 
+import ast
 import json
 import re
 import subprocess
@@ -10,12 +11,15 @@ from pathlib import Path
 import nbformat
 import pytest
 from course_copy import ROOT
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
 from lorautils.cli import fresh, main
 
 COURSES = sorted(fresh.NOTEBOOKS.glob("*.ipynb"))
 PREDICT = "> **Predict.**"
 BEGIN, END = fresh.FOLD.split("{}")
+GUESS = "guess"  # how the ids of the cells begin that only a copy has
 
 
 @pytest.fixture
@@ -42,6 +46,12 @@ def read(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
+def of_the_course(path: Path) -> dict:
+    """A working copy without the cells that ask for a guess."""
+    copy = fresh.working_copy(path)
+    return copy | {"cells": [cell for cell in copy["cells"] if not cell["id"].startswith(GUESS)]}
+
+
 def without_links(text: str) -> str:
     """What the links of a copy have in common with the course's."""
     return re.sub(r"\[(arXiv \S+)\]\(\S+?\)", r"\1", fresh.LINK.sub("", text))
@@ -49,8 +59,8 @@ def without_links(text: str) -> str:
 
 @pytest.mark.parametrize("path", COURSES, ids=lambda path: path.stem)
 def test_a_copy_is_the_notebook_without_outputs_and_what_answers_a_prediction_is_folded(path):
-    copy, course = nbformat.from_dict(fresh.working_copy(path)), read(path)
-    nbformat.validate(copy)
+    copy, course = nbformat.from_dict(of_the_course(path)), read(path)
+    nbformat.validate(nbformat.from_dict(fresh.working_copy(path)))
     opened = [cell.source.replace(BEGIN, "").replace(END, "") for cell in copy.cells]
     for cell, source, original in zip(copy.cells, opened, course.cells, strict=True):
         assert without_links(source) == without_links(original.source)
@@ -92,9 +102,39 @@ def tells(stretch: list[dict]) -> bool:
 
 
 def test_at_least_eight_in_ten_answers_cannot_be_read_before_the_guess():
-    told = [tells(stretch) for path in COURSES for stretch in stretches(fresh.working_copy(path)["cells"])]
+    told = [tells(stretch) for path in COURSES for stretch in stretches(of_the_course(path)["cells"])]
     assert len(told) > 100
     assert sum(told) <= 0.2 * len(told), f"{sum(told)} of {len(told)} answers stand beside their question"
+
+
+@pytest.mark.parametrize("path", COURSES, ids=lambda path: path.stem)
+def test_a_copy_asks_below_each_answered_prediction_and_looks_back_at_the_end(path):
+    cells, course = fresh.working_copy(path)["cells"], read(path).cells
+    added = [index for index, cell in enumerate(cells) if cell["id"].startswith(GUESS)]
+    asked = [cell.id for cell in course if "answer" in cell.metadata.get("predict", {})]
+    assert [cells[index - 1]["id"] for index in added] == [*asked, "settled"]
+    assert f'predictions.look_back("{fresh.short(path.stem)}.ipynb")' in cells[added[-1]]["source"]
+    used = {node.id for cell in course if cell.cell_type == "code" for node in names(cell.source)}
+    bound = {node.asname or node.name for index in added for node in imported(cells[index]["source"])}
+    assert bound and not bound & used, "the added cells take a name of the notebook's own"
+
+
+def names(source: str) -> Iterator[ast.Name]:
+    return (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
+
+
+def imported(source: str) -> Iterator[ast.alias]:
+    return (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.alias))
+
+
+def test_the_added_cells_run_alone_and_print_nothing(my):
+    main(["fresh", "00"])
+    InteractiveShell.instance()
+    for cell in read(my / "00_start_here.ipynb").cells:
+        if cell.id.startswith(GUESS):
+            with capture_output() as captured:
+                exec(cell.source, {})
+            assert (captured.stdout, captured.stderr, captured.outputs) == ("", "", [])
 
 
 def test_links_lead_from_a_copy_to_copies_and_pages(my):

@@ -227,7 +227,13 @@ def test_one_code_cell_of_ten_may_be_tolerant(nb, cells, tolerant, faults):
         ({"question": ""}, "does not end"),
         ({"question": "How many of the next"}, "does not end"),
         ({"question": "How much?"}, "not in the cell"),
-        ({"answer": "27"}, "unknown keys ['answer']"),
+        ({"hint": "27"}, "unknown keys ['hint']"),
+        ({"answer": "27"}, "two numbers"),
+        ({"answer": 27}, "two numbers"),
+        ({"answer": [27]}, "two numbers"),
+        ({"answer": [28, 26]}, "two numbers"),
+        ({"answer": [26, 28], "choices": ["12", "27"]}, "one of the choices"),
+        ({"answer": "28", "choices": ["12", "27"]}, "one of the choices"),
         ({"unit": ""}, "'unit' is ''"),
         ({"unit": "answers", "choices": ["12", "27"]}, "both"),
         ({"choices": ["12"]}, "2 to 5"),
@@ -249,8 +255,11 @@ def test_a_prediction_is_more_than_a_text(nb):
     assert ["no question" in problem for problem in rules.predictions(nb)] == [True]
 
 
-def test_a_prediction_may_have_a_unit(nb):
-    nb.cells[2].metadata.predict = {"question": "How many of the next 40 will be right?", "unit": "answers"}
+@pytest.mark.parametrize(
+    "more", [{"unit": "answers"}, {"unit": "answers", "answer": [26.5, 28]}, {"choices": ["12", "27"], "answer": "27"}]
+)
+def test_a_prediction_may_have_a_unit_and_an_answer(nb, more):
+    nb.cells[2].metadata.predict = {"question": "How many of the next 40 will be right?"} | more
     assert list(rules.predictions(nb)) == []
 
 

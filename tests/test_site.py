@@ -24,7 +24,7 @@ from tools.website import SITE, with_links
 
 ROOT = Path(__file__).parent.parent
 STEMS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-PAGES = ("glossary", "live", "figures", "records")  # of docs/, those with a layout of their own
+PAGES = ("glossary", "live", "figures", "records", "hands")  # of docs/, those with a layout of their own
 SIDEWAYS = "() => document.documentElement.scrollWidth - innerWidth"
 
 
@@ -163,6 +163,112 @@ def test_answers_open_by_keyboard_by_a_link_and_all_at_once(browser, address):  
     assert errors == []
 
 
+GUESSES = "Object.fromEntries(Object.entries(localStorage).filter(([key]) => key.startsWith('guesses')))"
+
+
+def guess(page, cell: str):
+    """The form for the guess at a cell."""
+    return page.locator(f"form.guess[data-cell='{cell}']")
+
+
+def test_a_guess_is_kept_opens_its_answer_and_is_named_at_the_end_if_the_run_said_otherwise(browser, site):  # noqa: F811
+    with served(site) as address, opened(browser) as (page, outside, errors):
+        requests = []
+        page.goto(f"{address}/notebooks/00_start_here.html")
+        typeset(page)
+        page.on("request", lambda request: requests.append(request.url))
+        end, kept = page.locator(".guesses-end"), "Kept in this browser."
+        assert not end.is_visible() and page.get_by_text(kept).count() == 0 and page.evaluate(GUESSES) == {}
+
+        base = guess(page, "predict-base").get_by_role("button", name="other cron")
+        base.press("Space")
+        assert base.get_attribute("aria-pressed") == "true" and page.get_by_text(kept).count() == 1
+        assert page.get_by_text("Perhaps the wording is unlucky").is_visible()
+        assert page.locator("details.answer[open]").count() == 1
+        assert end.get_by_role("link").all_inner_texts() == ["Will it answer 30 9 * * 1-5?"]
+        assert "Go back to this cell." in end.inner_text()
+
+        number = guess(page, "lab-weights").get_by_role("spinbutton", name="Your guess")
+        number.fill("272")
+        number.press("Enter")
+        guess(page, "six-6").get_by_role("button", name="0.001", exact=True).click()  # as it came out
+        assert "Go back to these two cells." in end.inner_text() and not re.search(r"\d of \d|%", end.inner_text())
+
+        assert requests == []
+        page.reload()
+        assert base.get_attribute("aria-pressed") == "true" and number.input_value() == "272"
+        assert page.locator("details.answer[open]").count() == 0
+        end.get_by_role("link").nth(1).click()
+        assert page.url.endswith("#lab-weights")
+        base.click()
+        base.click()  # taken back
+        number.fill("0")
+        guess(page, "lab-weights").get_by_role("button", name="Guess").click()
+        guess(page, "predict-base").get_by_role("button", name="no cron at all").click()
+        assert end.inner_text().strip() == "Your guesses held."
+        for name, answer in (("predict-base", "no cron at all"), ("six-6", "0.001")):
+            guess(page, name).get_by_role("button", name=answer, exact=True).click()
+        number.fill("")
+        number.press("Enter")
+        assert not end.is_visible() and page.get_by_text(kept).count() == 0
+        page.goto(f"{address}/notebooks/01_matrix_rank.html")
+        assert not end.is_visible()
+    assert outside == errors == []
+
+
+def test_each_answered_question_has_a_form_and_an_answer_below_it(site):
+    for name in STEMS:
+        text = (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+        parts = re.findall(r'<form class="guess" data-cell="([^"]+)"|<details class="answer">', text)  # "": an answer
+        asked = [cell.id for cell in notebook(name).cells if "answer" in cell.metadata.get("predict", {})]
+        assert list(filter(None, parts)) == asked, name
+        assert not [part for part, following in zip(parts, [*parts[1:], "none"], strict=True) if part and following], (
+            name
+        )
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_forms_for_guesses_fit_are_sound_and_are_not_printed(browser, address, width):  # noqa: F811
+    with opened(browser, viewport={"width": width, "height": 800}, color_scheme="dark") as (page, _, errors):
+        page.goto(f"{address}/notebooks/04_attention_q_k_v_o.html")  # the longest choices
+        guess(page, "lab-o").get_by_role("button").first.click()
+        typeset(page)
+        assert page.evaluate(SIDEWAYS) <= 0
+        assert serious(page, contrast=width == 390) == []
+        page.emulate_media(media="print")
+        assert not page.locator("form.guess, .guesses-end").first.is_visible()
+        assert not page.locator(".guesses-end").is_visible()
+    assert errors == []
+
+
+def test_a_room_s_hands_are_counted_also_where_the_page_is_a_file_and_nothing_is_kept(browser, site):  # noqa: F811
+    with opened(browser, viewport={"width": 390, "height": 800}) as (page, outside, errors):
+        page.goto((site / "docs" / "hands.html").as_uri())
+        assert page.locator("meta[http-equiv='Content-Security-Policy']").count() == 1
+        for choice, hands in (("yes", "12"), ("other cron", "3"), ("no cron at all", "5")):
+            page.get_by_label(f"Hands for {choice}", exact=True).fill(hands)
+        assert page.locator(".hands-share").all_inner_texts() == ["60 %", "15 %", "25 %"]
+        assert page.get_by_text("20 hands").is_visible()
+        widths = [bar.bounding_box()["width"] for bar in page.locator(".hands-bar").all()]
+        assert widths[0] == pytest.approx(4 * widths[1], rel=0.02)
+        held = page.locator("#hands-held p")
+        assert not held.is_visible()
+        page.locator("summary", has_text="What held").press("Enter")
+        assert held.inner_text() == "no cron at all"
+        page.get_by_label("Question").select_option(label="What is the rank of W + B A?")
+        assert page.get_by_text("W is layer 10's q_proj, of full rank 576.").is_visible() and not held.is_visible()
+        assert page.get_by_text("20 hands").count() == 0
+        page.get_by_label("Question").select_option(label="Where will the loss be with 480 of the 576 directions?")
+        page.get_by_label("A guess").first.fill("9")
+        page.get_by_label("Hands for this guess").first.fill("1")
+        assert page.get_by_text("1 hand", exact=True).is_visible()
+        assert page.evaluate("localStorage.length") == 0
+        assert page.evaluate(SIDEWAYS) <= 0
+        page.get_by_role("link", name="To the cell").click()
+        assert page.url.endswith("/notebooks/02_svd_low_rank_approximation.html#predict-truncation")
+    assert outside == errors == []
+
+
 CUT = """() => [...document.querySelectorAll("article pre, article div.math, article .table-wrapper")].filter(box => {
   const phone = matchMedia("screen and (max-width: 46em)").matches;
   const reached = phone && getComputedStyle(box).overflowX == "auto";
@@ -201,7 +307,14 @@ def test_paper_has_all_answers_and_no_controls(browser, address):  # noqa: F811
         page.emulate_media(media="print")
         text = page.locator("article").inner_text()
         assert "Verdict: no. Loading changed 0 tensors." in text and "Examples can teach the shape" in text
-        controls = (".skip-to-content", ".answers-switch", ".answer > summary", ".sidebar-drawer", ".toc-drawer")
+        controls = (
+            ".skip-to-content",
+            ".answers-switch",
+            ".guess",
+            ".answer > summary",
+            ".sidebar-drawer",
+            ".toc-drawer",
+        )
         assert not [name for name in controls if page.locator(name).first.is_visible()]
 
 

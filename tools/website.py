@@ -7,6 +7,7 @@ its id as an anchor, fills in what is generated (course map, API, results, the g
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import nbformat
 from docutils import nodes
@@ -15,7 +16,7 @@ from sphinx.cmd.build import build_main
 from sphinx.transforms import SphinxTransform
 
 from lorautils import ROOT
-from tools import comparisons, generated, live
+from tools import comparisons, generated, guesses, live
 from tools.glossary import ENTRY, entries
 from tools.pages import alt_text, faults, figures, without_bars
 
@@ -86,15 +87,32 @@ def close_answer(self: nodes.NodeVisitor, node: answer) -> None:
 
 
 class Answers(SphinxTransform):
-    """Fold what answers a "Predict.": from the first output after it to the next heading or question."""
+    """Ask for a guess at a "Predict.", and fold what answers it, up to the next heading or question."""
 
     default_priority = 810  # after the figures have their words
 
     def apply(self, **kwargs) -> None:
-        """Fold after each question of a notebook's page."""
-        if self.env.docname.startswith("notebooks/"):
-            for question in filter(is_question, list(self.document.findall(nodes.block_quote))):
-                fold_answer(question)
+        """Ask and fold after each question of a notebook's page, and leave a place at the end to look back."""
+        docname = self.env.docname
+        if not docname.startswith("notebooks/"):
+            return
+        cells = guesses.questions(nbformat.read(ROOT / f"{docname}.ipynb", as_version=4))
+        asked = list(filter(is_question, self.document.findall(nodes.block_quote)))
+        for question, cell in zip(asked, cells, strict=True):
+            fold_answer(question)
+            if guesses.answered(cell):
+                beside = question.parent
+                beside.insert(beside.index(question) + 1, nodes.raw("", guesses.form(cell), format="html"))
+        look_back(self.document, guesses.END.format(Path(docname).name[:2]))
+
+
+def look_back(document: nodes.document, place: str) -> None:
+    """Leave a place at the end of "What we settled", before the link of the cell that follows."""
+    (settled,) = (part for part in document.findall(nodes.section) if part[0].astext() == "What we settled")
+    end = len(settled)
+    while is_link(settled[end - 1]):
+        end -= 1
+    settled.insert(end, nodes.raw("", place, format="html"))
 
 
 def is_question(node: nodes.Node) -> bool:
@@ -179,6 +197,8 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
             source[0] = with_links(source[0])
         if docname == "docs/live":
             source[0] = live.filled(source[0])
+        if docname == "docs/hands":
+            source[0] = source[0].replace("<!-- hands -->", guesses.data())
         if docname == "docs/records":
             source[0] = source[0].replace("<!-- comparisons -->", comparisons.page())
 
@@ -230,7 +250,7 @@ def main() -> int:
         ["-q", "-E", "-W", "--keep-going", "-j", "auto", "-c", str(ROOT / "docs"), str(ROOT), str(SITE)]
     ):
         return failed
-    for page in ("live", "figures"):
+    for page in ("live", "figures", "hands"):
         live.seal(SITE / "docs" / f"{page}.html")
     if missing := live.build(SITE / "live"):
         print(f'"An adapter, live" shows recorded answers alone, "Figures that move" draws nothing: {missing}.')

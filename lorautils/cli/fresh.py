@@ -1,19 +1,20 @@
 """`lorautils fresh`: working copies of the notebooks in my/, which `make lab` opens. No notebook teaches it.
 
-A copy has no outputs, and what tells the answer to a Predict is folded. One that holds work, a changed cell or an
+A copy has no outputs, and what tells the answer to a Predict is folded. Below a Predict whose answer the course knows
+stands a cell that asks for the guess, and at the end one that looks back. A copy that holds work, a changed cell or an
 output, is never overwritten.
 """
 
 import hashlib
 import json
-import os
 import platform
 import re
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from lorautils import ROOT
+from lorautils import ROOT, my_folder
 from lorautils.cli import notice
 from lorautils.cli.options import Parser
 
@@ -22,6 +23,9 @@ NOTEBOOKS = ROOT / "notebooks"
 PARTS = re.compile(r"(.*?)(^#+ .*|^> \*\*Predict.*|\Z)", re.DOTALL | re.MULTILINE)  # prose, something else
 LINK = re.compile(r"(?<=\]\()\d\d_\w+(?=\.ipynb)")
 PAPER = re.compile(r"(?<!\[)arXiv (\d{4}\.\d{4,5})")
+IMPORT = "from lorautils.exercises import predictions\n\n"
+ASK = f'# Run this cell to write down a guess, or go on. It stays in my/.\n{IMPORT}predictions.ask("{{}}")'
+LOOK_BACK = f'# Where did the runs say otherwise than you guessed?\n{IMPORT}predictions.look_back("{{}}")'
 FOLD = "<details><summary>after your run</summary>\n\n{}\n\n</details>"
 # What a kernel says of itself: JupyterLab would add it, and call a notebook changed that was only opened.
 LANGUAGE = {"codemirror_mode": {"name": "ipython", "version": 3}, "file_extension": ".py", "mimetype": "text/x-python"}
@@ -38,7 +42,7 @@ def parser() -> Parser:
 def run(options) -> int:
     """Write the copies; say where they are, what was kept, and what is newer in the course."""
     courses = [_course(number) for number in options.number] or sorted(NOTEBOOKS.glob("*.ipynb"))
-    my = Path(os.environ.get("LORAUTILS_MY", ROOT / "my"))
+    my = my_folder()
     my.mkdir(parents=True, exist_ok=True)
     for said in filter(None, (renew(course, my, anew=bool(options.number)) for course in courses)):
         notice(said)
@@ -70,7 +74,7 @@ def short(name: str) -> str:
 
 
 def working_copy(course: Path) -> dict:
-    """Return a notebook without outputs, folded, papers linked, and with a mark by which changes are seen."""
+    """Return a notebook without outputs, folded, papers linked, asking, with a mark by which changes are seen."""
     notebook = json.loads(course.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         cell["source"] = "".join(cell["source"])
@@ -80,6 +84,7 @@ def working_copy(course: Path) -> dict:
             cell["source"] = LINK.sub(lambda name: short(name[0]), cell["source"])
             cell["source"] = PAPER.sub(r"[\g<0>](https://arxiv.org/abs/\1)", cell["source"])
     fold(notebook["cells"])
+    notebook["cells"] = list(with_guesses(notebook["cells"], f"{short(course.stem)}.ipynb"))
     notebook["metadata"]["language_info"] = LANGUAGE | {"version": platform.python_version()}
     notebook["metadata"]["lorautils"] = {"made": _digest(notebook)}
     return notebook
@@ -102,6 +107,28 @@ def fold(cells: list[dict]) -> None:
             cell["metadata"]["editable"] = False
         if rest:
             asked, ran = "> **Predict" in rest, False
+
+
+def with_guesses(cells: list[dict], name: str) -> Iterator[dict]:
+    """Yield the cells of a copy, with one that asks after each answered Predict, and one that looks back at the end."""
+    for cell in cells:
+        yield cell
+        if "answer" in cell["metadata"].get("predict", {}):
+            yield code_cell(f"guess-{cell['id']}", ASK.format(f"{name[:2]}#{cell['id']}"))
+        elif cell["source"].startswith("## What we settled"):
+            yield code_cell("guesses-look-back", LOOK_BACK.format(name))
+
+
+def code_cell(cell_id: str, source: str) -> dict:
+    """Return a code cell that has not run."""
+    return {
+        "cell_type": "code",
+        "id": cell_id,
+        "metadata": {},
+        "source": source,
+        "outputs": [],
+        "execution_count": None,
+    }
 
 
 def holds_work(copy: dict) -> bool:

@@ -8,7 +8,6 @@ import ast
 import importlib.util
 import inspect
 import math
-import os
 import re
 import sys
 import traceback
@@ -16,7 +15,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from typing import NamedTuple
 
 import lorautils
@@ -219,7 +217,7 @@ class Build:
         return outcome
 
     def _path(self):
-        return Path(os.environ.get("LORAUTILS_MY", lorautils.ROOT / "my")) / f"{self.name}.py"
+        return lorautils.my_folder() / f"{self.name}.py"
 
     def _load(self):
         """Run the learner's file; the next `import my.NAME` reads it anew, too."""
