@@ -22,7 +22,7 @@ from lorautils.figures import drawing, lecture, nb00, nb01, nb02, nb08
 from lorautils.figures.words import alt_text
 
 SOURCE = ROOT / "docs" / "lecture.md"
-PIXELS = 1920  # the width of a figure: sharp where a projector has more pixels than a slide
+PIXELS = 1600  # the width of a figure: sharp where a projector has more pixels than a slide
 TESTS = {"A": "new times", "B": "new combinations", "C": "people's words", "F": "people's words"}
 PHRASE = "every weekday at half past nine"
 NUMBERS = {  # name: (cell, what is printed there around the number, which of the places found)
@@ -116,6 +116,7 @@ def labelled(names: Mapping[str, str]) -> dict[str, float]:
     return {label: value(name) for label, name in names.items()}
 
 
+@cache
 def photograph() -> np.ndarray:
     """Return the photograph of notebooks 01 and 02, in grey, (427, 640)."""
     from sklearn.datasets import load_sample_image
@@ -158,7 +159,9 @@ def more_examples() -> Figure:
     same = records.select(sweeps, sweep="examples")
     same += records.select(sweeps, sweep="rank", r=8, learning_rate=2e-3)
     cells = records.by(same, "examples")
-    return nb08.by_examples({test: records.seed_intervals(cells, f"Test-{test}") for test in "ABC"}).figure
+    return nb08.by_examples(
+        {f"{test}, {TESTS[test]}": records.seed_intervals(cells, f"Test-{test}") for test in "ABC"}
+    ).figure
 
 
 def starting(*, hidden: bool = False) -> Figure:
@@ -170,58 +173,68 @@ def starting(*, hidden: bool = False) -> Figure:
 
 BARS: dict[str, Callable[[], dict]] = {  # a prediction, NAME-asked, and its answer, NAME
     "few-shot": lambda: {
+        "measure": "right answers",
         "known": labelled({"no examples": "right untouched"}),
         "asked": labelled({f"three examples, draw {i}": f"right draw {i}" for i in (1, 2, 3)}),
         "end": 10,
         "unit": " of 10",
     },
     "step": lambda: {
+        "measure": "loss",
         "known": labelled({"before the step": "loss before"}),
         "asked": labelled({f"rate {rate}": f"loss step {i}" for i, rate in enumerate(("0.0001", "0.001", "0.01"))}),
         "end": 12,
     },
     "cut": lambda: {
+        "measure": "loss",
         "known": labelled({"whole model": "whole", "blind guess": "blind"}),
         "asked": labelled({f"{k} of 576 directions": f"cut {k}" for k in (480, 288, 8)}),
         "end": 54,
     },
     "spectrum": lambda: {
+        "measure": "energy in the 8 strongest directions",
         "known": labelled({"noise": "energy noise", "a weight W": "energy W", "photograph": "energy photo"}),
         "asked": labelled({"the change dW": "energy dW"}),
         "end": 100,
         "unit": " %",
     },
     "cut-change": lambda: {
+        "measure": "right answers, new times",
         "known": labelled({"128 directions": "dW 128"}),
         "asked": labelled({"8 directions": "dW 8", "4 directions": "dW 4", "1 direction": "dW 1"}),
         "end": 100,
         "unit": " %",
     },
     "trained": lambda: {
+        "measure": "right answers, new times",
         "known": labelled({"dW, cut to 8": "dW 8", "dW, cut to 1": "dW 1"}),
         "asked": labelled({"LoRA trained, r = 1": "LoRA 1"}),
         "end": 100,
         "unit": " %",
     },
     "alpha": lambda: {
+        "measure": "how far from alpha = 32, in loss",
         "known": {},
         "asked": labelled({"(a) alpha = 64": "alpha doubled", "(b) and B's rate / 2": "alpha halved rate"}),
         "end": 1,
         "unit": " nats",
     },
     "saves": lambda: {
+        "measure": "of full fine-tuning",
         "known": labelled({"numbers that train": "share"}),
         "asked": labelled({"arithmetic of a step": "arithmetic", "activations kept": "activations"}),
         "end": 100,
         "unit": " %",
     },
     "laptop": lambda: {
+        "measure": "right answers",
         "known": {"untouched, any test": 0},
         "asked": labelled({f"{TESTS[test]} ({test})": f"LoRA {test}" for test in "ACB"}),
         "end": 100,
         "unit": " %",
     },
     "forgets": lambda: {
+        "measure": "tokens copied right",
         "known": labelled({"untouched": "copying untouched"}),
         "asked": labelled(
             {
@@ -242,6 +255,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "base": lambda: lecture.ask(PHRASE, notebook("00")["ask-base"].strip()),
     "tuned": lambda: lecture.ask(PHRASE, notebook("00")["load-adapter"].strip(), adapter=True),
     "shipped": lambda: lecture.bars(
+        "right answers",
         {"before, any test": 0},
         labelled({f"{TESTS[test]} ({test})": f"shipped {test}" for test in "ABF"}),
         end=100,

@@ -70,7 +70,7 @@ def output_height(output: NotebookNode) -> int:
 def linked(text: str) -> str:
     """Return Markdown with its links to notebooks leading to their decks, and without links to what has no deck."""
     text = re.sub(r"\]\((\d\d_\w+)\.ipynb(?:#[^)]*)?\)", r"](\1.html)", text)
-    return re.sub(r"(?<!!)\[([^\]]+)\]\((?:\.\./|#)[^)]*\)", r"\1", text)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?:\.\./|#|\w+\.md)[^)]*\)", r"\1", text)
 
 
 def pieces(cell: NotebookNode) -> list[tuple[NotebookNode, int]]:
@@ -234,7 +234,7 @@ def deck(path: Path) -> Deck:
 def lecture_slide(slide: lecture.Slide, words: str) -> Iterator[NotebookNode]:
     """Yield the cells of one slide of the lecture: what it shows, and its notes with the clock."""
     blocks = re.split(r"\n\n(?!\n| )", slide.text) if slide.text else []
-    room = ROOM + 40 - HEADING - sum(14 + 1.2 * text_height(block) for block in blocks)
+    room = ROOM + 40 - HEADING - sum(14 + 1.4 * text_height(block) for block in blocks)  # its letters are larger
     image = f'<img src="figures/{slide.figure}.png" alt="{html.escape(words)}" style="max-height: {room:.0f}px">'
     text = "\n\n".join([f"## {slide.title}", *([image] if slide.figure else []), linked(slide.text)])
     clock = f"**Minute {slide.begins} to {slide.begins + slide.minutes}.**"

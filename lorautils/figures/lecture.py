@@ -56,20 +56,28 @@ def ask(phrase: str, answer: str, *, adapter: bool = False) -> Figure:
 
 
 def bars(
-    known: Mapping[str, float], asked: Mapping[str, float], *, end: float, unit: str = "", hidden: bool = False
+    measure: str,
+    known: Mapping[str, float],
+    asked: Mapping[str, float],
+    *,
+    end: float,
+    unit: str = "",
+    hidden: bool = False,
 ) -> Figure:
     """Draw numbers as lying bars, those `known` in grey, those `asked` for in colour, or as question marks if `hidden`.
 
-    `end` is the number at which a bar would fill its place; a number is written with its `unit` behind its bar.
+    Above them stands what is measured. `end` is the number at which a bar would fill its place; a number is written
+    with its `unit` behind its bar.
     """
     values = {**known, **asked}
     told = "; ".join(f"{name}: {'?' if hidden and name in asked else f'{x:.3g}{unit}'}" for name, x in values.items())
     axes = canvas(
-        f"Numbers as lying bars, one below the other, to scale from 0 to {end:g}{unit}: grey what is known, in colour, "
-        f"or with a question mark in a dashed frame, what was asked for. {told}.",
-        height=24 + 84 * len(values),
+        f"{measure[0].upper()}{measure[1:]}, as lying bars, one below the other, to scale from 0 to {end:g}{unit}: "
+        f"grey what is known, in colour, or with a question mark in a dashed frame, what was asked for. {told}.",
+        height=72 + 84 * len(values),
     )
     start, reach = 430, 400
+    write(axes, start, 84 * len(values) + 42, measure, ha="left", size=32, style="italic")
     for row, (name, value) in enumerate(values.items()):
         y = 84 * (len(values) - row) - 30
         write(axes, start - 22, y, name, ha="right", size=32)
