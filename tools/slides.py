@@ -124,7 +124,7 @@ def shown(nb: NotebookNode) -> Iterator[NotebookNode]:
         if cell.cell_type == "markdown" and cell.source.startswith("## "):
             left_out = cell.source.startswith(LEFT_OUT)
         if not left_out and cell.metadata.get("slideshow", {}).get("slide_type", "-") not in ("skip", "notes"):
-            yield NotebookNode(cell | {"source": re.sub(r"^\*Run: .+\*$", "", cell.source, flags=re.MULTILINE)})
+            yield NotebookNode(cell | {"source": re.sub(r"^\*Run: .+\*$\n*", "", cell.source, flags=re.MULTILINE)})
 
 
 def paged(nb: NotebookNode) -> list[list[NotebookNode]]:
