@@ -234,8 +234,8 @@ def deck(path: Path) -> Deck:
 def lecture_slide(slide: lecture.Slide, words: str) -> Iterator[NotebookNode]:
     """Yield the cells of one slide of the lecture: what it shows, and its notes with the clock."""
     blocks = re.split(r"\n\n(?!\n| )", slide.text) if slide.text else []
-    room = ROOM + 40 - HEADING - sum(14 + 1.4 * text_height(block) for block in blocks)  # its letters are larger
-    image = f'<img src="figures/{slide.figure}.png" alt="{html.escape(words)}" style="max-height: {room:.0f}px">'
+    room = ROOM + 40 - HEADING - sum(30 + 50 * wrapped(block, 60) for block in blocks)  # its letters are larger
+    image = f'<img src="figures/{slide.figure}.png" alt="{html.escape(words)}" style="max-height: {room}px">'
     text = "\n\n".join([f"## {slide.title}", *([image] if slide.figure else []), linked(slide.text)])
     clock = f"**Minute {slide.begins} to {slide.begins + slide.minutes}.**"
     for source, kind in ((text, "slide"), (f"{clock}\n\n{linked(slide.notes)}", "notes")):
