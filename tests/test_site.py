@@ -213,6 +213,8 @@ def test_the_sheet_of_shapes_is_one_page_of_paper_and_the_lecture_has_its_slides
         assert page.locator("article img").count() > 35
         page.get_by_role("link", name="Open the slides").click()
         page.wait_for_function("() => window.Reveal && Reveal.isReady()")
+        assert page.evaluate(SIDEWAYS) <= 0
+        assert serious(page, contrast=False) == []
     assert outside == errors == []
 
 

@@ -48,8 +48,9 @@ def test_the_sheet_of_shapes_is_that_of_the_model():
         "down_proj": (hidden, width),
     }
     r, layers = 8, config.num_hidden_layers
+    table = SHAPES.partition("in each of")[2].partition("\n\n")[0]
     for name, (out, inputs) in shapes.items():
-        (row,) = re.findall(rf"^\|.*`{name}`.*?\| (.+) \|$", SHAPES.partition("in each of")[2], re.MULTILINE)
+        (row,) = re.findall(rf"^\|.*`{name}`.*?\| (.+) \|$", table, re.MULTILINE)
         assert row == f"({out}, {inputs}) | ({r}, {inputs}) | ({out}, {r}) | {r * (out + inputs):,}", name
     (whole,) = re.findall(r"^\| all seven, .+$", SHAPES, re.MULTILINE)
     assert f"{layers} layers" in whole
