@@ -65,7 +65,7 @@ notebooks: .venv/.test ## execute every notebook in place, from a fresh kernel (
 site: .venv/.site ## the course as pages in build/site, from the stored outputs
 	$(BIN)/python -m tools.website
 
-slides: .venv/.site ## a deck of every notebook in build/slides
+slides: .venv/.site ## the lecture and a deck of every notebook in build/slides
 	$(BIN)/python -m tools.slides
 
 offline-kit: .venv/.lab ## build/offline-kit: all that a room without network needs, for machines like this one

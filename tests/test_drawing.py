@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import test_figures_nb01
+import test_lecture
 import test_nb04
 import test_nb05
 import test_nb06
@@ -38,6 +39,7 @@ DRAWINGS = {
 }
 for module in (
     test_figures_nb01,
+    test_lecture,
     test_nb04,
     test_nb05,
     test_nb06,

@@ -318,6 +318,19 @@ def test_paper_has_all_answers_and_no_controls(browser, address):  # noqa: F811
         assert not [name for name in controls if page.locator(name).first.is_visible()]
 
 
+def test_the_sheet_of_shapes_is_one_page_of_paper_and_the_lecture_has_its_slides(browser, site, address):  # noqa: F811
+    with opened(browser) as (page, outside, errors):
+        page.goto(f"{address}/docs/shapes.html")
+        assert page.pdf(format="A4").count(b"/Type /Page\n") == 1
+        page.goto(f"{address}/docs/lecture.html")
+        assert page.locator("article img").count() > 35
+        page.get_by_role("link", name="Open the slides").click()
+        page.wait_for_function("() => window.Reveal && Reveal.isReady()")
+        assert page.evaluate(SIDEWAYS) <= 0
+        assert serious(page, contrast=False) == []
+    assert outside == errors == []
+
+
 def test_a_slider_moves_without_a_kernel_by_key_and_by_touch_and_fits(browser, address):  # noqa: F811
     with opened(browser, viewport={"width": 1280, "height": 720}, color_scheme="dark") as (page, outside, errors):
         page.add_init_script("localStorage.setItem('answers', 'open')")

@@ -14,17 +14,21 @@ from tools.pages import Page
 
 STEMS = sorted(path.stem for path in (slides.ROOT / "notebooks").glob("*.ipynb"))
 READY = "() => window.Reveal && Reveal.isReady() && window.MathJax"
-# Go through the deck; MathJax finishes each slide before it is measured. A scrolling box inside counts as it is drawn.
+# Go through the deck until there is no next slide; MathJax finishes each before it is measured.
 TALL_SLIDES = """async () => {
-  const tall = [], {width, height} = Reveal.getConfig();
-  for (const slide of Reveal.getSlides()) {
-    const {h, v} = Reveal.getIndices(slide);
-    Reveal.slide(h, v, 99);
-    await new Promise(done => MathJax.Hub.Queue(done));
-    if (slide.scrollHeight > height || slide.scrollWidth > width)
+  const tall = [], seen = new Set(), {width, height} = Reveal.getConfig();
+  for (;;) {
+    const slide = Reveal.getCurrentSlide();
+    if (!seen.has(slide)) await new Promise(done => MathJax.Hub.Queue(done));
+    seen.add(slide);
+    const scrolls = [...slide.querySelectorAll("pre, .jp-RenderedMarkdown")].filter(
+      box => getComputedStyle(box).overflowY == "auto" && box.scrollHeight > box.clientHeight + 1);
+    if (slide.scrollHeight > height || slide.scrollWidth > width || scrolls.length)
       tall.push(`${slide.scrollWidth} x ${slide.scrollHeight}: ${slide.innerText.slice(0, 60)}`);
+    const before = JSON.stringify(Reveal.getIndices());
+    Reveal.next();
+    if (JSON.stringify(Reveal.getIndices()) == before) return [tall, seen.size];
   }
-  return tall;
 }"""
 
 
@@ -45,14 +49,37 @@ def pages(*cells: nbformat.NotebookNode) -> list[list[str]]:
 
 
 def test_metadata_begins_slides_and_a_full_slide_goes_on():
-    paragraph = "word " * 60
-    assert pages(cell("# A", "slide"), cell("b", "fragment"), cell("c", "subslide"), cell("d", "skip")) == [
-        ["# A", "b"],
-        ["c"],
+    paragraph = " ".join(["word"] * 60)
+    half = "\n\n".join([paragraph] * 2)
+    assert pages(cell(half, "slide"), cell("b", "fragment"), cell(half, "subslide"), cell("d", "skip")) == [
+        [paragraph, paragraph, "b"],
+        [paragraph, paragraph],
     ]
     long = pages(cell("\n\n".join([paragraph] * 9), "slide"))
     assert len(long) > 1
     assert sum(map(len, long)) == 9
+
+
+def test_a_thin_slide_is_joined_to_its_neighbour_but_a_section_begins_a_slide():
+    assert pages(cell("# A", "slide"), cell("b", "subslide"), cell("## C", "slide")) == [["# A", "b"], ["## C"]]
+
+
+def test_a_deck_leaves_out_exercises_questions_and_minutes():
+    opening = cell("# A\n\n*Run: about 1 minute. Reading: about 2 minutes.*\n\nText.", "slide")
+    asked = [cell("## Exercises", "slide"), cell("Solve.", "subslide"), cell("## Questions people ask", "slide")]
+    after = cell("## Where this goes next", "slide")
+    assert pages(opening, *asked, after) == [["# A\n\nText."], ["## Where this goes next"]]
+
+
+def test_long_code_and_long_outputs_go_on_and_lose_no_line():
+    lines = [f"x = {number}" for number in range(60)]
+    printed = nbformat.v4.new_output("stream", text="\n".join(lines) + "\n")
+    code = nbformat.v4.new_code_cell("\n".join(lines), outputs=[printed])
+    deck = slides.paged(nbformat.v4.new_notebook(cells=[code]))
+    parts = [part for slide in deck for part in slide]
+    assert "\n".join(part.source for part in parts if not part.outputs).split("\n") == lines
+    assert "".join(part.outputs[0].text for part in parts if part.outputs).split("\n")[:-1] == lines
+    assert len(deck) > 4
 
 
 def test_notes_hold_minutes_that_add_up_and_the_question():
@@ -71,7 +98,9 @@ def test_links_lead_to_decks_or_are_plain_text():
 
 
 def test_every_notebook_has_a_deck_with_its_predictions_in_the_notes(decks):
-    assert {link.removesuffix(".html") for link in Page(decks / "index.html").links} == set(STEMS)
+    assert {link.removesuffix(".html") for link in Page(decks / "index.html").links} == {"lecture", *STEMS}
+    listed = re.findall(r"<td>(\d+)</td><td>(\d+)</td>", (decks / "index.html").read_text())
+    assert len(listed) == 1 + len(STEMS) and all(int(count) > 20 and int(minutes) for count, minutes in listed)
     for name in STEMS:
         html = (decks / f"{name}.html").read_text()
         notes = re.findall(r'<aside class="notes">(.*?)</aside>', html, re.DOTALL)
@@ -85,10 +114,23 @@ def test_no_slide_is_cut_off_and_no_other_host_is_asked(browser, decks, name):  
         page.goto((decks / f"{name}.html").as_uri())
         page.wait_for_function(READY)
         typeset(page)
-        assert page.evaluate(TALL_SLIDES) == []
-        assert page.evaluate("() => Reveal.getTotalSlides()") > 20
+        tall, seen = page.evaluate(TALL_SLIDES)
+        assert set(tall) == set()
+        assert seen == page.evaluate("() => Reveal.getTotalSlides()") > 20
         assert page.locator(".merror, .MathJax_Error").count() == 0
     assert outside == []
+    assert errors == []
+
+
+def test_the_right_arrow_reaches_every_slide(browser, decks):  # noqa: F811
+    with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, _, errors):
+        page.goto((decks / f"{STEMS[0]}.html").as_uri())
+        page.wait_for_function(READY)
+        seen, total = {0}, page.evaluate("() => Reveal.getTotalSlides()")
+        for _ in range(4 * total):  # a press shows a slide, or one more part of it
+            page.keyboard.press("ArrowRight")
+            seen.add(page.evaluate("() => Reveal.getSlidePastCount()"))
+        assert seen == set(range(total))
     assert errors == []
 
 

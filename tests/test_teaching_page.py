@@ -1,15 +1,58 @@
-"""docs/teaching.md: what it promises in minutes fits."""
+"""docs/teaching.md and docs/shapes.md: what they promise in minutes fits, what they say in numbers is the model's."""
 
 import re
-from pathlib import Path
 
-from tools import generated
+import pytest
 
-PAGE = Path(__file__).parent.parent / "docs" / "teaching.md"
+from lorautils import ROOT, basemodel
+from tools import generated, lecture
+
+PAGE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+SHAPES = (ROOT / "docs" / "shapes.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """The text below a heading."""
+    return PAGE.partition(f"## {title}")[2].partition("\n## ")[0]
 
 
 def test_the_lecture_fits_into_its_minutes():
-    section = PAGE.read_text(encoding="utf-8").partition("## A lecture of ")[2].partition("\n## ")[0]
-    *rows, together = (parts.split() for parts in re.findall(r"<!-- in_class (.+?) -->", section))
-    assert [part for row in rows for part in row] == together
-    assert int(generated.in_class(*together)) <= int(section.split()[0])
+    assert generated.GENERATED["lecture_parts"]() in section("A lecture of 90 minutes")
+    assert sum(slide.minutes for slide in lecture.slides()) <= 90
+
+
+@pytest.mark.parametrize("route", ["A workshop of half a day", "A day"])
+def test_a_route_adds_up(route):
+    for kind in ("minutes", "exercise_minutes"):
+        *rows, together = (parts.split() for parts in re.findall(rf"<!-- {kind} (.+?) -->", section(route)))
+        assert [part for row in rows for part in row] == together
+
+
+def test_ten_questions_have_ten_answers_each_with_the_cell_that_shows_it():
+    questions, _, answers = section("Ten questions").partition("<details")
+    assert len(re.findall(r"^\d+\. .+\?$", questions, re.MULTILINE)) == 10
+    found = re.findall(r"^\d+\. .+\[(\d\d)\]\(\.\./notebooks/\1_\w+\.ipynb#([\w-]+)\)$", answers, re.MULTILINE)
+    assert len(found) == 10
+    for number, cell in found:
+        assert cell in {each.id for each in generated.named(number).cells}, (number, cell)
+
+
+def test_the_sheet_of_shapes_is_that_of_the_model():
+    config = basemodel.load_config()
+    hidden, width = config.hidden_size, config.intermediate_size
+    narrow = config.num_key_value_heads * config.head_dim
+    shapes = {
+        **dict.fromkeys(("q_proj", "o_proj"), (hidden, hidden)),
+        **dict.fromkeys(("k_proj", "v_proj"), (narrow, hidden)),
+        **dict.fromkeys(("gate_proj", "up_proj"), (width, hidden)),
+        "down_proj": (hidden, width),
+    }
+    r, layers = 8, config.num_hidden_layers
+    table = SHAPES.partition("in each of")[2].partition("\n\n")[0]
+    for name, (out, inputs) in shapes.items():
+        (row,) = re.findall(rf"^\|.*`{name}`.*?\| (.+) \|$", table, re.MULTILINE)
+        assert row == f"({out}, {inputs}) | ({r}, {inputs}) | ({out}, {r}) | {r * (out + inputs):,}", name
+    (whole,) = re.findall(r"^\| all seven, .+$", SHAPES, re.MULTILINE)
+    assert f"{layers} layers" in whole
+    assert f"{layers * sum(out * inputs for out, inputs in shapes.values()):,} numbers" in whole
+    assert f"{layers * sum(r * (out + inputs) for out, inputs in shapes.values()):,} |" in whole

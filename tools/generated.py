@@ -16,6 +16,7 @@ import nbformat
 import lorautils
 from lorautils import ROOT, results
 from lorautils.exercises import registry
+from tools import lecture
 
 NOTEBOOKS = ROOT / "notebooks"
 PAGES = [ROOT / "index.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -196,7 +197,7 @@ def memory() -> str:
     return "\n".join(lines)
 
 
-GENERATED = {
+GENERATED = {"lecture": lecture.number, "lecture_parts": lecture.parts} | {
     function.__name__: function
     for function in (
         course_map,

@@ -4,6 +4,7 @@
 its id as an anchor, fills in what is generated (course map, API, results, the glossary's links), describes figures.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from sphinx.cmd.build import build_main
 from sphinx.transforms import SphinxTransform
 
 from lorautils import ROOT
-from tools import comparisons, generated, guesses, live
+from tools import comparisons, generated, guesses, lecture, live, slides
 from tools.glossary import ENTRY, entries
 from tools.pages import alt_text, faults, figures, without_bars
 
@@ -195,6 +196,9 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = re.sub(generated.PLACE, generated.fresh, source[0]).replace("<!-- api -->", api())
         if docname == "docs/glossary":
             source[0] = with_links(source[0])
+        if docname == "docs/lecture":
+            words = json.loads((SITE / "slides" / "figures" / "words.json").read_text(encoding="utf-8"))
+            source[0] = lecture.script(source[0], words)
         if docname == "docs/live":
             source[0] = live.filled(source[0])
         if docname == "docs/hands":
@@ -246,6 +250,7 @@ def with_links(glossary: str) -> str:
 
 def main() -> int:
     """Build and check; return 1 if Sphinx warns of something or a link is dead."""
+    slides.write_lecture(SITE / "slides")
     if failed := build_main(
         ["-q", "-E", "-W", "--keep-going", "-j", "auto", "-c", str(ROOT / "docs"), str(ROOT), str(SITE)]
     ):
