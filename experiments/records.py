@@ -25,7 +25,10 @@ def _right(counts: Mapping[str, int]) -> float:
 MEASURES: dict[str, Callable[[Mapping], float]] = {
     **{f"Test-{test}": _exact(test) for test in "ABCD"},  # exact answers in per cent
     "English": lambda run: run["english_loss"],  # nats per token; the untouched model has 3.33
-    "programs": lambda run: run["text_losses"]["code"],  # nats per token, on small programs; untouched 1.99
+    "prose": lambda run: run["text_losses"]["prose"],  # nats per token, on some 6,000 tokens each
+    "programs": lambda run: run["text_losses"]["code"],  # untouched 1.99
+    "dialogue": lambda run: run["text_losses"]["dialogue"],
+    "tables": lambda run: run["text_losses"]["tables"],
     "copying": lambda run: _right(run["skills"]["copy"]),  # of random tokens, the second time; untouched 64 %
     "facts": lambda run: _right(run["skills"]["facts"]),  # of forty; untouched 60 %
     "training loss": lambda run: statistics.mean(run["last_losses"]),  # nats per answer token, of the last ten steps
@@ -112,7 +115,8 @@ class Comparison(NamedTuple):
     """A difference: mean with its 95 % interval, p value after Holm, what to say of it, and what could have been seen.
 
     `word` is "seen" (p after Holm below 0.05), "hint" (below 0.05 only if nothing else had been asked) or "not seen".
-    `smallest` is the true difference that four of five such comparisons would have seen.
+    `smallest` is the true difference that four of five such comparisons would have seen. `noise` is how far the mean
+    must lie from zero to be seen: half the interval, made wider as Holm asks.
     """
 
     mean: float
@@ -121,6 +125,7 @@ class Comparison(NamedTuple):
     p: float
     word: str
     smallest: float
+    noise: float = math.nan
 
 
 def compare(family: Mapping[str, Sequence[float]]) -> dict[str, Comparison]:
@@ -144,13 +149,38 @@ def compare(family: Mapping[str, Sequence[float]]) -> dict[str, Comparison]:
         raise ValueError(f"{few[0]!r} has fewer than two differences: give one a seed, of two or more seeds")
     alone = {name: _difference(np.asarray(values, dtype=float)) for name, values in family.items()}
     p = np.array([found[1] for found in alone.values()])
-    order, adjusted = np.argsort(p), np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    order, adjusted, asked = np.argsort(p), np.empty(len(p)), np.empty(len(p))
+    asked[order] = np.arange(len(p), 0, -1)  # how many questions Holm counts for each
+    adjusted[order] = np.minimum(1, np.maximum.accumulate((p * asked)[order]))
     found = {}
-    for (name, ((mean, low, high), own)), holm in zip(alone.items(), adjusted, strict=True):
+    for (name, ((mean, low, high), own)), holm, n in zip(alone.items(), adjusted, asked, strict=True):
         word = "seen" if holm < 0.05 else "hint" if own < 0.05 else "not seen"
-        found[name] = Comparison(mean, low, high, float(holm), word, _smallest(family[name], 0.05 / len(family)))
+        smallest, noise = _smallest(family[name], 0.05 / len(family)), _reach(family[name], 0.05 / n)
+        found[name] = Comparison(mean, low, high, float(holm), word, smallest, noise)
     return found
+
+
+def family(pairs: Mapping[str, tuple[Sequence[Mapping], Sequence[Mapping]]], *measures: str) -> dict[str, list[float]]:
+    """Return the differences of pairs of settings in some measures, for `compare`: found["r = 1 minus r = 8, Test-A"].
+
+    With a single measure, its name is left out.
+    """
+    return {
+        name if len(measures) == 1 else f"{name}, {measure}": differences(*cells, measure)
+        for measure in measures
+        for name, cells in pairs.items()
+    }
+
+
+def told(found: Mapping[str, Comparison], unit: str = "points") -> str:
+    """Return one line a comparison: its mean with its interval, its word, and beside a null what could have been seen."""
+    width, lines = max(map(len, found)) + 2, []
+    digits = 1 if unit == "points" else 2
+    for name, c in found.items():
+        interval = f"{c.mean:+.{digits}f} ({c.low:+.{digits}f} to {c.high:+.{digits}f})"
+        missed = "" if c.word == "seen" else f"; would be seen from {c.smallest:.{digits}f}"
+        lines.append(f"{name:{width}}{interval:25}{c.word}{missed}")
+    return "\n".join([f"{'':{width}}{unit}", *lines])
 
 
 def _difference(values: np.ndarray) -> tuple[Interval, float]:
@@ -166,6 +196,11 @@ def _difference(values: np.ndarray) -> tuple[Interval, float]:
     low, high = mean - error * np.quantile(t, (0.975, 0.025))
     beyond = np.mean(t >= mean / error), np.mean(t <= mean / error)
     return Interval(mean, low, high), float(min(1.0, 2 * min(beyond)))
+
+
+def _reach(values: Sequence[float], level: float) -> float:
+    """Return half of Student's interval of a mean, at 1 - level."""
+    return float(stats.t.ppf(1 - level / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def _smallest(values: Sequence[float], level: float) -> float:
