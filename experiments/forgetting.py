@@ -76,10 +76,9 @@ def skills(model: nn.Module, tokenizer) -> dict[str, dict[str, int]]:
     model.eval()
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(1000, 40000, (SEQUENCES, COPIED), generator=generator)
-    logits = model(
-        input_ids=torch.cat([drawn, drawn], dim=1).to(model.device)
-    ).logits  # (sequences, tokens, vocabulary)
-    copied = (logits[:, COPIED:-1].argmax(-1).cpu() == drawn[:, 1:]).sum().item()
+    twice = torch.cat([drawn, drawn], dim=1).to(model.device)
+    logits = model(input_ids=twice).logits  # (sequences, tokens, vocabulary); prompt tuning puts its own tokens first
+    copied = (logits[:, -COPIED:-1].argmax(-1).cpu() == drawn[:, 1:]).sum().item()
     right = 0
     for line in FACTS.splitlines():
         question, answer = line.split("|")

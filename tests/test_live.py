@@ -12,7 +12,9 @@ import tarfile
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from statistics import median
 
+import psutil
 import pytest
 from chromium import browser, opened, serious  # noqa: F401  (a fixture)
 from croniter import croniter
@@ -395,3 +397,41 @@ def test_the_model_answers_as_peft_does_there_and_back(browser, whole_page):  # 
         page.get_by_text("The model is loaded. Change anything.").wait_for()
         assert serious(page, contrast=False) == []
     assert outside == errors == []
+
+
+TIMED = """async (phrases) => {
+  const { load } = await import("../_static/live/model.js");
+  const start = performance.now(), model = await load(() => {});
+  const seconds = { loading: (performance.now() - start) / 1000, answers: [], tokens: [] };
+  for (const phrase of phrases) {
+    const asked = performance.now(), said = await model.ask(phrase, SETTING);
+    seconds.answers.push((performance.now() - asked) / 1000);
+    seconds.tokens.push(said.tokens.length);
+  }
+  window.model = model; // it stays in memory while the tab is measured
+  return seconds;
+}"""
+
+
+def tab_megabytes() -> int:
+    """The largest of this process's renderers, in MB: what is its own, and its share of what several use."""
+    below = psutil.Process().children(recursive=True)
+    return max(p.memory_full_info().pss for p in below if "--type=renderer" in p.cmdline()) // 10**6
+
+
+@pytest.mark.long("60 s on idle cores; the model is loaded three times in a browser")
+def test_the_tab_stays_below_400_megabytes_and_says_its_seconds(browser, whole_page):  # noqa: F811
+    """Loaded anew, then twice from the browser's store; run with `-s`, on idle cores, for what docs/live.md tells."""
+    five = list(live.recorded()[0]["answers"])[:5]
+    script = TIMED.replace("SETTING", json.dumps(live.TRAINED))
+    with opened(browser) as (page, _, errors):
+        page.set_default_timeout(400_000)
+        for _ in range(3):
+            page.goto(whole_page)
+            seconds = page.evaluate(script, five)
+            each = [answer / tokens for answer, tokens in zip(seconds["answers"], seconds["tokens"], strict=True)]
+            megabytes = tab_megabytes()
+            print(f"loading {seconds['loading']:.1f} s, an answer {median(seconds['answers']):.1f} s,", end=" ")
+            print(f"a token of it {median(each):.2f} s, {seconds['tokens']} tokens, the tab {megabytes} MB")
+            assert megabytes < 400
+    assert errors == []
