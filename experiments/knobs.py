@@ -10,12 +10,12 @@ from itertools import combinations
 
 import numpy as np
 
-from experiments.plans import THIRDS
-from experiments.records import MEASURES, by, differences, paired, select, tuned
+from experiments.records import MEASURES, Comparison, by, compare, differences, family, paired, select, tuned
 
 Runs = Sequence[Mapping]
 Pairs = dict[str, tuple[Runs, Runs]]
 TASKS = {"cron": "", "orders": "orders: ", "family": "family: "}  # what the names of their sweeps start with
+TESTS = ("Test-A", "Test-C")
 SETS = {2: "q, v", 4: "attention", 3: "MLP", 7: "all seven"}  # a set of targets, by how many names it has
 
 
@@ -39,6 +39,21 @@ def rank(runs: Runs) -> Pairs:
     return against({name: cell for name, cell in best.items() if name != "r = 8"}, "r = 8", best["r = 8"])
 
 
+def full(runs: Runs) -> list[Mapping]:
+    """Return the runs of full fine-tuning, at all rates: five seeds at the three in the middle, one at the others."""
+    middle = select(runs, sweep="batch at equal steps", method="full fine-tuning", batch_size=8)
+    rates = by(middle, "learning_rate")
+    return [run for run in select(runs, sweep="full") if run["run"]["learning_rate"] not in rates] + middle
+
+
+def rates(runs: Runs) -> Pairs:
+    """Compare half, twice and four times the best rate of r = 8 with it."""
+    best, cells = tuned(ranks(runs)[8]), by(ranks(runs)[8], "learning_rate")
+    at = list(cells).index(best[0]["run"]["learning_rate"])
+    places = {"half the best rate": at - 1, "twice the best rate": at + 1, "four times the best rate": at + 2}
+    return {name: (list(cells.values())[place], best) for name, place in places.items()}
+
+
 def twenty_seeds(runs: Runs) -> Pairs:
     """Compare r = 1, r = 128 and full fine-tuning with r = 8, twenty seeds each."""
     found = select(runs, sweep="twenty seeds")
@@ -48,21 +63,8 @@ def twenty_seeds(runs: Runs) -> Pairs:
     return against(cells, "r = 8", lora[8])
 
 
-def beside_the_best(runs: Runs) -> Pairs:
-    """Compare half and twice the best rate with it, for each rank and for full fine-tuning; five seeds each."""
-    groups = {f"r = {r}": group for r, group in ranks(runs).items()} | {"full": select(runs, sweep="full")}
-    pairs = {}
-    for name, group in groups.items():
-        best, rates = tuned(group), by(group, "learning_rate")
-        at = list(rates).index(best[0]["run"]["learning_rate"])
-        for beside, place in (("half", at - 1), ("twice", at + 1)):
-            if 0 <= place < len(rates) and len(cell := list(rates.values())[place]) == len(best):
-                pairs[f"{name}: {beside} the best rate"] = (cell, best)
-    return pairs
-
-
 def alike(group: Runs) -> tuple[float, float, float]:
-    """Return the best rate, and the lowest and highest that is not seen to be behind it, of those with as many seeds."""
+    """Return the best rate, and the lowest and highest with as many seeds that are not told apart from it in pairs."""
     best, rates = tuned(group), by(group, "learning_rate")
     same = [rate for rate, cell in rates.items() if len(cell) == len(best) and paired(best, cell).low <= 0]
     return best[0]["run"]["learning_rate"], min(same), max(same)
@@ -87,32 +89,27 @@ def alpha(runs: Runs) -> Pairs:
     }
 
 
+def complete(runs: Runs, *fields: str) -> list[Mapping]:
+    """Return the runs of those seeds that every cell has, where a sweep is recorded in part."""
+    cells: dict[str, set[int]] = {}
+    for run in runs:
+        cells.setdefault(str([run["run"][field] for field in fields]), set()).add(run["run"]["seed"])
+    whole = set.intersection(*cells.values())
+    return [run for run in runs if run["run"]["seed"] in whole]
+
+
 def sets(runs: Runs, task: str = "cron") -> dict[str, list[Mapping]]:
     """Return the runs of each set of targets at its best rate."""
-    groups = by(select(runs, sweep=f"{TASKS[task]}targets"), "targets")
-    found = {SETS[len(names)]: tuned(group) for names, group in groups.items()}
-    return {name: found[name] for name in SETS.values()}
+    found = select(runs, sweep=f"{TASKS[task]}targets")
+    groups = by(found if task == "cron" else complete(found, "targets", "learning_rate"), "targets")
+    best = {SETS[len(names)]: tuned(group) for names, group in groups.items()}
+    return {name: best[name] for name in SETS.values()}
 
 
 def targets(runs: Runs, task: str = "cron") -> Pairs:
     """Compare sets of targets with one another, at equal budget."""
     best = sets(runs, task)
     return {f"{one} minus {other}": (best[one], best[other]) for other, one in combinations(SETS.values(), 2)}
-
-
-def layers(runs: Runs) -> Pairs:
-    """Compare ten layers at r = 24 with all thirty at r = 8, and more targets with the seven."""
-    found = by(select(runs, sweep="layers"), "layers")
-    cells = {f"layers: {name}": tuned(found[tuple(places)]) for name, places in THIRDS.items()}
-    return against(cells, "all thirty", tuned(ranks(runs)[8]))
-
-
-def more_targets(runs: Runs) -> Pairs:
-    """Compare the embeddings, and the head, trained too with the seven projections alone."""
-    groups = by(select(runs, sweep="embeddings"), "targets")
-    names = {8: "and embeddings", 9: "and embeddings, head"}
-    cells = {names[len(targets)]: tuned(group) for targets, group in groups.items()}
-    return against(cells, "seven alone", tuned(ranks(runs)[8]))
 
 
 def reading(runs: Runs, method: str = "LoRA") -> dict[tuple[int, float], list[Mapping]]:
@@ -125,20 +122,20 @@ def steps(runs: Runs) -> Pairs:
     """Compare more steps on the same 400 examples, and at equal steps the double, four and eightfold examples."""
     cell = reading(runs)
     again = {f"400 × {e}": cell[400, e] for e in (1, 6, 12, 24)}
-    more = {
-        f"{n} × 3 minus 400 × {3 * n // 400}": (cell[n, 3], cell[400, 3 * n // 400]) for n in (800, 1600, 3200)
-    }
+    more = {f"{n} × 3 minus 400 × {3 * n // 400}": (cell[n, 3], cell[400, 3 * n // 400]) for n in (800, 1600, 3200)}
     return against(again, "400 × 3", cell[400, 3]) | more
 
 
-def batch_cells(runs: Runs, method: str, task: str = "cron") -> dict[int, list[Mapping]]:
-    """Return the runs of each size of a batch, as many steps with each, at its best rate."""
-    if task == "cron":
-        found = by(select(runs, sweep="batch at equal steps", method=method), "batch_size")
-    else:
-        found = by(select(runs, sweep=f"{task}: batch"), "batch_size")
-        found[8] = select(runs, sweep=f"{task}: rank", r=8)
+def batch_cells(runs: Runs, method: str) -> dict[int, list[Mapping]]:
+    """Return the runs of each size of a batch at its best rate, as many steps with each size."""
+    found = by(select(runs, sweep="batch at equal steps", method=method), "batch_size")
     return {size: tuned(group) for size, group in found.items()}
+
+
+def at_equal_examples(runs: Runs) -> dict[int, list[Mapping]]:
+    """Return the runs of each size of a batch at its best rate, as many examples with each size."""
+    groups = by(select(runs, sweep="batch"), "batch_size") | {8: ranks(runs)[8]}
+    return {size: tuned(group) for size, group in sorted(groups.items())}
 
 
 def batch(runs: Runs) -> Pairs:
@@ -181,19 +178,17 @@ def ratio(lora: Runs, full: Runs) -> list[float]:
 
 
 def transfer(runs: Runs, task: str) -> dict[str, list[float]]:
-    """Return five rules as differences, one a seed, positive where the rule holds: what a task says of each."""
-    start = TASKS[task]
-    lora = by(select(runs, sweep=f"{start}rank"), "r")
-    full = select(runs, sweep=f"{start}full")
+    """Return rules as differences on a task, one a seed, positive where the rule holds."""
+    lora = by(select(runs, sweep=f"{TASKS[task]}rank"), "r")
+    other = full(runs) if task == "cron" else select(runs, sweep=f"{TASKS[task]}full")
     best, where = {r: tuned(group) for r, group in lora.items()}, sets(runs, task)
-    batches = batch_cells(runs, "LoRA", task)
     return {
-        "LoRA's best rate lies above full fine-tuning's": ratio(lora[8], full),
+        "LoRA's best rate is above full fine-tuning's": ratio(lora[8], other),
         "r = 8 is ahead of r = 1": differences(best[8], best[1]),
-        "r = 128 is ahead of r = 8": differences(best[128], best[8]),
+        "r = 8 is ahead of r = 128": differences(best[8], best[128]),
         "all seven are ahead of q, v": differences(where["all seven"], where["q, v"]),
         "the MLP is ahead of attention": differences(where["MLP"], where["attention"]),
-        "at equal steps batches of 32 are ahead of 2": differences(batches[32], batches[2]),
+        "all seven are ahead of the MLP": differences(where["all seven"], where["MLP"]),
     }
 
 
@@ -217,12 +212,6 @@ def is_good(run: Mapping) -> bool:
     return "text_losses" in run and MEASURES["Test-A"](run) >= 85
 
 
-def square(runs: Runs) -> np.ndarray:
-    """Return Test-A, a row for each draw of the examples and a column for each seed of order, start and dropout."""
-    rows = by(select(runs, sweep="data and order"), "seed").values()
-    return np.array([[MEASURES["Test-A"](run) for run in sorted(row, key=lambda run: run["run"]["chance"])] for row in rows])
-
-
 def shares(scores: np.ndarray) -> tuple[float, float, float]:
     """Return how much of the variance of a table rows, columns and the rest explain: a two-way analysis of variance.
 
@@ -239,14 +228,44 @@ def shares(scores: np.ndarray) -> tuple[float, float, float]:
     return tuple(float(part / sum(parts)) for part in parts)
 
 
-def rounding(runs: Runs) -> list[float]:
-    """Return by how much the same five trainings, run twice on one kind of machine, differ on Test-A."""
-    return differences(*(select(runs, sweep=f"rounding, {when}") for when in ("once", "again")))
+def repeats(runs: Runs) -> list[tuple[float, float]]:
+    """Return, for each training that two sweeps recorded, how far apart they are: points on Test-A, nats of English.
+
+    At r = 1 rsLoRA is LoRA, since alpha / sqrt(r) is alpha / r.
+    """
+    same: dict[str, list[Mapping]] = {}
+    for run in (run for run in runs if ":" not in run["run"]["sweep"]):
+        fields = run["run"] | {"sweep": ""}
+        if fields["method"] == "rsLoRA" and fields["r"] == 1:
+            fields["method"] = "LoRA"
+        same.setdefault(str(sorted(fields.items())), []).append(run)
+    several = [group for group in same.values() if len(group) > 1]
+    values = [[[MEASURES[name](run) for run in group] for name in ("Test-A", "English")] for group in several]
+    return [tuple(max(found) - min(found) for found in both) for both in values]
 
 
-def page(runs: Runs) -> dict[str, Comparison]:
-    """Return one comparison for each knob of the page to copy, each judged with its whole experiment."""
-    rows = {}
-    for label, found, name in headlines(runs):
-        rows[label] = found[name]
-    return rows
+HEADLINES = (  # of the page to copy: what is turned, the experiment that asks, its name there
+    ("half the best rate", rates, "half the best rate"),
+    ("twice the best rate", rates, "twice the best rate"),
+    ("r = 1, not 8", twenty_seeds, "r = 1 minus r = 8"),
+    ("r = 128, not 8", twenty_seeds, "r = 128 minus r = 8"),
+    ("full fine-tuning, not LoRA", twenty_seeds, "full at 0.0002 minus r = 8"),
+    ("alpha = 2 r, at r = 8", alpha, "alpha = 2 r minus alpha = 32, r = 8"),
+    ("rsLoRA, at r = 128", alpha, "rsLoRA minus alpha = 32, r = 128"),
+    ("all seven, not q, v", targets, "all seven minus q, v"),
+    ("the MLP, not attention", targets, "MLP minus attention"),
+    ("400 examples 12 times, not 3", steps, "400 × 12 minus 400 × 3"),
+    ("1,600 examples, equal steps", steps, "1600 × 3 minus 400 × 12"),
+    ("batches of 32, equal steps", batch, "LoRA: 32 minus 8"),
+    ("dropout 0.1 on 50 examples", dropout, "50 examples, 0.1 minus none"),
+    ("LoRA+", starts, "LoRA+ minus the default"),
+)
+
+
+def page(runs: Runs) -> dict[str, dict[str, Comparison]]:
+    """Return what each line of the page rests on, by test: page["Test-A"]["r = 1, not 8"].
+
+    Each is judged with its whole experiment, all of whose questions are asked of both tests.
+    """
+    judged = {asks: compare(family(asks(runs), *TESTS)) for _, asks, _ in HEADLINES}
+    return {test: {label: judged[asks][f"{name}, {test}"] for label, asks, name in HEADLINES} for test in TESTS}

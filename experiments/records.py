@@ -153,10 +153,10 @@ def compare(family: Mapping[str, Sequence[float]]) -> dict[str, Comparison]:
     asked[order] = np.arange(len(p), 0, -1)  # how many questions Holm counts for each
     adjusted[order] = np.minimum(1, np.maximum.accumulate((p * asked)[order]))
     found = {}
-    for (name, ((mean, low, high), own)), holm, n in zip(alone.items(), adjusted, asked, strict=True):
+    for (name, ((mean, low, high), own, reach)), holm, n in zip(alone.items(), adjusted, asked, strict=True):
         word = "seen" if holm < 0.05 else "hint" if own < 0.05 else "not seen"
-        smallest, noise = _smallest(family[name], 0.05 / len(family)), _reach(family[name], 0.05 / n)
-        found[name] = Comparison(mean, low, high, float(holm), word, smallest, noise)
+        smallest = _smallest(family[name], 0.05 / len(family))
+        found[name] = Comparison(mean, low, high, float(holm), word, smallest, reach(0.05 / n))
     return found
 
 
@@ -173,7 +173,7 @@ def family(pairs: Mapping[str, tuple[Sequence[Mapping], Sequence[Mapping]]], *me
 
 
 def told(found: Mapping[str, Comparison], unit: str = "points") -> str:
-    """Return one line a comparison: its mean with its interval, its word, and beside a null what could have been seen."""
+    """Return one line a comparison: mean, interval, word, and where it was not seen what would have been."""
     width, lines = max(map(len, found)) + 2, []
     digits = 1 if unit == "points" else 2
     for name, c in found.items():
@@ -183,24 +183,26 @@ def told(found: Mapping[str, Comparison], unit: str = "points") -> str:
     return "\n".join([f"{'':{width}}{unit}", *lines])
 
 
-def _difference(values: np.ndarray) -> tuple[Interval, float]:
-    """Return mean and interval of differences, and the p value of a mean of zero."""
+def _difference(values: np.ndarray) -> tuple[Interval, float, Callable[[float], float]]:
+    """Return mean and interval of differences, the p value of a mean of zero, and which mean has p = level."""
     mean, error = values.mean(), values.std(ddof=1) / math.sqrt(len(values))
     if error == 0:
-        return Interval(mean, mean, mean), float(mean == 0)
+        return Interval(mean, mean, mean), float(mean == 0), lambda level: 0.0
     if len(values) < 8 or stats.skewtest(values).pvalue >= 0.05:
-        return over_seeds(values.tolist()), float(stats.ttest_1samp(values, 0).pvalue)
+        p = float(stats.ttest_1samp(values, 0).pvalue)
+        reach = stats.t(len(values) - 1).ppf
+        return over_seeds(values.tolist()), p, lambda level: float(error * reach(1 - level / 2))
     samples = np.random.default_rng(0).choice(values, (9999, len(values)))
     errors = samples.std(axis=1, ddof=1) / math.sqrt(len(values))
     t = (samples.mean(axis=1) - mean)[errors > 0] / errors[errors > 0]
     low, high = mean - error * np.quantile(t, (0.975, 0.025))
     beyond = np.mean(t >= mean / error), np.mean(t <= mean / error)
-    return Interval(mean, low, high), float(min(1.0, 2 * min(beyond)))
-
-
-def _reach(values: Sequence[float], level: float) -> float:
-    """Return half of Student's interval of a mean, at 1 - level."""
-    return float(stats.t.ppf(1 - level / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    side = math.copysign(1, mean)
+    return (
+        Interval(mean, low, high),
+        float(min(1.0, 2 * min(beyond))),
+        lambda level: float(error * np.quantile(side * t, 1 - level / 2)),
+    )
 
 
 def _smallest(values: Sequence[float], level: float) -> float:

@@ -125,7 +125,7 @@ def seeds_needed(spread, difference):
         Mistake(
             "two groups",
             lambda spread, difference: math.ceil(2 * (2.8 * spread / difference) ** 2),
-            "twice as many would be right for two groups of different seeds. Here spread is that of paired differences.",
+            "twice as many is right for two groups of different seeds. Here spread is that of paired differences.",
         ),
         Mistake(
             "upside down",
@@ -183,7 +183,7 @@ def what_moved(first, second):
         Mistake(
             "the fields as they stand",
             lambda first, second: {name for name in first if first[name] != second[name]},
-            "these are the fields that were turned. Asked is what follows from them: steps, scaling, numbers, examples.",
+            "these fields were turned. Asked is what follows from them: steps, scaling, numbers, examples.",
         ),
         Mistake(
             "scaling is alpha",

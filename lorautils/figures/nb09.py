@@ -42,7 +42,11 @@ def knobs() -> Figure:
     )
     top, low = 490, 330
     x, y = (tokens(axes, Box(place, top, 40, 110), cells=8, count=5, seed=s) for s, place in enumerate((60, 940)))
-    w, plus, s = block(axes, Box(420, top, 110, 110), W, frozen=True), disc(axes, 820, top, "+"), disc(axes, 720, low, "×s")
+    w, plus, s = (
+        block(axes, Box(420, top, 110, 110), W, frozen=True),
+        disc(axes, 820, top, "+"),
+        disc(axes, 720, low, "×s"),
+    )
     a, b = block(axes, Box(420, low, 120, 18), A), block(axes, Box(580, low, 18, 110), B)
     lock(axes, w.x, w.y, size=50)
     arrow(axes, x.right, w.left)
@@ -78,6 +82,11 @@ def knobs() -> Figure:
     return axes.figure
 
 
+def _short(x: float) -> str:
+    """Return 0.00025 as 2.5e-4, and a rank as it is."""
+    return f"{x:g}" if x >= 1 else f"{x:.1e}".replace(".0e", "e").replace("e-0", "e-")
+
+
 def panels(cells: Mapping[str, Scores], *, xlabel: str, ylabel: str, columns: int = 3, mark: bool = True) -> Figure:
     """Draw small multiples of cells[title][x] = values: a dot a seed, and their mean with its interval.
 
@@ -100,7 +109,7 @@ def panels(cells: Mapping[str, Scores], *, xlabel: str, ylabel: str, columns: in
             axes.plot(ticks[best], mean[best], "o", mfc="none", mec="black", ms=16, mew=1.8)
         axes.set(xscale="log", ylim=(-4, 104))
         axes.set_title(title, fontsize=13)
-        axes.set_xticks(ticks, [f"{x:g}".replace("e-0", "e-") for x in ticks], rotation=60 if max(ticks) < 1 else 0)
+        axes.set_xticks(ticks, list(map(_short, ticks)), rotation=60 if max(ticks) < 1 else 0)
         axes.tick_params(axis="x", labelsize=11)
         axes.minorticks_off()
         axes.grid(alpha=0.3)
@@ -114,37 +123,40 @@ def panels(cells: Mapping[str, Scores], *, xlabel: str, ylabel: str, columns: in
     return figure
 
 
-def forest(found: Mapping[str, tuple], values: Scores | None = None, *, xlabel: str, edge: float = 30.0) -> Figure:
+def forest(found: Mapping[str, tuple], values: Scores | None = None, *, xlabel: str) -> Figure:
     """Draw differences, found[name] as `experiments.records.compare` gives it: a row each, with its interval.
 
-    The marker of the mean is its word; values[name] adds a dot a seed. What lies beyond `edge` is drawn there, with an
-    arrow and its number.
+    The marker of the mean is its word; values[name] adds a dot a seed.
     """
-    figure, axes = plt.subplots(figsize=(10.5, 1.5 + 0.4 * len(found)), layout="constrained")
-    for place, (name, one) in enumerate(found.items()):
-        marker, colour, fill = LOOKS[one.word]
-        low, mean, high = np.clip((one.low, one.mean, one.high), -edge, edge)
-        axes.plot([low, high], [place, place], color=colour, linewidth=2.5)
-        if mean != one.mean:
-            marker = "<" if mean < 0 else ">"
-            place_of_number = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "fontsize": 11}
-            axes.annotate(f"{one.mean:.0f}", (mean, place), **place_of_number)
-        axes.plot(mean, place, marker, color=colour, fillstyle=fill, markersize=10, markerfacecoloralt="white")
-        if values:
-            dots = np.clip(values[name], -edge, edge)
-            axes.plot(dots, np.full(len(dots), place + 0.27), ".", color=GREY, markersize=6)
+    return forests({xlabel: found}, values)
+
+
+def forests(columns: Mapping[str, Mapping[str, tuple]], values: Scores | None = None) -> Figure:
+    """Draw forest plots with the same rows side by side: columns[xlabel][name], as `forest` takes them."""
+    names = list(next(iter(columns.values())))
+    size = (10.5 + 2 * (len(columns) - 1), 1.5 + 0.4 * len(names))
+    figure, row = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    told = []
+    for axes, (xlabel, found) in zip(row[0], columns.items(), strict=True):
+        for place, name in enumerate(names):
+            one, dots = found[name], values[name] if values else ()
+            marker, colour, fill = LOOKS[one.word]
+            axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2.5)
+            axes.plot(one.mean, place, marker, color=colour, fillstyle=fill, ms=10, markerfacecoloralt="white")
+            axes.plot(dots, np.full(len(dots), place + 0.27), ".", color=GREY, ms=6)
+        axes.axvline(0, color="black", linewidth=1.2)
+        axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.8), xlabel=xlabel)
+        axes.grid(axis="y", alpha=0.3)
+        rows = "; ".join(
+            f"{name} {one.mean:.3g}, from {one.low:.3g} to {one.high:.3g}, {one.word}" for name, one in found.items()
+        )
+        told.append(f"{xlabel}: {rows}")
     for word, (marker, colour, fill) in LOOKS.items():
         axes.plot([], [], marker, color=colour, fillstyle=fill, markersize=10, label=word)
     if values:
         axes.plot([], [], ".", color=GREY, markersize=6, label="one seed")
-    axes.axvline(0, color="black", linewidth=1.2)
-    axes.set(yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.4, -0.8), xlabel=xlabel)
-    axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    rows = "; ".join(
-        f"{name} {one.mean:.3g}, from {one.low:.3g} to {one.high:.3g}, {one.word}" for name, one in found.items()
-    )
-    figure.words = f"{xlabel}, a row for each comparison with its interval, and the upright line is zero. {rows}."
+    figure.words = f"A row for each comparison with its interval, and the upright line is zero. {'. '.join(told)}."
     return figure
 
 
@@ -218,6 +230,7 @@ def curves(cells: Mapping[str, Mapping[str, Mapping[float, tuple[float, float, f
         axes.grid(alpha=0.3)
     row[0].set_ylabel("exact (%)")
     row[len(row) // 2].set_xlabel(xlabel)
-    row[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    handles = {name: line for axes in row for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    row[-1].legend(handles.values(), handles, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.words = f"Exact answers in per cent against {xlabel}. {'. '.join(told)}."
     return figure
