@@ -79,6 +79,15 @@ def rules(runs: Runs) -> dict[str, dict[int, list[Mapping]]]:
     }
 
 
+def guess(rule: str, r: int) -> float:
+    """Return the rate that a rule for alpha should want: q times the scaling, a rate sqrt(q) times smaller.
+
+    It starts from the best rate of alpha = 32, which is 2e-3.
+    """
+    scaling = {"alpha = 32": 32 / r, "rsLoRA": 32 / r**0.5, "alpha = 2 r": 2.0}[rule]
+    return 2e-3 / (scaling * r / 32) ** 0.5
+
+
 def alpha(runs: Runs) -> Pairs:
     """Compare two rules for alpha with alpha = 32 at the same rank."""
     plain, *others = rules(runs).items()
