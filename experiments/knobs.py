@@ -10,6 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
+from experiments.plans import SEEDS
 from experiments.records import MEASURES, Comparison, by, compare, differences, family, paired, select, tuned
 
 Runs = Sequence[Mapping]
@@ -98,19 +99,16 @@ def alpha(runs: Runs) -> Pairs:
     }
 
 
-def complete(runs: Runs, *fields: str) -> list[Mapping]:
-    """Return the runs of those seeds that every cell has, where a sweep is recorded in part."""
-    cells: dict[str, set[int]] = {}
-    for run in runs:
-        cells.setdefault(str([run["run"][field] for field in fields]), set()).add(run["run"]["seed"])
-    whole = set.intersection(*cells.values())
-    return [run for run in runs if run["run"]["seed"] in whole]
+def recorded(runs: Runs, sweep: str) -> bool:
+    """Return whether all cells of a sweep have five seeds."""
+    found = [run["run"] for run in runs if run["run"]["sweep"] == sweep]
+    cells = [(run["r"], len(run["targets"]), run["learning_rate"]) for run in found]
+    return bool(cells) and min(map(cells.count, cells)) == len(SEEDS)
 
 
 def sets(runs: Runs, task: str = "cron") -> dict[str, list[Mapping]]:
     """Return the runs of each set of targets at its best rate."""
-    found = select(runs, sweep=f"{TASKS[task]}targets")
-    groups = by(found if task == "cron" else complete(found, "targets", "learning_rate"), "targets")
+    groups = by(select(runs, sweep=f"{TASKS[task]}targets"), "targets")
     best = {SETS[len(names)]: tuned(group) for names, group in groups.items()}
     return {name: best[name] for name in SETS.values()}
 
@@ -187,18 +185,22 @@ def ratio(lora: Runs, full: Runs) -> list[float]:
 
 
 def transfer(runs: Runs, task: str) -> dict[str, list[float]]:
-    """Return rules as differences on a task, one a seed, positive where the rule holds."""
-    lora = by(select(runs, sweep=f"{TASKS[task]}rank"), "r")
-    other = full(runs) if task == "cron" else select(runs, sweep=f"{TASKS[task]}full")
-    best, where = {r: tuned(group) for r, group in lora.items()}, sets(runs, task)
-    return {
-        "LoRA's best rate is above full fine-tuning's": ratio(lora[8], other),
-        "r = 8 is ahead of r = 1": differences(best[8], best[1]),
-        "r = 8 is ahead of r = 128": differences(best[8], best[128]),
-        "all seven are ahead of q, v": differences(where["all seven"], where["q, v"]),
-        "the MLP is ahead of attention": differences(where["MLP"], where["attention"]),
-        "all seven are ahead of the MLP": differences(where["all seven"], where["MLP"]),
-    }
+    """Return rules as differences on a task, one a seed, positive where the rule holds; not those that lack records.
+
+    On the other tasks a rate is one of three, of four for full fine-tuning.
+    """
+    asked = [name for name in ("full", "targets") if task == "cron" or recorded(runs, f"{TASKS[task]}{name}")]
+    lora, rules = by(select(runs, sweep=f"{TASKS[task]}rank"), "r"), {}
+    if "full" in asked:
+        other = full(runs) if task == "cron" else select(runs, sweep=f"{TASKS[task]}full")
+        rules["LoRA's best rate is above full fine-tuning's"] = ratio(lora[8], other)
+    best = {r: tuned(group) for r, group in lora.items()}
+    rules |= {f"r = 8 is ahead of r = {r}": differences(best[8], best[r]) for r in (1, 128)}
+    if "targets" in asked:
+        where = sets(runs, task)
+        for one, verb, two in (("all seven", "are", "q, v"), ("MLP", "is", "attention"), ("all seven", "are", "MLP")):
+            rules[f"{one} {verb} ahead of {two}"] = differences(where[one], where[two])
+    return rules
 
 
 def matched(runs: Runs, measure: str, within: float = 2.0) -> list[float]:

@@ -212,6 +212,13 @@ def _smallest(values: Sequence[float], level: float) -> float:
     return float(factor * statistics.stdev(values) / math.sqrt(len(values)))
 
 
+def direction(found: Comparison | None) -> str:
+    """Return what a comparison says of a rule: its word, "reversed" if the opposite is seen, "not asked" for None."""
+    if found is None:
+        return "not asked"
+    return "reversed" if found.word == "seen" and found.mean < 0 else found.word
+
+
 def seed_table(cells: Mapping[object, Sequence[Mapping]], measures: Sequence[str]) -> str:
     """Return one line a cell: its learning rate, number of seeds, and the mean of each measure with its interval."""
     width = max(len(str(name)) for name in cells) + 2
