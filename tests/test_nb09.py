@@ -203,6 +203,24 @@ def test_section_7_the_lines_part_on_peoples_words_and_english_is_the_price(runs
     assert english == [4.0, 4.5]
 
 
+def test_section_8_at_equal_steps_two_best_rates_of_lora_are_the_last_of_three(runs):
+    best = {size: cell[0]["run"]["learning_rate"] for size, cell in knobs.batch_cells(runs, "LoRA").items()}
+    assert best == {2: 1e-3, 8: 2e-3, 32: 4e-3}
+    assert list(records.by(records.select(runs, sweep="batch at equal steps", method="LoRA"), "learning_rate")) == [
+        1e-3,
+        2e-3,
+        4e-3,
+    ]
+
+
+def test_sections_5_and_6_every_best_rate_lies_between_others_with_five_seeds(runs):
+    targets = records.by(records.select(runs, sweep="targets"), "targets").values()
+    for group in [*targets, *(group for cells in knobs.rules(runs).values() for group in cells.values())]:
+        cells = records.by(group, "learning_rate")
+        at = list(cells).index(records.tuned(group)[0]["run"]["learning_rate"])
+        assert [len(cell) for cell in list(cells.values())[at - 1 : at + 2]] == [5, 5, 5]
+
+
 def test_section_8_at_equal_examples_the_smaller_batch_wins(runs):
     means = [round(records.seed_interval(cell).mean) for cell in knobs.at_equal_examples(runs).values()]
     assert means == [99, 98, 92, 72, 36]
