@@ -18,12 +18,22 @@ def _exact(test: str) -> Callable[[Mapping], float]:
     return lambda run: 100 * run["scores"][test]["exact"] / run["scores"][test]["n"]
 
 
+def _of_validation(what: str) -> Callable[[Mapping], float]:
+    def share(run: Mapping) -> float:
+        counts = [run["validation"][kind] for kind in ("hand", "library")]
+        return 100 * sum(count[what] for count in counts) / sum(count["n"] for count in counts)
+
+    return share
+
+
 def _right(counts: Mapping[str, int]) -> float:
     return 100 * counts["right"] / counts["n"]
 
 
 MEASURES: dict[str, Callable[[Mapping], float]] = {
     **{f"Test-{test}": _exact(test) for test in "ABCD"},  # exact answers in per cent
+    "validation": _of_validation("exact"),  # exact answers in per cent, of the split's 300 schedules
+    "valid": _of_validation("valid"),  # valid expressions, of the same
     "English": lambda run: run["english_loss"],  # nats per token; the untouched model has 3.33
     "prose": lambda run: run["text_losses"]["prose"],  # nats per token, on some 6,000 tokens each
     "programs": lambda run: run["text_losses"]["code"],  # untouched 1.99

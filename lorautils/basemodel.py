@@ -189,7 +189,7 @@ def damage_of(folder: Path) -> str | None:
             if status.st_size != size:
                 return f"{name} has {status.st_size:,} bytes instead of {size:,}"
             if status.st_mtime_ns != modified:
-                if _sha256(file) != sha256:
+                if sha256_of(file) != sha256:
                     return f"{name} has been altered"
                 with contextlib.suppress(OSError):
                     os.utime(file, ns=(modified, modified))  # a copy of the cache: hash it only once
@@ -203,12 +203,13 @@ def _write_manifest(folder: Path) -> None:
     for file in sorted(folder.iterdir()):
         file.chmod(0o644)  # safetensors writes 0600, which shuts out the other readers of a shared cache
         status = file.stat()
-        files[file.name] = (status.st_size, status.st_mtime_ns, _sha256(file))
+        files[file.name] = (status.st_size, status.st_mtime_ns, sha256_of(file))
     manifest = {"layout": LAYOUT, "source": SOURCE.gguf_sha256, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from torch import nn
+from tqdm.auto import tqdm
 
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.lora import read_weights
@@ -33,17 +34,17 @@ def evaluate(
 
 @torch.inference_mode()
 def answers_with_probability(
-    model: nn.Module, tokenizer, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 32
+    model: nn.Module, tokenizer, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 32, bar=False
 ) -> list[Answer]:
     """Return the greedy answer to each prompt, in order, with its probability, between 0 and 1.
 
-    An answer that is cut off after `max_new_tokens` has the product over those.
+    An answer that is cut off after `max_new_tokens` has the product over those. `bar` shows on stderr how far it is.
     """
     was_training = model.training
     model.eval()
     answers = [Answer("", 0.0)] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))  # equal lengths waste no padding
-    for start in range(0, len(order), batch_size):
+    for start in tqdm(range(0, len(order), batch_size), unit="batch", disable=not bar):
         chunk = order[start : start + batch_size]
         texts = [prompts[index] for index in chunk]
         batch = tokenizer(texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")

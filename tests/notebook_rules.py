@@ -35,6 +35,7 @@ REWRITTEN: tuple[str, ...] = (
     "07_peft_lora_config",
     "08_peft_lora_run",
     "09_lora_knobs",
+    "10_beyond_lora",
     "11_several_adapters",
     "12_laptop_to_cluster",
     "13_where_the_step_goes",

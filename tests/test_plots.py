@@ -9,9 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from experiments.records import compare
 from lorautils import plots
-from lorautils.figures import nb03, nb04, nb08, nb10
+from lorautils.figures import nb03, nb04, nb08
 from lorautils.figures.labels import label_apart
 from lorautils.figures.words import alt_text
 
@@ -127,25 +126,3 @@ def test_the_labels_of_equal_points_can_be_read():
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     dots = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in axes.transData.transform(points)]
     assert not any(box.overlaps(dot) for box in boxes for dot in dots)
-
-
-def test_a_forest_tells_each_difference_and_what_the_course_says_of_it():
-    found = compare({"IA3": [-22.0, -23.0, -24.5], "DoRA": [-1.0, 0.5, 1.0]})
-    figure = nb10.forest(found, xlabel="points")
-    (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["IA3", "DoRA"]
-    assert "IA3 -23.2" in alt_text(figure) and "seen; DoRA 0.2" in alt_text(figure)
-    shapes = {line.get_marker() for line in axes.get_lines()} - {"None"}
-    assert len(shapes) == 3, "seen, hint and not seen differ without colour, too"
-
-
-def test_a_ranking_names_an_entry_at_its_place():
-    figure = nb10.ranking({"b": (40.0, 1.0), "a": (50.0, 1.0), "c": (0.0, 0.0)}, {"b": "Bee"})
-    (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["Bee"]
-    assert axes.texts[0].xy == (2, 42.0)
-    assert "Bee 40.0 at place 2" in alt_text(figure)
-
-
-def test_luck_is_counted_from_the_real_best_on():
-    assert "25.0% of them reach" in alt_text(nb10.luck([50.0, 51.0, 52.0, 53.0], 52.6))

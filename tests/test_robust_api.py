@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lorautils import basemodel, data, linalg, llama, lora, results
 from lorautils.audit import audit
 from lorautils.cli.train import parser as train_parser
-from lorautils.tasks import cron, orders
+from lorautils.tasks import cron
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTED = (ValueError, TypeError, OSError)
@@ -167,21 +167,11 @@ def test_is_projector_agrees_with_exact_fractions(matrix):
     assert linalg.is_projector(matrix) == (m == n and near(squared, rows))
 
 
-@pytest.mark.parametrize("k", [0, -1, 3, 10**30])
-def test_a_k_that_is_no_rank_is_refused_in_words(k):
-    for function in (linalg.best_rank_k, linalg.low_rank_factors):
-        assert isinstance(answered(function, torch.eye(2), k), DOCUMENTED)
-
-
 @pytest.mark.parametrize("share", [-1, 0, 1.1, math.nan, math.inf])
 def test_a_share_outside_its_range_is_refused_in_words(share):
     assert isinstance(answered(linalg.rank_for_energy, torch.eye(2), share), ValueError)
     if share:
         assert isinstance(answered(linalg.numerical_rank, torch.eye(2), share), ValueError)
-
-
-def test_spaces_of_two_heights_have_no_angles():
-    assert isinstance(answered(linalg.principal_angles, torch.eye(2), torch.eye(3)), ValueError)
 
 
 # --- schedules ------------------------------------------------------------------------------------------------------
@@ -263,43 +253,6 @@ def test_neighbours_need_something_to_be_near_to():
     one = [cron.Example("at noon", "0 12 * * *", "daily time")]
     assert cron.nearest_neighbour(one, ["", "\0", "at noon"]) == ["0 12 * * *"] * 3
     assert cron.nearest_neighbour(one, []) == []
-
-
-# --- orders ---------------------------------------------------------------------------------------------------------
-
-ORDER = '{"customer":"Ada","items":[{"name":"pizza","quantity":2,"size":"large"}],"method":"delivery","time":"18:30"}'
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["pizza", "18:30"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["customer", "items", "method", "time", "name", "quantity", "size", "x"]), inner
-        )
-    ),
-    max_leaves=8,
-)
-
-
-@limits(derandomize=True, deadline=None, max_examples=300)
-@given(values.map(json.dumps) | st.text(max_size=30))
-@example("[" * 100_000)
-@example("1" * 5000)
-@example('{"items": [{"quantity": 1e999}]}')
-@example("\ud800")
-def test_any_answer_is_an_order_or_is_told_why_not(answer):
-    why = orders.problem(answer)
-    assert why is None or why.startswith(("not JSON: ", "valid JSON, but "))
-    score = orders.score([answer], [orders.Example("two pizzas", ORDER)])
-    assert 0 <= score.fields <= 1 and score.exact <= score.valid == (why is None)
-
-
-def test_a_mutated_order_is_an_order_or_is_told_why_not():
-    refused = 0
-    for written in mutations(ORDER.encode(), 400):
-        why = orders.problem(written.decode("utf-8", errors="replace"))
-        assert why is None or why.startswith(("not JSON: ", "valid JSON, but "))
-        refused += why is not None
-    assert 200 < refused < 400
 
 
 # --- files that people write ----------------------------------------------------------------------------------------
@@ -461,11 +414,6 @@ def test_a_configuration_with_a_wrong_value_is_refused_in_words(adapter, name, v
     assert isinstance(answered(lora.load, small_llama(), adapter), ValueError)
 
 
-@pytest.mark.parametrize("layer", [None, "q_proj", nn.Embedding(2, 2), torch.ones(2, 2), nn.Linear], ids=repr)
-def test_lora_around_what_is_no_linear_layer_is_refused_in_words(layer):
-    assert isinstance(answered(lora.LoRALinear, layer), TypeError)
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -526,46 +474,6 @@ def test_ids_that_are_none_are_refused_in_words(ids):
     model = our_llama()
     assert isinstance(answered(model, ids), DOCUMENTED)
     assert isinstance(answered(llama.generate, model, ids), DOCUMENTED)
-
-
-@pytest.mark.parametrize("mask", [torch.ones(1, 2), torch.ones(2, 3), torch.ones(3), torch.ones(1, 3, 1)], ids=repr)
-def test_a_mask_of_another_shape_is_refused_in_words(mask):
-    assert isinstance(answered(our_llama(), torch.tensor([[1, 2, 3]]), mask), ValueError)
-
-
-NOT_OURS = [{"num_key_value_heads": 3}, {"hidden_act": "gelu"}, {"model_type": "gemma"}]
-
-
-@pytest.mark.parametrize("fields", NOT_OURS, ids=repr)
-def test_a_configuration_that_is_not_implemented_is_refused_in_words(fields):
-    config = LlamaConfig(**SIZES | HEADS)
-    for name, value in fields.items():
-        setattr(config, name, value)
-    assert isinstance(answered(llama.Llama, config), ValueError)
-
-
-SPOIL = {
-    "nothing": lambda weights: weights.clear(),
-    "one missing": lambda weights: weights.pop("model.norm.weight"),
-    "one more": lambda weights: weights.update(more=torch.ones(1)),
-    "another shape": lambda weights: weights.update({"model.norm.weight": torch.ones(9)}),
-    "whole numbers": lambda weights: weights.update({"model.norm.weight": torch.ones(8, dtype=torch.long)}),
-    "no tensor": lambda weights: weights.update({"model.norm.weight": [1.0] * 8}),
-}
-
-
-@pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
-def test_weights_that_do_not_fit_are_refused_by_torch(spoil):
-    model = our_llama()
-    weights = dict(model.state_dict())
-    spoil(weights)
-    with pytest.raises(RuntimeError, match=r"Error\(s\) in loading state_dict for Llama:\s+\w+"):
-        llama.Llama.from_state_dict(model.config, weights)
-
-
-@pytest.mark.parametrize("value", [None, 3, "model", [nn.Linear(2, 2)], nn.Linear, torch.ones(2), {}], ids=repr)
-def test_an_audit_of_no_module_is_refused_in_words(value):
-    assert isinstance(answered(audit, value), TypeError)
 
 
 ODD_MODULES = {

@@ -46,7 +46,8 @@ def families() -> Iterator[Family]:
 
     methods = records.by(records.select(runs, sweep="methods"), "method")
     methods |= records.by(records.select(runs, sweep="more methods"), "method")
-    methods["full fine-tuning"] = records.select(runs, sweep="full")
+    five_seeds = {"sweep": "batch at equal steps", "method": "full fine-tuning", "batch_size": 8}
+    methods["full fine-tuning"] = records.select(runs, **five_seeds)
     cells = {name: records.tuned(group) for name, group in methods.items() if name != "LoRA"}
     pairs = against(cells, "LoRA", records.tuned(knobs.ranks(runs)[8]))
     yield Family("Is another method better than LoRA?", f"{beyond}#methods-pairs", two, pairs)

@@ -13,7 +13,6 @@ from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser
 
 SUMMARY = "Score the answers of an adapter, or of the untouched model, on your files."
-BATCH = 32
 
 
 def parser() -> Parser:
@@ -145,20 +144,10 @@ def _loaded(adapter: str | None, name: str | None):
 
 
 def _answers(model, tokenizer, asked: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the answers, of at most 16 tokens more than the longest that is expected, and show how far it is."""
-    from tqdm.auto import tqdm
-
+    """Return the answers, of at most 16 tokens more than the longest that is expected."""
     from lorautils import evaluation
 
-    longest = max(len(tokenizer(answer, add_special_tokens=False)["input_ids"]) for _, answer in asked)
-    order = sorted(range(len(asked)), key=lambda n: len(asked[n][0]))  # equal lengths waste no padding
-    answers = [""] * len(asked)
-    with tqdm(total=len(asked), unit="answer", file=sys.stderr) as bar:
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
-            prompts = [asked[n][0] for n in part]
-            said = evaluation.evaluate(model, tokenizer, prompts, max_new_tokens=longest + 16)
-            for n, answer in zip(part, said, strict=True):
-                answers[n] = answer
-            bar.update(len(part))
-    return answers
+    prompts, expected = zip(*asked, strict=True)
+    longest = max(len(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in expected)
+    answers = evaluation.answers_with_probability(model, tokenizer, prompts, max_new_tokens=longest + 16, bar=True)
+    return [answer.text for answer in answers]

@@ -4,7 +4,6 @@ Used by `lorautils train`. A run is its settings and the contents of its files; 
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from lorautils import basemodel
 from lorautils.cli import rank
 from lorautils.cli.options import Train
 
@@ -25,14 +25,9 @@ def described(options: Train, paths: dict[str, list[str]]) -> dict:
     """Return what makes a run: its settings, the SHA-256 of the files that each setting names, and versions."""
     settings = {name: value for name, value in asdict(options).items() if name != "output"}
     settings["model"] = options.model or os.environ.get("LORAUTILS_MODEL")
-    hashes = {name: {path: _sha256(path) for path in found} for name, found in paths.items()}
+    hashes = {name: {path: basemodel.sha256_of(Path(path)) for path in found} for name, found in paths.items()}
     versions = {"python": sys.version.split()[0]} | {name: version(name) for name in LIBRARIES}
     return {"settings": settings, "files": hashes, "versions": versions}
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def state_of(folder: Path, run: dict, resume: bool) -> str:

@@ -41,12 +41,16 @@ def run(options) -> int:
             _say(f"the run in {output} is finished: there is nothing to do")
             return 0
         data = together.done(lambda: _data(options))
+        with contextlib.redirect_stdout(sys.stderr):
+            parts = together.done(lambda: _parts(options, data))
         if dry_run:
-            _say(_foretold(options, data))
+            from lorautils.cli.forecast import forecast
+
+            _say(forecast(options, data, parts[0]))
             return 0
         with _explained(output), _folder(output):
             with contextlib.redirect_stdout(sys.stderr):
-                parts, model = together.done(lambda: (_parts(options, data), _prepared(options)))
+                model = together.done(lambda: _prepared(options))
             with runs.recorded(output, described):
                 together.done(lambda: together.see(output))
                 return _run(options, model, parts, described)
@@ -63,15 +67,6 @@ def _begun(options: Train, resume: bool) -> tuple[dict, str]:
     together.done(lambda: together.same(run))
     state = together.done(lambda: None if rank() else runs.state_of(Path(options.output), run, resume))
     return run, together.told(state)[0]
-
-
-def _foretold(options: Train, data) -> str:
-    """Return what would be trained, and in what memory."""
-    from lorautils.cli.forecast import forecast
-
-    with contextlib.redirect_stdout(sys.stderr):
-        sequences = _parts(options, data)[0]
-    return forecast(options, data, sequences)
 
 
 def _say(text: str) -> None:

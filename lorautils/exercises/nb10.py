@@ -1,4 +1,4 @@
-"""The exercises of notebook 10: a prefix, a standard error, a Kronecker product, and what can be merged.
+"""The exercises of notebook 10: a prefix, two methods on the same questions, a Kronecker product, what can be merged.
 
 The conventions behind them: A is (r, in), B is (out, r), a layer computes y = x W^T, and B A is an adapter's update.
 """
@@ -30,51 +30,55 @@ prefix_numbers = Exercise(
     ),
 )
 
-standard_error = Exercise(
-    name="standard_error",
-    question="Write standard_error(percent, questions): the standard error of a score, in percentage points.",
+difference_error = Exercise(
+    name="difference_error",
+    question="Write difference_error(only_first, only_second, questions): two methods, the same questions, in points.",
     difficulty=2,
-    minutes=5,
+    minutes=8,
     hints=(
-        "One question is right with probability p; its variance is p (1 - p). n of them are averaged.",
-        "sqrt(p (1 - p) / n), times 100 for percentage points. Here p is percent / 100.",
+        "Give each question a number: 1 if only the first is right, -1 if only the second, 0 where they agree.",
+        "The difference of the scores is the mean of these numbers. What is their variance?",
+        "Its square is 1 on only_first + only_second of them. Take the mean's square off; the error is the root of "
+        "variance / questions.",
     ),
-    source="""def standard_error(percent, questions):
-    return (percent * (100 - percent) / questions) ** 0.5""",
-    takeaway="Two methods that differ by less than about 3.9 points cannot be told apart in that table.",
+    source="""def difference_error(only_first, only_second, questions):
+    difference = (only_first - only_second) / questions
+    variance = (only_first + only_second) / questions - difference**2
+    return 100 * (variance / questions) ** 0.5""",
+    takeaway="Where 100 of 1,250 answers differ it is 0.8 points. Two sets of questions, half of them right: 2.0.",
     mistakes=(
         Mistake(
             "share",
-            lambda percent, questions: (percent * (100 - percent) / questions) ** 0.5 / 100,
+            lambda only_first, only_second, questions: (only_first + only_second) ** 0.5 / questions,
             "right as a share. In percentage points it is 100 times that.",
         ),
         Mistake(
             "one question",
-            lambda percent, questions: (percent * (100 - percent)) ** 0.5,
+            lambda only_first, only_second, questions: 100 * ((only_first + only_second) / questions) ** 0.5,
             "that is the spread of one question. All of them are averaged.",
         ),
         Mistake(
-            "no root",
-            lambda percent, questions: percent * (100 - percent) / questions,
-            "that is the variance, in squared points. Take the root.",
+            "share of disagreement",
+            lambda only_first, only_second, questions: 100 * (only_first + only_second) / questions,
+            "that is on how many questions the two disagree. The error of their mean is smaller.",
         ),
         Mistake(
-            "one minus per cent",
-            lambda percent, questions: abs(percent * (1 - percent) / questions) ** 0.5,
-            "`percent` goes to 100: what is wrong is 100 - percent.",
+            "difference",
+            lambda only_first, only_second, questions: 100 * (only_first - only_second) / questions,
+            "that is the difference itself. How far would it spread over other questions?",
+        ),
+        Mistake(
+            "two separate counts",
+            lambda b, c, questions: 100 * (b * (1 - b / questions) + c * (1 - c / questions)) ** 0.5 / questions,
+            "that is for two counts that know nothing of each other. A question is in one of them at most.",
         ),
         Mistake(
             "interval",
-            lambda percent, questions: 1.96 * (percent * (100 - percent) / questions) ** 0.5,
+            lambda only_first, only_second, questions: 196 * (only_first + only_second) ** 0.5 / questions,
             "that is half a 95 % interval, 1.96 standard errors.",
         ),
-        Mistake(
-            "difference of two",
-            lambda percent, questions: (2 * percent * (100 - percent) / questions) ** 0.5,
-            "that is the error of a difference of two scores. Asked is that of one.",
-        ),
     ),
-    cases=((47.8, 1319), (92.0, 200), (10.0, 73)),
+    cases=((52, 48, 1250), (70, 74, 1200), (205, 195, 1600)),
 )
 
 lokr_layer = Exercise(

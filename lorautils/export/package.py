@@ -5,7 +5,6 @@ all. An adapter is A and B of each module, in PEFT's two files.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -207,7 +206,7 @@ def modelfile(model: str, tokenizer, adapter: str | None = None) -> str:
 def card(files: Sequence[Path], adapter: Path, name: str | None, to: str, template: str | None) -> str:
     """Return the README of an export: its base, the LoRA, how to ask it, the chat template, and the files' hashes."""
     record = configuration(adapter)
-    rows = "\n".join(f"| {file.name} | {file.stat().st_size:,} | {_sha256(file)} |" for file in files)
+    rows = "\n".join(f"| {file.name} | {file.stat().st_size:,} | {basemodel.sha256_of(file)} |" for file in files)
     base = name or os.environ.get("LORAUTILS_MODEL") or "HuggingFaceTB/SmolLM2-135M-Instruct, the course's copy"
     return f"""# {adapter.resolve().name}, {"an adapter for llama.cpp" if to == "gguf" else "merged into its base"}
 
@@ -261,8 +260,3 @@ def _merged(adapter: Path, name: str | None, kind: str, to: str) -> Callable[[Pa
         (folder / "Modelfile").write_text(modelfile(f"./model-{kind}.gguf", tokenizer), encoding="utf-8")
 
     return write
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -91,15 +91,13 @@ def running(
         del server
 
 
-def complete(
-    url: str, prompt: str, scales: Mapping[int, float] | None = None, *, key: str = "", max_new_tokens: int = 32
-) -> Completion:
+def complete(url: str, prompt: str, scales: Mapping[int, float] | None = None, *, key: str = "") -> Completion:
     """Return a server's greedy answer to a prompt, with the given scale of each adapter, by its id, and 0 of others.
 
-    Without `scales`, or with none in it, the server's own choice of adapters answers, so that {0: 0} asks the base.
-    OSError says why there is no answer.
+    It has 32 tokens at most. Without `scales`, or with none in it, the server's own choice of adapters answers, so that
+    {0: 0} asks the base. OSError says why there is no answer.
     """
-    body = {"prompt": prompt, "n_predict": max_new_tokens, "temperature": 0, "n_probs": 1, "return_tokens": True}
+    body = {"prompt": prompt, "n_predict": 32, "temperature": 0, "n_probs": 1, "return_tokens": True}
     if scales:
         body["lora"] = [{"id": number, "scale": scale} for number, scale in scales.items()]
     said = send(f"{url}/completion", body, key)

@@ -184,3 +184,19 @@ def rises(groups: Mapping[str, Mapping[str, tuple[float, float, float]]], *, xla
     axes.set_ylabel("kind of text")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return axes
+
+
+def rewarded(panels: Mapping[str, Mapping[str, Sequence[float]]], steps: int = 6) -> Figure:
+    """Draw panels[what][run] = one value a training step, side by side, as means of so many steps each."""
+    figure, grid = plt.subplots(1, len(panels), figsize=(5.4 * len(panels), 4.4), layout="constrained")
+    told = []
+    for axes, (what, lines) in zip(grid, panels.items(), strict=True):
+        axes.set_prop_cycle(color=[BLUE, ORANGE, RED, GREY], marker=list("osD^"), linestyle=["-", "--", "-.", ":"])
+        for name, values in lines.items():
+            means = np.reshape(values, (-1, steps)).mean(axis=1)
+            axes.plot(steps * (np.arange(len(means)) + 0.5), means, linewidth=2.5, markersize=7, label=name)
+            told.append(f"{what}, {name}: from {means[0]:.2f} to {means[-1]:.2f}")
+        axes.set(xlabel="step", ylabel=what)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.words = f"Lines over the steps of a training, means of {steps} steps. " + ". ".join(told) + "."
+    return figure

@@ -38,8 +38,7 @@ def answers(example: Pair | Text | Chat) -> list[tuple[str, str]]:
     if isinstance(example, Text):
         return [("", example.text)]
     said = [f"[{turn['role']}] {turn['content']}\n" for turn in example.turns]
-    places = [n for n, turn in enumerate(example.turns) if turn["role"] == "assistant" and n >= example.given]
-    return [("".join(said[:place]), example.turns[place]["content"]) for place in places]
+    return [("".join(said[:place]), example.turns[place]["content"]) for place in example.answers]
 
 
 def prompt_and_answer(example: Pair | Text | Chat) -> tuple[str, str]:

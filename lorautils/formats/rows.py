@@ -47,6 +47,11 @@ class Chat(NamedTuple):
     turns: list[dict[str, str]]
     given: int = 0
 
+    @property
+    def answers(self) -> list[int]:
+        """The places of the turns that are learned."""
+        return [n for n, turn in enumerate(self.turns) if turn["role"] == "assistant" and n >= self.given]
+
 
 class Row(NamedTuple):
     """An example, and where it stands in the files."""
@@ -223,9 +228,9 @@ def _turn(name: str, turn: object) -> dict[str, str]:
 
 
 def _chat(turns: list[dict[str, str]], given: int = 0) -> Chat:
-    answers = [number for number, turn in enumerate(turns) if turn["role"] == "assistant" and number >= given]
-    if not answers:
+    chat = Chat(turns, given)
+    if not chat.answers:
         raise ValueError("no turn of the assistant is there to learn from")
-    if answers[0] == 0:
+    if chat.answers[0] == 0:
         raise ValueError("the assistant speaks first: put the turn before it that it answers, or leave this turn out")
-    return Chat(turns, given)
+    return chat

@@ -69,8 +69,7 @@ def tokens(tokenizer, row: Row, stops: Set[int]) -> list[Encoded]:
     for number, turn in enumerate(example.turns, start=1):
         if not stops.isdisjoint(_ids(tokenizer, turn["content"])):
             raise ValueError(f"turn {number} holds a stop token in its text; the template writes it, so take it away")
-    answers = [n for n, turn in enumerate(example.turns) if turn["role"] == "assistant" and n >= example.given]
-    spans = [_span(tokenizer, example.turns, answer, stops) for answer in answers]
+    spans = [_span(tokenizer, example.turns, answer, stops) for answer in example.answers]
     ids = spans[-1].ids  # of the turns up to the last answer
     if all(span.ids == ids[: len(span.ids)] for span in spans):
         return [_sequence(row, ids, spans)]
@@ -94,7 +93,7 @@ def asked(tokenizer, example: Pair | Chat) -> tuple[str, str]:
     """Return the prompt of an example's last answer, as the model is asked in use, and that answer."""
     if isinstance(example, Pair):
         return example.prompt, example.completion.removesuffix(tokenizer.eos_token)
-    last = max(number for number, turn in enumerate(example.turns) if turn["role"] == "assistant")
+    last = example.answers[-1]
     return render(tokenizer, example.turns[:last], ask=True), example.turns[last]["content"]
 
 
