@@ -35,7 +35,10 @@ MEASURES: dict[str, Callable[[Mapping], float]] = {
     "validation": _of_validation("exact"),  # exact answers in per cent, of the split's 300 schedules
     "valid": _of_validation("valid"),  # valid expressions, of the same
     "English": lambda run: run["english_loss"],  # nats per token; the untouched model has 3.33
-    "programs": lambda run: run["text_losses"]["code"],  # nats per token, on small programs; untouched 1.99
+    "prose": lambda run: run["text_losses"]["prose"],  # nats per token, on some 6,000 tokens each
+    "programs": lambda run: run["text_losses"]["code"],  # untouched 1.99
+    "dialogue": lambda run: run["text_losses"]["dialogue"],
+    "tables": lambda run: run["text_losses"]["tables"],
     "copying": lambda run: _right(run["skills"]["copy"]),  # of random tokens, the second time; untouched 64 %
     "facts": lambda run: _right(run["skills"]["facts"]),  # of forty; untouched 60 %
     "training loss": lambda run: statistics.mean(run["last_losses"]),  # nats per answer token, of the last ten steps
@@ -122,7 +125,8 @@ class Comparison(NamedTuple):
     """A difference: mean with its 95 % interval, p value after Holm, what to say of it, and what could have been seen.
 
     `word` is "seen" (p after Holm below 0.05), "hint" (below 0.05 only if nothing else had been asked) or "not seen".
-    `smallest` is the true difference that four of five such comparisons would have seen.
+    `smallest` is the true difference that four of five such comparisons would have seen. `noise` is how far the mean
+    must lie from zero to be seen: half the interval, made wider as Holm asks.
     """
 
     mean: float
@@ -131,6 +135,7 @@ class Comparison(NamedTuple):
     p: float
     word: str
     smallest: float
+    noise: float = math.nan
 
 
 def compare(family: Mapping[str, Sequence[float]]) -> dict[str, Comparison]:
@@ -154,28 +159,60 @@ def compare(family: Mapping[str, Sequence[float]]) -> dict[str, Comparison]:
         raise ValueError(f"{few[0]!r} has fewer than two differences: give one a seed, of two or more seeds")
     alone = {name: _difference(np.asarray(values, dtype=float)) for name, values in family.items()}
     p = np.array([found[1] for found in alone.values()])
-    order, adjusted = np.argsort(p), np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    order, adjusted, asked = np.argsort(p), np.empty(len(p)), np.empty(len(p))
+    asked[order] = np.arange(len(p), 0, -1)  # how many questions Holm counts for each
+    adjusted[order] = np.minimum(1, np.maximum.accumulate((p * asked)[order]))
     found = {}
-    for (name, ((mean, low, high), own)), holm in zip(alone.items(), adjusted, strict=True):
+    for (name, ((mean, low, high), own, reach)), holm, n in zip(alone.items(), adjusted, asked, strict=True):
         word = "seen" if holm < 0.05 else "hint" if own < 0.05 else "not seen"
-        found[name] = Comparison(mean, low, high, float(holm), word, _smallest(family[name], 0.05 / len(family)))
+        smallest = _smallest(family[name], 0.05 / len(family))
+        found[name] = Comparison(mean, low, high, float(holm), word, smallest, reach(0.05 / n))
     return found
 
 
-def _difference(values: np.ndarray) -> tuple[Interval, float]:
-    """Return mean and interval of differences, and the p value of a mean of zero."""
+def family(pairs: Mapping[str, tuple[Sequence[Mapping], Sequence[Mapping]]], *measures: str) -> dict[str, list[float]]:
+    """Return the differences of pairs of settings in some measures, for `compare`: found["r = 1 minus r = 8, Test-A"].
+
+    With a single measure, its name is left out.
+    """
+    return {
+        name if len(measures) == 1 else f"{name}, {measure}": differences(*cells, measure)
+        for measure in measures
+        for name, cells in pairs.items()
+    }
+
+
+def told(found: Mapping[str, Comparison], unit: str = "points") -> str:
+    """Return one line a comparison: mean, interval, word, and where it was not seen what would have been."""
+    width, lines = max(map(len, found)) + 2, []
+    digits = 1 if unit == "points" else 2
+    for name, c in found.items():
+        interval = f"{c.mean:+.{digits}f} ({c.low:+.{digits}f} to {c.high:+.{digits}f})"
+        missed = "" if c.word == "seen" else f"; would be seen from {c.smallest:.{digits}f}"
+        lines.append(f"{name:{width}}{interval:25}{c.word}{missed}")
+    return "\n".join([f"{'':{width}}{unit}", *lines])
+
+
+def _difference(values: np.ndarray) -> tuple[Interval, float, Callable[[float], float]]:
+    """Return mean and interval of differences, the p value of a mean of zero, and which mean has p = level."""
     mean, error = values.mean(), values.std(ddof=1) / math.sqrt(len(values))
     if error == 0:
-        return Interval(mean, mean, mean), float(mean == 0)
+        return Interval(mean, mean, mean), float(mean == 0), lambda level: 0.0
     if len(values) < 8 or stats.skewtest(values).pvalue >= 0.05:
-        return over_seeds(values.tolist()), float(stats.ttest_1samp(values, 0).pvalue)
+        p = float(stats.ttest_1samp(values, 0).pvalue)
+        reach = stats.t(len(values) - 1).ppf
+        return over_seeds(values.tolist()), p, lambda level: float(error * reach(1 - level / 2))
     samples = np.random.default_rng(0).choice(values, (9999, len(values)))
     errors = samples.std(axis=1, ddof=1) / math.sqrt(len(values))
     t = (samples.mean(axis=1) - mean)[errors > 0] / errors[errors > 0]
     low, high = mean - error * np.quantile(t, (0.975, 0.025))
     beyond = np.mean(t >= mean / error), np.mean(t <= mean / error)
-    return Interval(mean, low, high), float(min(1.0, 2 * min(beyond)))
+    side = math.copysign(1, mean)
+    return (
+        Interval(mean, low, high),
+        float(min(1.0, 2 * min(beyond))),
+        lambda level: float(error * np.quantile(side * t, 1 - level / 2)),
+    )
 
 
 def _smallest(values: Sequence[float], level: float) -> float:
@@ -183,6 +220,13 @@ def _smallest(values: Sequence[float], level: float) -> float:
     freedom = len(values) - 1
     factor = stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(0.8, freedom)
     return float(factor * statistics.stdev(values) / math.sqrt(len(values)))
+
+
+def direction(found: Comparison | None) -> str:
+    """Return what a comparison says of a rule: its word, "reversed" if the opposite is seen, "not asked" for None."""
+    if found is None:
+        return "not asked"
+    return "reversed" if found.word == "seen" and found.mean < 0 else found.word
 
 
 def seed_table(cells: Mapping[object, Sequence[Mapping]], measures: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ REWRITTEN: tuple[str, ...] = (
     "06_lora_from_scratch",
     "07_peft_lora_config",
     "08_peft_lora_run",
+    "09_lora_knobs",
     "10_beyond_lora",
     "11_several_adapters",
     "12_laptop_to_cluster",

@@ -1,16 +1,16 @@
 """The page "The records, compared": what notebooks 09 and 10 ask of the sweeps, each question with interval and word.
 
 `make site` fills docs/records.md with it. `experiments.records.compare` judges, all questions of one experiment as one
-family; this file names the families and writes HTML. What a reader filters is drawn or not, never judged anew.
+family; experiments/knobs.py and this file name the families. What a reader filters is drawn or not, never judged anew.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from itertools import combinations
 from typing import NamedTuple
 
-from experiments import records
+from experiments import knobs, records
+from experiments.knobs import against
 from lorautils import results
 
 AXIS = {"points": 25.0, "nats": 1.5}  # a forest plot reaches from minus this to this; what goes beyond has an arrow
@@ -30,75 +30,27 @@ class Family(NamedTuple):
 def families() -> Iterator[Family]:
     """Yield the experiments in the order of the notebooks; each setting at its own best rate where a rate was tuned."""
     runs = results.read("sweeps.jsonl")
-    ranks = records.by(records.select(runs, sweep="rank"), "r")
-    best = {r: records.tuned(group) for r, group in ranks.items()}
-    knobs, beyond = "09_lora_knobs", "10_beyond_lora"
-
-    others = {f"r = {r}": cell for r, cell in best.items() if r != 8}
-    three = ("Test-A", "Test-C", "Test-D")
-    yield Family("Does a larger rank learn more?", f"{knobs}#rank-verdict", three, against(others, "r = 8", best[8]))
-
-    rules = {
-        "rsLoRA": records.by(records.select(runs, method="rsLoRA"), "r"),
-        "alpha = 2 r": records.by(records.select(runs, sweep="alpha", method="LoRA"), "r"),
-    }
-    pairs = {
-        f"{rule} minus alpha = 32, r = {r}": (records.tuned(group), best[r])
-        for rule, cells in rules.items()
-        for r, group in cells.items()
-    }
-    yield Family("Which rule for alpha is best?", f"{knobs}#alpha-scores", ("Test-A", "Test-C"), pairs)
-
-    names = {2: "q, v", 4: "attention", 3: "MLP", 7: "all seven"}
-    groups = records.by(records.select(runs, sweep="targets"), "targets")
-    targets = {names[len(targets)]: records.tuned(group) for targets, group in groups.items()}
-    pairs = {f"{one} minus {other}": (targets[one], targets[other]) for one, other in combinations(names.values(), 2)}
-    yield Family("Where to put it, at equal budget?", f"{knobs}#targets-pairs", ("Test-A", "English"), pairs)
-
-    dropout = records.select(runs, sweep="dropout")
-    seen_often = records.select(dropout, examples=50, dropout=0.1)
-    few = records.select(runs, sweep="examples", examples=50)
-    pairs = {
-        "50 examples, 24 times minus 3 times": (seen_often, few),
-        "400 examples 3 times minus 50 examples 24 times": (records.select(ranks[8], learning_rate=2e-3), seen_often),
-    }
-    yield Family("More examples, or only more steps?", f"{knobs}#steps-or-data-run", ("Test-A", "Test-C"), pairs)
-
-    pairs = {}
-    for examples in (50, 400):
-        cells = records.by(records.select(dropout, examples=examples), "dropout")
-        some = {f"{examples} examples, {share:g}": cell for share, cell in cells.items() if share}
-        pairs |= against(some, "none", cells[0.0])
-    four = ("Test-A", "Test-B", "Test-C", "Test-D")
-    yield Family("Does dropout stop over-fitting?", f"{knobs}#dropout-table", four, pairs)
-
-    batches = records.by(records.select(runs, sweep="batch"), "batch_size")
-    sizes = {f"batches of {size}": records.tuned(group) for size, group in batches.items() if size != 8}
+    here, beyond = "09_lora_knobs", "10_beyond_lora"
+    two = knobs.TESTS
+    yield Family("What does a wrong rate cost?", f"{here}#lab-rate-rank-run", two, knobs.rates(runs))
+    yield Family("Does a larger rank learn more?", f"{here}#rank-figure", two, knobs.rank(runs))
     yield Family(
-        "Is the largest batch the best?", f"{knobs}#batch-table", ("Test-A", "Test-C"), against(sizes, "of 8", best[8])
+        "And over twenty seeds, beside full fine-tuning?", f"{here}#rank-verdict", two, knobs.twenty_seeds(runs)
     )
-
-    starts = records.by(records.select(runs, sweep="inits"), "method")
-    starts = {name: records.tuned(group) for name, group in starts.items()}
-    pairs = against(starts, "the default", best[8])
-    yield Family("Does another start learn more?", f"{knobs}#starts-table", ("Test-A", "English"), pairs)
+    yield Family("Which rule for alpha is best?", f"{here}#alpha-scores", two, knobs.alpha(runs))
+    yield Family("Where to put it, at equal budget?", f"{here}#targets-figure", ("Test-A",), knobs.targets(runs))
+    yield Family("More examples, or only more steps?", f"{here}#steps-or-data-run", two, knobs.steps(runs))
+    yield Family("Is the largest batch the best, at equal steps?", f"{here}#batch-table", two, knobs.batch(runs))
+    yield Family("Does dropout stop over-fitting?", f"{here}#dropout-table", two, knobs.dropout(runs))
+    yield Family("Does another start learn more?", f"{here}#starts-table", ("Test-A", "English"), knobs.starts(runs))
 
     methods = records.by(records.select(runs, sweep="methods"), "method")
     methods |= records.by(records.select(runs, sweep="more methods"), "method")
     five_seeds = {"sweep": "batch at equal steps", "method": "full fine-tuning", "batch_size": 8}
     methods["full fine-tuning"] = records.select(runs, **five_seeds)
     cells = {name: records.tuned(group) for name, group in methods.items() if name != "LoRA"}
-    pairs = against(cells, "LoRA", best[8])
-    yield Family("Is another method better than LoRA?", f"{beyond}#methods-pairs", ("Test-A", "Test-C"), pairs)
-
-
-def against(cells: Mapping[str, Runs], name: str, reference: Runs) -> dict[str, tuple[Runs, Runs]]:
-    """Return each cell beside the reference, whose seeds are those that the cell has too."""
-    pairs = {}
-    for cell, runs in cells.items():
-        seeds = {run["run"]["seed"] for run in runs}
-        pairs[f"{cell} minus {name}"] = (runs, [run for run in reference if run["run"]["seed"] in seeds])
-    return pairs
+    pairs = against(cells, "LoRA", records.tuned(knobs.ranks(runs)[8]))
+    yield Family("Is another method better than LoRA?", f"{beyond}#methods-pairs", two, pairs)
 
 
 def judged(family: Family) -> dict[tuple[str, str], tuple[int, records.Comparison]]:

@@ -1,123 +1,18 @@
-"""The exercises of notebook 09: an interval over seeds, the best rate, a shared rate, an equal budget, pairs of seeds.
+"""The exercises of notebook 09: a shared rate, an equal budget, how many seeds, and what else moved.
 
-The formula behind them: mean ± t s / sqrt(n), with s the standard deviation over n seeds and t = 2.776 for n = 5.
+The formulas behind them: B (out, r) and A (r, in) have r (out + in) numbers; the error of a mean of n differences is
+s / sqrt(n); steps = examples x epochs / batch, rounded up in each epoch; the scaling is alpha / r.
 """
 
-import statistics
+import math
 
 from .engine import Exercise, Mistake
 
 NOTEBOOK = "09_lora_knobs"
 
-
-def _moments(scores):
-    mean = sum(scores) / len(scores)
-    return mean, sum((score - mean) ** 2 for score in scores)
-
-
-def _interval(scores, factor=2.776, freedom=None, root=0.5):
-    mean, squares = _moments(scores)
-    half = factor * (squares / (freedom or len(scores) - 1)) ** 0.5 / len(scores) ** root
-    return mean - half, mean + half
-
-
-over_five_seeds = Exercise(
-    name="over_five_seeds",
-    question="Write over_five_seeds(scores): the 95 % interval (low, high) of the mean of five scores, with t = 2.776.",
-    difficulty=1,
-    minutes=6,
-    hints=(
-        "The formula is mean ± t s / sqrt(n). Which s does statistics.stdev give, and which statistics.pstdev?",
-        "half = 2.776 * statistics.stdev(scores) / 5**0.5; return mean - half and mean + half.",
-    ),
-    source="""import statistics
-
-
-def over_five_seeds(scores):
-    mean = statistics.mean(scores)
-    half = 2.776 * statistics.stdev(scores) / len(scores) ** 0.5
-    return mean - half, mean + half""",
-    takeaway="With three seeds t is 4.303: the interval would be twice as wide. Seeds are worth their price.",
-    mistakes=(
-        Mistake(
-            "z instead of t",
-            lambda scores: _interval(scores, factor=1.96),
-            "1.96 is for a spread that is known. Five seeds only estimate it, and t = 2.776 pays for that.",
-        ),
-        Mistake(
-            "divided by n",
-            lambda scores: _interval(scores, root=1),
-            "the error of a mean falls with the square root of n, not with n.",
-        ),
-        Mistake(
-            "not divided",
-            lambda scores: _interval(scores, root=0),
-            "that is where single runs land. The mean of five is steadier: divide by sqrt(5).",
-        ),
-        Mistake(
-            "spread divided by n",
-            lambda scores: _interval(scores, freedom=len(scores)),
-            "that is pstdev, which takes the five for all runs that there are. A sample divides by n - 1: stdev.",
-        ),
-        Mistake(
-            "mean and reach",
-            lambda scores: (_moments(scores)[0], _moments(scores)[0] - _interval(scores)[0]),
-            "that is the mean and how far the interval reaches. Return its two ends: mean - half and mean + half.",
-        ),
-    ),
-    cases=(([94.0, 91.0, 96.0, 92.0, 93.0],), ([50.0, 70.0, 60.0, 55.0, 65.0],)),
-)
-
-best_rate = Exercise(
-    name="best_rate",
-    question="Write best_rate(scores): the learning rate with the highest mean. scores[rate] is a list, one a seed.",
-    difficulty=1,
-    minutes=5,
-    hints=(
-        "max(scores, key=...) returns a key of the dictionary. What should be large for the best rate?",
-        "The mean of its list: sum(scores[rate]) / len(scores[rate]).",
-    ),
-    source="""def best_rate(scores):
-    return max(scores, key=lambda rate: sum(scores[rate]) / len(scores[rate]))""",
-    takeaway="The mean, not the best seed: the luckiest single run may well have another rate.",
-    mistakes=(
-        Mistake(
-            "luckiest seed",
-            lambda scores: max(scores, key=lambda rate: max(scores[rate])),
-            "the single best run decides there, and luck with it. Take the mean over the seeds.",
-        ),
-        Mistake(
-            "worst seed",
-            lambda scores: max(scores, key=lambda rate: min(scores[rate])),
-            "the single worst run decides there, and bad luck with it. Take the mean over the seeds.",
-        ),
-        Mistake(
-            "median",
-            lambda scores: max(scores, key=lambda rate: statistics.median(scores[rate])),
-            "a median does not see the run that broke down. The mean does.",
-        ),
-        Mistake(
-            "most seeds",
-            lambda scores: max(scores, key=lambda rate: sum(scores[rate])),
-            "a sum favours the rate that was run most often. Divide by the number of seeds.",
-        ),
-        Mistake(
-            "score instead of rate",
-            lambda scores: max(sum(values) / len(values) for values in scores.values()),
-            "that is the best mean score. The question asks which rate gave it.",
-        ),
-        Mistake("largest rate", lambda scores: max(scores), "max over a dictionary compares its keys. Give it a key=."),
-    ),
-    cases=(
-        ({1e-3: [80.0, 84.0], 2e-3: [90.0, 88.0], 4e-3: [97.0, 60.0]},),
-        ({1e-3: [91.0, 93.0], 2e-3: [85.0, 86.0, 88.0, 84.0], 4e-3: [70.0, 92.0]},),
-        ({1e-3: [80.0, 81.0, 82.0], 2e-3: [78.0, 89.0, 90.0], 4e-3: [60.0, 92.0, 93.0]},),
-    ),
-)
-
 fair_gain = Exercise(
     name="fair_gain",
-    question="By how many points is rsLoRA ahead of LoRA, each at its own best rate (seed 0, Test-A)?",
+    question="By how many points is rsLoRA ahead of LoRA, each at its own best rate?",
     difficulty=1,
     minutes=4,
     hints=(
@@ -187,76 +82,142 @@ equal_budget = Exercise(
 )
 
 
-def _excludes_zero(low, high):
-    return low > 0 or high < 0
+def _seeds(spread, difference, factor=2.8, power=2, round_to=math.ceil):
+    return round_to((factor * spread / difference) ** power)
 
 
-def _differences(first, second):
-    return [b - a for a, b in zip(first, second, strict=True)]
-
-
-def _apart(first, second):
-    (low_1, high_1), (low_2, high_2) = _interval(first), _interval(second)
-    return low_1 > high_2 or low_2 > high_1
-
-
-pairs_of_seeds = Exercise(
-    name="pairs_of_seeds",
-    question="Seeds match pairwise. Write pairs_of_seeds(first, second): with t = 2.776, does a difference show?",
-    difficulty=3,
-    minutes=10,
+seeds_needed = Exercise(
+    name="seeds_needed",
+    question="Write seeds_needed(spread, difference): how many pairs of seeds show it in four of five experiments?",
+    difficulty=2,
+    minutes=8,
     hints=(
-        "The same seed means the same examples in the same order: part of the luck is shared. Subtract first.",
-        "Take the five differences, and their mean ± 2.776 s / sqrt(5). Does that interval contain 0?",
-        "Return low > 0 or high < 0.",
+        "The error of a mean of n differences is spread / sqrt(n). It has to be 2.8 times smaller than the difference.",
+        "Solve spread / sqrt(n) = difference / 2.8 for n, and round up: half a seed does not exist.",
     ),
-    source="""import statistics
+    source="""import math
 
 
-def pairs_of_seeds(first, second):
-    differences = [b - a for a, b in zip(first, second)]
-    half = 2.776 * statistics.stdev(differences) / len(differences) ** 0.5
-    mean = statistics.mean(differences)
-    return mean - half > 0 or mean + half < 0""",
-    takeaway="Pairs can see what two overlapping intervals hide: this is records.paired of sections 5, 6 and 9.",
+def seeds_needed(spread, difference):
+    return math.ceil((2.8 * spread / difference) ** 2)""",
+    takeaway="Half the difference costs four times the seeds. That is why nobody has seen a gain of one point here.",
     mistakes=(
         Mistake(
-            "two intervals",
-            _apart,
-            "that asks whether the two intervals are apart. The luck that both share is still in them.",
+            "no square",
+            lambda spread, difference: _seeds(spread, difference, power=1),
+            "the error falls with the square root of n: to halve it takes four times the seeds. Square the ratio.",
         ),
         Mistake(
-            "means compared",
-            lambda first, second: sum(first) != sum(second),
-            "two means are hardly ever equal. Is the difference larger than its own uncertainty?",
+            "half of them missed",
+            lambda spread, difference: _seeds(spread, difference, factor=1.96),
+            "1.96 errors away is seen in every second experiment only. For four of five it takes 2.8.",
         ),
         Mistake(
-            "z instead of t",
-            lambda first, second: _excludes_zero(*_interval(_differences(first, second), factor=1.96)),
-            "1.96 is for a spread that is known. Five differences only estimate it: t = 2.776.",
+            "rounded down",
+            lambda spread, difference: _seeds(spread, difference, round_to=math.floor),
+            "one seed too few: round up.",
         ),
         Mistake(
-            "only the signs",
-            lambda first, second: len({difference > 0 for difference in _differences(first, second)}) == 1,
-            "five differences of one sign can still be one lucky seed: how large are they beside their spread?",
+            "no whole number",
+            lambda spread, difference: _seeds(spread, difference, round_to=lambda n: n),
+            "a seed is a whole training: round up.",
         ),
         Mistake(
-            "only upwards",
-            lambda first, second: _interval(_differences(first, second))[0] > 0,
-            "the second can also be worse: then the whole interval lies below 0.",
+            "two groups",
+            lambda spread, difference: math.ceil(2 * (2.8 * spread / difference) ** 2),
+            "twice as many is right for two groups of different seeds. Here spread is that of paired differences.",
         ),
         Mistake(
-            "the wrong way round",
-            lambda first, second: not _excludes_zero(*_interval(_differences(first, second))),
-            "an interval that contains 0 shows no difference. Yours says that it does.",
+            "upside down",
+            lambda spread, difference: _seeds(difference, spread),
+            "a smaller difference should need more seeds. Which of the two belongs below the line?",
+        ),
+    ),
+    cases=((6.0, 3.0), (9.0, 4.0), (6.0, 9.0), (10.0, 1.0)),
+)
+
+
+def _derived(run, steps=lambda run: run["epochs"] * math.ceil(run["examples"] / run["batch_size"])):
+    return {
+        "steps": steps(run),
+        "scaling": run["alpha"] / run["r"],
+        "numbers": run["r"] * run["targets"],
+        "examples": run["examples"],
+    }
+
+
+def _moved(first, second, **changes):
+    before, after = _derived(first, **changes), _derived(second, **changes)
+    return {name for name in before if before[name] != after[name]}
+
+
+_RUN = {"r": 8, "alpha": 32, "targets": 7, "examples": 400, "epochs": 3, "batch_size": 8}
+
+what_moved = Exercise(
+    name="what_moved",
+    question="Write what_moved(first, second): which of steps, scaling, numbers, examples differ, as a set of words.",
+    difficulty=3,
+    minutes=12,
+    hints=(
+        "Nobody turns steps or scaling. They follow from what is turned: from which fields of a run?",
+        "steps: epochs times the batches of an epoch, the last of which may be smaller. scaling: alpha / r. "
+        "numbers: those of the adapter grow with r and with the targets.",
+        "Make a dictionary of the four for each run, and keep the names whose values differ.",
+    ),
+    source="""import math
+
+
+def what_moved(first, second):
+    def derived(run):
+        return {
+            "steps": run["epochs"] * math.ceil(run["examples"] / run["batch_size"]),
+            "scaling": run["alpha"] / run["r"],
+            "numbers": run["r"] * run["targets"],
+            "examples": run["examples"],
+        }
+
+    before, after = derived(first), derived(second)
+    return {name for name in before if before[name] != after[name]}""",
+    takeaway="A comparison with more than one word in its answer has more than one explanation.",
+    mistakes=(
+        Mistake(
+            "the fields as they stand",
+            lambda first, second: {name for name in first if first[name] != second[name]},
+            "these fields were turned. Asked is what follows from them: steps, scaling, numbers, examples.",
+        ),
+        Mistake(
+            "scaling is alpha",
+            lambda first, second: (
+                _moved(first, second) - {"scaling"} | ({"scaling"} if first["alpha"] != second["alpha"] else set())
+            ),
+            "the scaling is alpha / r. A larger r with the same alpha has a smaller one.",
+        ),
+        Mistake(
+            "examples instead of steps",
+            lambda first, second: _moved(first, second, steps=lambda run: run["examples"] * run["epochs"]),
+            "that counts the examples that are read. A batch of them makes one step.",
+        ),
+        Mistake(
+            "numbers from r alone",
+            lambda first, second: (
+                _moved(first, second) - {"numbers"} | ({"numbers"} if first["r"] != second["r"] else set())
+            ),
+            "more targets are more numbers, too.",
+        ),
+        Mistake(
+            "what stayed",
+            lambda first, second: {"steps", "scaling", "numbers", "examples"} - _moved(first, second),
+            "these stayed the same. Asked is what differs.",
         ),
     ),
     cases=(
-        ([90.0, 80.0, 85.0, 95.0, 70.0], [92.0, 83.0, 87.0, 96.0, 73.0]),
-        ([90.0, 80.0, 85.0, 95.0, 70.0], [88.0, 84.0, 80.0, 96.0, 74.0]),
-        ([92.0, 83.0, 87.0, 96.0, 73.0], [90.0, 80.0, 85.0, 95.0, 70.0]),
-        ([60.0, 62.0, 61.0, 60.0, 63.0], [80.0, 81.0, 83.0, 79.0, 82.0]),
-        ([90.0, 80.0, 85.0, 95.0, 70.0], [90.5, 89.0, 86.0, 95.5, 71.0]),  # one seed makes the gain
-        ([90.0, 80.0, 85.0, 95.0, 70.0], [89.2, 82.2, 88.2, 99.2, 72.2]),  # t and z disagree
+        (_RUN, _RUN | {"batch_size": 32}),
+        (_RUN, _RUN | {"r": 64}),
+        (_RUN, _RUN | {"r": 64, "alpha": 256}),
+        (_RUN, _RUN | {"examples": 800}),
+        (_RUN, _RUN | {"examples": 100, "epochs": 12, "batch_size": 8}),
+        (_RUN, _RUN | {"targets": 2, "r": 28, "alpha": 112}),
+        (_RUN, _RUN | {"targets": 2}),
+        (_RUN, _RUN | {"batch_size": 16, "epochs": 6}),
     ),
 )

@@ -1,0 +1,282 @@
+"""Notebook 09: its page to copy and its prose say what the records say, and its drawing can be read."""
+
+import re
+
+import nbformat
+import numpy as np
+import pytest
+
+from experiments import knobs, records
+from lorautils import ROOT, plots, results
+from lorautils.figures import nb09 as figures
+from lorautils.figures.words import alt_text
+
+DRAWINGS = {"knobs": figures.knobs}
+NOTEBOOK = nbformat.read(ROOT / "notebooks" / "09_lora_knobs.ipynb", as_version=4)
+CELLS = {cell.id: cell.source for cell in NOTEBOOK.cells}
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return results.read("sweeps.jsonl")
+
+
+@pytest.fixture(scope="module")
+def page(runs):
+    return knobs.page(runs)
+
+
+@pytest.fixture(scope="module")
+def ranks(runs):
+    return knobs.ranks(runs)
+
+
+def scores(group, measure="Test-A") -> list[float]:
+    return [records.MEASURES[measure](run) for run in group]
+
+
+# --- the page to copy -----------------------------------------------------------------------------------------------
+
+ROWS = {  # the line of the page, and the comparison that it quotes
+    "rate": "half the best rate",
+    "examples": "1,600 examples, equal steps",
+    "epochs": "400 examples 12 times, not 3",
+    "batch": "batches of 32, equal steps",
+    "targets": "all seven, not q, v",
+    "r": "r = 128, not 8",
+    "alpha": "alpha = 2 r, at r = 8",
+    "dropout": "dropout 0.1 on 50 examples",
+    "start": "LoRA+",
+    "LoRA at all": "full fine-tuning, not LoRA",
+}
+QUOTED = re.compile(r"([AC]) ([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\), (not seen|seen|hint)")
+
+
+def line(knob: str) -> list[str]:
+    (row,) = re.findall(rf"^\| \*\*{knob}\*\* \|.+$", CELLS["page-table"].replace("−", "-"), re.MULTILINE)
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("knob", ROWS)
+def test_each_line_of_the_page_quotes_its_record(page, knob):
+    test, *numbers, word = QUOTED.search(line(knob)[2]).groups()
+    found = page[f"Test-{test}"][ROWS[knob]]
+    assert list(map(float, numbers)) == pytest.approx(found[:3], abs=0.051) and word == found.word
+
+
+def test_the_page_has_no_other_line():
+    assert CELLS["page-table"].count("\n| **") == len(ROWS)
+
+
+def held(runs, rule: str) -> str:
+    judged = [records.compare(knobs.transfer(runs, task)).get(rule) for task in knobs.TASKS]
+    words = [records.direction(found) for found in judged if found]
+    return f"{words.count('seen')} of {len(words)}"
+
+
+def test_the_page_counts_the_tasks_on_which_a_rule_held(runs, page):
+    assert line("rate")[4] == held(runs, "LoRA's best rate is above full fine-tuning's")
+    assert line("targets")[4] == held(runs, "all seven are ahead of q, v")
+    assert line("r")[4] == held(runs, "r = 8 is ahead of r = 128")
+    for knob in set(ROWS) - {"rate", "targets", "r"}:  # asked of cron alone
+        assert line(knob)[4] == f"{int(line(knob)[2].endswith(', seen'))} of 1"
+
+
+# --- the rule of inference ------------------------------------------------------------------------------------------
+
+
+def test_the_noise_of_a_comparison_is_where_it_turns_into_seen():
+    family = {
+        "clear": [9.0, 10.0, 11.0, 10.0, 8.0],
+        "near": [1.0, 2.0, 6.0, 3.0, 2.0],
+        "none": [-1.0, 1.0, 0.5, -2.0, 2],
+    }
+    for found in records.compare(family).values():
+        assert (abs(found.mean) > found.noise) == (found.word == "seen")
+
+
+def test_told_names_what_would_have_been_seen_beside_a_null_only():
+    seen, null = records.told(
+        records.compare({"a": [9.0, 10.0, 11.0, 10.0, 8.0], "b": [-1.0, 1.0, 0.5, -2.0, 2.0]})
+    ).splitlines()[1:]
+    assert seen.endswith("seen") and "from" not in seen
+    assert re.search(r"not seen; would be seen from \d+\.\d$", null)
+
+
+@pytest.mark.parametrize("asks", [ask for _, ask, _ in knobs.HEADLINES], ids=lambda ask: ask.__name__)
+def test_a_verdict_says_what_compare_says(runs, asks):
+    for name, found in records.compare(records.family(asks(runs), *knobs.TESTS)).items():
+        verdict = results.verdict(name, found.mean, control=0, noise=found.noise, yes="a", no="b")
+        assert (verdict.outcome != "cannot tell") == (found.word == "seen"), name
+
+
+def test_shares_of_variance_find_what_was_put_in():
+    generator = np.random.default_rng(0)
+    rows, columns = generator.normal(0, 3, (40, 1)), generator.normal(0, 1, (1, 40))
+    found = knobs.shares(rows + columns + generator.normal(0, 1, (40, 40)))
+    assert found == pytest.approx((9 / 11, 1 / 11, 1 / 11), abs=0.12) and sum(found) == pytest.approx(1)
+
+
+def test_matched_runs_share_their_seed_and_nearly_their_score():
+    def run(method, seed, exact, prose):
+        configuration = {"sweep": "rank", "method": method, "r": 8, "seed": seed, "learning_rate": 1e-3}
+        scored = {"A": {"n": 200, "exact": exact}}
+        return {"run": configuration, "scores": scored, "text_losses": {"prose": prose}}
+
+    full = "full fine-tuning"
+    pairs = [run("LoRA", 0, 190, 4.0), run(full, 0, 188, 3.5), run("LoRA", 0, 180, 9.0), run(full, 1, 190, 3.0)]
+    weak = [run("LoRA", 2, 100, 4.0), run(full, 2, 100, 3.0)]
+    assert knobs.matched(pairs + weak, "prose") == [0.5]
+
+
+# --- what the prose says --------------------------------------------------------------------------------------------
+
+
+def test_section_2_five_seeds_span_ten_points_and_never_show_the_one_that_breaks(runs, ranks):
+    five = scores(records.select(ranks[8], learning_rate=2e-3))
+    assert 8 <= max(five) - min(five) < 10
+    twenty = records.by(records.select(runs, sweep="twenty seeds", method="LoRA"), "r")
+    assert [sum(score < 60 for score in scores(twenty[r])) for r in (1, 8, 128)] == [0, 1, 1]
+    assert (min(scores(twenty[8])), min(scores(twenty[128]))) == (18, 0)
+    assert min(scores(run for run in twenty[8] if run["run"]["seed"] < 5)) > 85
+
+
+def test_section_2_seed_1_is_the_best_and_seed_4_the_worst_at_every_rank(ranks):
+    for group in ranks.values():
+        cells = records.by(records.select(group, learning_rate=2e-3), "seed")
+        of_seed = {seed: scores(cell)[0] for seed, cell in cells.items()}
+        assert max(of_seed, key=of_seed.get) == 1 and min(of_seed, key=of_seed.get) == 4
+
+
+def test_section_3_every_best_rate_lies_between_others_with_five_seeds(runs, ranks):
+    for group in [*ranks.values(), knobs.full(runs)]:
+        cells = records.by(group, "learning_rate")
+        at = list(cells).index(records.tuned(group)[0]["run"]["learning_rate"])
+        assert [len(cell) for cell in list(cells.values())[at - 1 : at + 2]] == [5, 5, 5]
+
+
+def test_section_3_one_hill_with_a_cliff_and_full_fine_tuning_ten_times_lower(runs, ranks):
+    for group in ranks.values():
+        means = {rate: found.mean for rate, found in records.seed_intervals(records.by(group, "learning_rate")).items()}
+        assert means[2.5e-4] < means[5e-4] < means[1e-3] < means[2e-3] and means[8e-3] < 20
+    times = 2 ** np.mean(knobs.ratio(ranks[8], knobs.full(runs)))
+    assert round(times) == 10
+    found = records.compare(knobs.transfer(runs, "cron"))["LoRA's best rate is above full fine-tuning's"]
+    assert 2**found.low > 5 and 2**found.high < 20
+
+
+def test_section_4_full_fine_tuning_is_ahead_of_lora_on_peoples_words_over_twenty_seeds(runs):
+    found = records.compare(records.family(knobs.twenty_seeds(runs), *knobs.TESTS))
+    assert {name for name, c in found.items() if c.word == "seen"} == {
+        "full at 0.0002 minus r = 8, Test-A",
+        "full at 0.0002 minus r = 8, Test-C",
+    }
+    assert all(abs(found[f"r = {r} minus r = 8, Test-C"].low) < 3.05 for r in (1, 128))
+
+
+def test_section_4_the_update_uses_one_or_two_directions(ranks):
+    stable = [records.seed_interval(records.tuned(group), "stable rank").mean for group in ranks.values()]
+    assert all(0.999 < value < 2 for value in stable)
+
+
+def test_section_5_the_best_rate_stays_with_one_rule_and_falls_with_two(runs):
+    best = {rule: {r: knobs.alike(g)[0] for r, g in cells.items()} for rule, cells in knobs.rules(runs).items()}
+    falls = {rule: cells[1] / cells[128] for rule, cells in best.items()}
+    assert falls == {"alpha = 32": 1, "rsLoRA": 4, "alpha = 2 r": 8}
+    doubled = knobs.rules(runs)["alpha = 2 r"]
+    for r in (32, 128):
+        assert scores(records.select(doubled[r], learning_rate=best["alpha = 2 r"][1])) == [0]
+
+
+def test_section_5_hints_at_128_and_one_point_at_rank_1(runs):
+    found = records.compare(records.family(knobs.alpha(runs), *knobs.TESTS))
+    assert {name for name, c in found.items() if c.word == "seen"} == {"alpha = 2 r minus alpha = 32, r = 1, Test-C"}
+    assert round(found["alpha = 2 r minus alpha = 32, r = 1, Test-C"].mean) == -1
+    assert all(name.split(", ")[1] == "r = 128" for name, c in found.items() if c.word == "hint")
+
+
+def test_section_7_the_lines_part_on_peoples_words_and_english_is_the_price(runs):
+    cells = knobs.reading(runs)
+    on_c = [records.seed_interval(cells[key], "Test-C").mean for key in ((400, 3), (400, 12), (400, 24), (3200, 3))]
+    assert on_c[1] > 2 * on_c[0] and on_c[2] < 25 and 48 < on_c[3] < 55
+    english = [round(records.seed_interval(cells[400, epochs], "English").mean, 1) for epochs in (3, 24)]
+    assert english == [4.0, 4.5]
+
+
+def test_section_8_at_equal_steps_two_best_rates_of_lora_are_the_last_of_three(runs):
+    best = {size: cell[0]["run"]["learning_rate"] for size, cell in knobs.batch_cells(runs, "LoRA").items()}
+    assert best == {2: 1e-3, 8: 2e-3, 32: 4e-3}
+    assert list(records.by(records.select(runs, sweep="batch at equal steps", method="LoRA"), "learning_rate")) == [
+        1e-3,
+        2e-3,
+        4e-3,
+    ]
+
+
+def test_sections_5_and_6_every_best_rate_lies_between_others_with_five_seeds(runs):
+    targets = records.by(records.select(runs, sweep="targets"), "targets").values()
+    for group in [*targets, *(group for cells in knobs.rules(runs).values() for group in cells.values())]:
+        cells = records.by(group, "learning_rate")
+        at = list(cells).index(records.tuned(group)[0]["run"]["learning_rate"])
+        assert [len(cell) for cell in list(cells.values())[at - 1 : at + 2]] == [5, 5, 5]
+
+
+def test_section_8_at_equal_examples_the_smaller_batch_wins(runs):
+    means = [round(records.seed_interval(cell).mean) for cell in knobs.at_equal_examples(runs).values()]
+    assert means == [99, 98, 92, 72, 36]
+
+
+def test_section_9_over_fitting_shows_and_dropout_gives_a_point_on_test_c(runs):
+    none = records.select(runs, sweep="dropout", examples=50, dropout=0.0)
+    assert records.seed_interval(none, "training loss").mean < 0.01
+    assert records.seed_interval(none, "held-out loss").mean == pytest.approx(0.5, abs=0.05)
+    found = records.compare(records.family(knobs.dropout(runs), *knobs.TESTS))
+    assert {name for name, c in found.items() if c.word == "seen"} == {"50 examples, 0.05 minus none, Test-C"}
+
+
+def test_section_10_at_the_same_score_lora_has_forgotten_more_of_everything(runs):
+    names = ("prose", "programs", "dialogue", "tables", "copying", "facts")
+    found = records.compare({name: knobs.matched(runs, name) for name in names})
+    assert {c.word for c in found.values()} == {"seen"}
+    assert all(found[name].mean > 0 for name in names[:4]) and all(found[name].mean < 0 for name in names[4:])
+
+
+def test_section_11_the_mlp_is_ahead_on_orders_at_the_last_of_three_rates(runs):
+    found = records.compare(knobs.transfer(runs, "orders"))
+    assert found["all seven are ahead of MLP"].word == "seen" and found["all seven are ahead of MLP"].mean < 0
+    assert found["all seven are ahead of q, v"].word == found["MLP is ahead of attention"].word == "seen"
+    rates = records.by(records.select(runs, sweep="orders: targets"), "learning_rate")
+    assert len(rates) == 3 and knobs.sets(runs, "orders")["MLP"][0]["run"]["learning_rate"] == max(rates)
+    assert round(2 ** found["LoRA's best rate is above full fine-tuning's"].mean) == 17
+
+
+def test_what_is_called_deferred_is_not_recorded(runs):
+    recorded = {run["run"]["sweep"] for run in runs}
+    assert not recorded & {"layers", "embeddings", "data and order", "pairs: rank", "orders: batch", "family: targets"}
+    assert not knobs.recorded(runs, "family: full")
+
+
+# --- the figures ----------------------------------------------------------------------------------------------------
+
+
+def test_a_forest_tells_each_row_with_its_word(page):
+    figure = figures.forests(page)
+    told = alt_text(figure)
+    plots.plt.close(figure)
+    found = page["Test-A"]["half the best rate"]
+    assert f"half the best rate {found.mean:.3g}, from {found.low:.3g} to {found.high:.3g}, seen" in told
+    assert told.count("r = 1, not 8") == 2
+
+
+def test_small_multiples_tell_the_best_of_each_panel(ranks):
+    figure = figures.panels({"r = 8": {1e-3: [80.0, 82.0], 2e-3: [90.0, 92.0]}}, xlabel="rate", ylabel="%", columns=1)
+    told = alt_text(figure)
+    plots.plt.close(figure)
+    assert "r = 8: 0.001 81, 0.002 91; the best 0.002" in told
+
+
+def test_a_heat_map_tells_its_numbers():
+    figure = figures.heat([[86, 97], [92, 98]], ["r = 1", "r = 4"], [0, 1], ylabel="rank", xlabel="seed")
+    told = alt_text(figure)
+    plots.plt.close(figure)
+    assert "r = 1: 86, 97; r = 4: 92, 98" in told
