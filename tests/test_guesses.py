@@ -147,7 +147,7 @@ HELD: dict[str, Callable[[Out], str | float]] = {
     "07#part-targets": lambda out: len(re.findall(r" error$", out("matching-run"), re.MULTILINE)),
     "07#part-init": lambda out: "no" if first(out("init-run"), r"^pissa +\S+ +\S+ +(\S+)") else "yes",
     "08#predict-pad": lambda out: "it carries no loss" if "4 of 4 stop tokens carry no loss" in out("pad-lab") else "?",
-    "08#part-baselines": lambda out: 0.3 * first(out("rules"), r"Test-A: (\d+)% right"),
+    "08#part-baselines": lambda out: 0.2 * first(out("rules"), r"Test-A: (\d+)% right"),
     "08#part-forgetting": lambda out: {1: "yes", 2: "it depends"}[len(set(outcomes(out("forgetting-recorded"))))],
     "08#part-save": lambda out: first(out("save"), r"safetensors +(\S+) MB"),
     "08#predict-newline": lambda out: first(out("newline-lab"), r"no newline +(\d+) of 10"),

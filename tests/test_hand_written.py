@@ -124,3 +124,17 @@ def test_no_text_of_a_newer_test_is_in_another_test_the_validation_split_or_trai
     texts = {task.normalized(case.text) for case in cases}
     assert len(texts) == len(cases)
     assert sum(task.normalized(case.text) in texts for case in others) == 0
+
+
+def test_no_page_says_who_wrote_the_tests():
+    """Known is that they were written one by one, and not by the grammars."""
+    claim = re.compile(r"\b(?:people|a person|persons|humans|somebody) (?:wrote|has written|have written)\b", re.I)
+    root = DATA.parents[2]
+    pages = [
+        *root.glob("notebooks/*.ipynb"),
+        *root.glob("docs/*.md"),
+        *root.glob("adapters/*/README.md"),
+        root / "README.md",
+    ]
+    said = {path.name: claim.findall(path.read_text(encoding="utf-8")) for path in pages}
+    assert {name: found for name, found in said.items() if found} == {}
