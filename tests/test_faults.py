@@ -108,6 +108,8 @@ def test_an_empty_read_only_cache_says_what_to_do(cache, monkeypatch, capsys):
         monkeypatch.setenv("LORAUTILS_CACHE", str(copy))
         said = error(capsys, "fetch")
         assert "Read-only file system" in said and "LORAUTILS_CACHE to a folder on another disk" in said
+        monkeypatch.setenv("LORAUTILS_CACHE", str(cache.parent / "writable"))
+        fetch(lambda _: None)  # the base is there, and the folder of the run cannot be made
         assert "name another folder with --output" in error(capsys, "train", "--output", str(copy / "mine"))
 
 
