@@ -2,11 +2,12 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 from test_cli import error, lines, tiny_model  # noqa: F401
 
@@ -97,7 +98,9 @@ def test_other_fields_of_lora_reach_the_adapter_the_forecast_and_the_next_traini
     assert main([*train, *fields, "--output", folder]) == 0
     said = capsys.readouterr().err
     assert "of layers 0: 99% of the weights" in said, said
-    assert "of layers 0: 49% of the weights" in targets.reach(small("Llama"), SEVEN, [0])
+    assert "of layers 0: 49% of the weights" in targets.reach(
+        small("Llama"), LoraConfig(target_modules=SEVEN, layers_to_transform=[0])
+    )
     config = LoraConfig.from_pretrained(folder)
     assert config.use_rslora and config.use_dora and config.layers_to_transform == [0]
     assert (config.rank_pattern, config.alpha_pattern) == ({"q_proj": 2}, {"q_proj": 6, "k_proj": 9})
@@ -195,7 +198,9 @@ def test_without_a_setting_a_model_of_any_family_is_wrapped_and_it_is_said_how_f
     _, expected, message = FAMILIES[family]
     base = small(family)
     names = targets.chosen(base, None)
-    assert sorted(names) == expected and message in (said := targets.reach(base, names)), said
+    assert sorted(names) == expected and message in (said := targets.reach(base, LoraConfig(target_modules=names))), (
+        said
+    )
     model = get_peft_model(base, LoraConfig(target_modules=set(names), lora_dropout=0.1, task_type="CAUSAL_LM")).train()
     found = audit(model)
     wrapped = {path.split(".")[-1] for path, layer in base.named_modules() if hasattr(layer, "lora_A")}
@@ -236,6 +241,134 @@ def test_a_model_of_any_family_trains_by_the_command_and_a_dry_run_knows_its_mem
     assert "2 steps, last loss" in capsys.readouterr().out
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert all(value.any() for name, value in saved.items() if "lora_B" in name), "all of it learned"
+
+
+BIASED = ("Llama", dict(attention_bias=True, tie_word_embeddings=False))
+EXPERT = ("Mixtral", dict(num_local_experts=4))
+FIELDS = {  # flags, their model, what adapter_config.json then says, and a name that only such a file has
+    "--init_lora_weights=false": (BIASED, {"init_lora_weights": False}, "lora_A"),
+    "--init_lora_weights=gaussian": (BIASED, {"init_lora_weights": "gaussian"}, "lora_A"),
+    "--init_lora_weights=orthogonal": (BIASED, {"init_lora_weights": "orthogonal"}, "lora_A"),
+    "--init_lora_weights=mica": (BIASED, {"init_lora_weights": "mica"}, "lora_A"),
+    "--bias=lora_only --target_modules=q_proj": (BIASED, {"bias": "lora_only"}, "q_proj.base_layer.bias"),
+    "--bias=all": (BIASED, {"bias": "all"}, "o_proj.base_layer.bias"),
+    "--modules_to_save=lm_head": (BIASED, {"modules_to_save": ["lm_head"]}, "model.lm_head.weight"),
+    "--trainable_token_indices=0,70": (BIASED, {"trainable_token_indices": [0, 70]}, "trainable_tokens_delta"),
+    "--modules_to_save=lm_head --ensure_weight_tying=true": (
+        ("Llama", dict(tie_word_embeddings=True)),
+        {"modules_to_save": ["lm_head"], "ensure_weight_tying": True},
+        "model.lm_head.weight",
+    ),
+    "--exclude_modules=layers.0.self_attn.v_proj,up_proj": (
+        BIASED,
+        {"exclude_modules": ["layers.0.self_attn.v_proj", "up_proj"]},
+        "layers.1.self_attn.v_proj.lora_A",
+    ),
+    "--layers_to_transform=1 --layers_pattern=layers": (BIASED, {"layers_pattern": "layers"}, "layers.1.self_attn"),
+    "--target_parameters=experts.gate_up_proj,experts.down_proj --lora_dropout=0": (
+        EXPERT,
+        {"target_parameters": ["experts.gate_up_proj", "experts.down_proj"]},
+        "mlp.experts",
+    ),
+}
+
+
+def kept(folder, family, sizes):
+    """A small model of the vocabulary of the tests, in a folder, with its tokenizer."""
+    model = small(family, **sizes)
+    model.resize_token_embeddings(258)
+    model.save_pretrained(folder)
+    basemodel.load_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("flags", FIELDS)
+def test_a_field_of_lora_is_trained_saved_resumed_asked_and_trained_further(tiny_model, capsys, tmp_path, flags):  # noqa: F811
+    (family, sizes), expected, name = FIELDS[flags]
+    model, run = kept(tmp_path / "model", family, sizes), tmp_path / "run"
+    data = table(tmp_path / "pairs.jsonl", *[PAIR | {"prompt": f"{n} "} for n in range(8)])
+    train = ["train", "--data", data, "--model", model, "--epochs", "2", "--batch_size", "4", "--save_steps", "1"]
+    given = [*train, *flags.split(), "--output", str(run), "--resume", "auto"]
+    assert main([*given, "--dry_run"]) == 0 and not run.exists()
+    assert main(given) == 0
+    assert "WARNING" not in re.sub(r"WARNING .*(in full|the experts hold).*", "", capsys.readouterr().err)
+    config = json.loads((run / "adapter_config.json").read_text())
+    for field, value in expected.items():
+        assert (sorted(config[field]) if isinstance(value, list) else config[field]) == (
+            sorted(value) if isinstance(value, list) else value
+        )
+    weights = run / "adapter_model.safetensors"
+    whole, saved = weights.read_bytes(), load_file(weights)
+    assert any(name in key for key in saved), sorted(saved)
+    assert not any("up_proj" in key or "layers.0.self_attn.v_proj" in key for key in saved if "exclude" in flags)
+    base = basemodel.load_base_model(model)
+    known = {key: value.clone() for key, value in base.state_dict().items()}
+    loaded = PeftModel.from_pretrained(base, run)
+    assert all(
+        torch.equal(value, saved[key]) for key, value in get_peft_model_state_dict(loaded).items() if "lora_" in key
+    )
+    for key, value in saved.items():  # what trains beside A and B has moved
+        if (own := known.get(key.removeprefix("base_model.model.").replace(".base_layer", ""))) is not None:
+            assert not torch.equal(value, own), key
+    assert main(["evaluate", data, "--model", model, "--adapter", str(run)]) == 0
+    weights.unlink()
+    shutil.rmtree(run / "checkpoint-4")
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"interrupted"'))
+    assert main(given) == 0 and "goes on from" in capsys.readouterr().err
+    assert weights.read_bytes() == whole, "the resumed run is the same"
+    first = flags.split()[0].partition("=")[0].removeprefix("--")
+    said = error(capsys, *train, "--output", str(run), "--resume", "auto")
+    assert f"{first} is " in said and f"and the run in {run} has " in said
+    further = tmp_path / "further"
+    dropout = ["--lora_dropout=0"] if "dropout" in flags else []
+    assert main([*train, *dropout, "--from_adapter", str(run), "--output", str(further)]) == 0
+    again = load_file(further / "adapter_model.safetensors")
+    same = {key for key, value in saved.items() if torch.equal(value, again[key])}
+    assert again.keys() == saved.keys() and all("lora_B" in key for key in same) and bool(same) == ("mica" in flags)
+
+
+REFUSED = {
+    "--init_lora_weights=pissa": "which takes its start out of the base's weights",
+    "--init_lora_weights=pissa_niter_4": "save with path_initial_model_for_weight_conversion",
+    "--init_lora_weights=olora": "which takes its start out of the base's weights",
+    "--init_lora_weights=corda": "needs statistics of your data first",
+    "--init_lora_weights=loftq": "which load_in_4bit does here: take true, false, gaussian",
+    "--init_lora_weights=eva": "which reads your data before the training",
+    "--init_lora_weights=lora_ga": "which reads gradients before the training",
+    "--init_lora_weights=gausian": "is no start that this command knows: take true, false, gaussian",
+    "--init_lora_weights=mica --load_in_4bit=true": "needs one process, no load_in_4bit",
+    "--init_lora_weights=orthogonal --r=3": "rank to be even",
+    "--bias=some": "bias",
+    "--bias=all": "bias is 'all', and the model has no bias: leave it out",
+    "--bias=lora_only": "the wrapped layers have no bias",
+    "--modules_to_save=head": "modules_to_save: ['head'] fits nothing",
+    "--modules_to_save=norm": "also fits input_layernorm, post_attention_layernorm: name more of it",
+    "--modules_to_save=q_proj": "'q_proj' is wrapped by LoRA",
+    "--modules_to_save=embed_tokens --trainable_token_indices=1": "trains whole by modules_to_save",
+    "--trainable_token_indices=258": "expected numbers from 0 to 257",
+    "--ensure_weight_tying=true": "is for modules_to_save and trainable_token_indices",
+    "--exclude_modules=qq_proj": "exclude_modules: ['qq_proj'] fits nothing",
+    "--target_modules=q_proj --exclude_modules=q_proj": "which leaves no layer to wrap",
+    "--target_parameters=experts.down_proj --lora_dropout=0": "what it can name here is none",
+    "--target_parameters=experts.down_proj": "add --lora_dropout 0",
+    "--layers_pattern=layers": "set that too",
+    "--layers_to_transform=0 --layers_pattern=h": "no list of layers is called so",
+}
+
+
+def test_a_field_of_lora_that_cannot_be_kept_is_refused(tiny_model, capsys, tmp_path):  # noqa: F811
+    model = kept(tmp_path / "model", "Llama", {})
+    data = table(tmp_path / "pairs.jsonl", PAIR)
+    train = ["train", "--data", data, "--model", model, "--output", str(tmp_path / "new")]
+    for flags, part in REFUSED.items():
+        assert part in error(capsys, *train, *flags.split()), flags
+        assert not (tmp_path / "new").exists(), flags
+    plain = str(tmp_path / "plain")
+    assert main([*train[:-1], plain, "--epochs", "1"]) == 0
+    capsys.readouterr()
+    for flags in ("--bias=all", "--modules_to_save=lm_head", "--init_lora_weights=gaussian"):
+        said = error(capsys, *train, "--from_adapter", plain, flags)
+        assert f"{flags[2:].partition('=')[0]} " in said and "leave" in said
 
 
 def test_a_forecast_is_near_the_ledger(tiny_model):  # noqa: F811
