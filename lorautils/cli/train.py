@@ -349,6 +349,11 @@ def _check_same(options: Train, config) -> None:
         given, own = getattr(options, name), getattr(config, name)
         if given not in (own, getattr(Train, name)):
             raise ValueError(f"{name} is {given}, and the adapter in {options.from_adapter} has {own}: leave it out")
+    if options.bf16 and (config.bias != "none" or config.modules_to_save):
+        raise ValueError(
+            f"bf16 is set, and the adapter in {options.from_adapter} has biases or whole modules, of which small steps "
+            "are rounded away in 16 bits: leave bf16 out"
+        )
     for name in targets.NAMED:
         if getattr(options, name) is not None:
             raise ValueError(f"{name} and from_adapter are both set: an adapter stays as it is, leave one out")
