@@ -348,6 +348,7 @@ REFUSED = {
     "--init_lora_weights=mica --load_in_4bit=true": "needs one process, no load_in_4bit",
     "--init_lora_weights=orthogonal --r=3": "rank to be even",
     "--bias=some": "bias",
+    "--bias=all --bf16=true": "would train in 16 bits",
     "--bias=all": "bias is 'all', and the model has no bias: leave it out",
     "--bias=lora_only": "the wrapped layers have no bias",
     "--modules_to_save=head": "modules_to_save: ['head'] fits nothing",
