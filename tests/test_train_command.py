@@ -366,15 +366,20 @@ REFUSED = {
 }
 
 
-def test_a_field_of_lora_that_cannot_be_kept_is_refused(tiny_model, capsys, tmp_path):  # noqa: F811
+def test_a_field_of_lora_that_cannot_be_kept_is_refused_and_a_file_may_name_one_number(tiny_model, capsys, tmp_path):  # noqa: F811
     model = kept(tmp_path / "model", "Llama", {})
     data = table(tmp_path / "pairs.jsonl", PAIR)
     train = ["train", "--data", data, "--model", model, "--output", str(tmp_path / "new")]
+    capsys.readouterr()
     for flags, part in REFUSED.items():
         assert part in error(capsys, *train, *flags.split()), flags
         assert not (tmp_path / "new").exists(), flags
-    plain = str(tmp_path / "plain")
-    assert main([*train[:-1], plain, "--epochs", "1"]) == 0
+    plain, file = str(tmp_path / "plain"), tmp_path / "run.yaml"
+    file.write_text("trainable_token_indices: 5\nlayers_to_transform: 1\ninit_lora_weights: false\nepochs: 1\n")
+    assert main([*train[:-1], plain, "--config", str(file)]) == 0
+    config = LoraConfig.from_pretrained(plain)
+    found = config.trainable_token_indices, config.layers_to_transform, config.init_lora_weights
+    assert found == ([5], [1], False)
     capsys.readouterr()
     for flags in ("--bias=all", "--modules_to_save=lm_head", "--init_lora_weights=gaussian"):
         said = error(capsys, *train, "--from_adapter", plain, flags)

@@ -100,7 +100,7 @@ class Train:
     lora_dropout: Share = 0.1
     target_modules: str | None = None
     exclude_modules: str | None = None
-    layers_to_transform: str | None = None
+    layers_to_transform: int | str | None = None
     layers_pattern: str | None = None
     target_parameters: str | None = None
     use_rslora: bool = False
@@ -110,7 +110,7 @@ class Train:
     init_lora_weights: bool | str = True
     bias: Literal["none", "lora_only", "all"] = "none"
     modules_to_save: str | None = None
-    trainable_token_indices: str | None = None
+    trainable_token_indices: int | str | None = None
     ensure_weight_tying: bool = False
     fused: bool = False
 

@@ -129,10 +129,11 @@ def _whole(base: nn.Module, text: str | None, wrapped: Collection[str]) -> list[
     return names
 
 
-def _tokens(base: nn.Module, text: str | None, whole: Collection[str]) -> list[int] | None:
+def _tokens(base: nn.Module, text: int | str | None, whole: Collection[str]) -> list[int] | None:
     """Return the numbers of tokens of a setting such as 0,7."""
     if text is None:
         return None
+    text = str(text)  # a file may name one number
     count, parts = base.get_input_embeddings().num_embeddings, [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) < count for part in parts):
         wanted = f"expected numbers from 0 to {count - 1}, separated by commas"
@@ -165,10 +166,11 @@ def _pattern(base: nn.Module, setting: str, text: str | None) -> dict[str, int]:
     return pattern
 
 
-def _layers(base: nn.Module, text: str | None) -> list[int] | None:
+def _layers(base: nn.Module, text: int | str | None) -> list[int] | None:
     """Return the numbers of a setting such as 0,1,2; None stands for all layers."""
     if text is None:
         return None
+    text = str(text)  # a file may name one number
     count, parts = base.config.get_text_config().num_hidden_layers, [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) < count for part in parts):
         wanted = f"expected numbers from 0 to {count - 1}, separated by commas"
