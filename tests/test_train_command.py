@@ -336,6 +336,24 @@ def test_a_field_of_lora_is_trained_saved_resumed_asked_and_trained_further(tiny
     assert again.keys() == saved.keys() and all("lora_B" in key for key in same) and bool(same) == ("mica" in flags)
 
 
+@pytest.mark.parametrize("start", ["orthogonal", "mica"])
+def test_another_start_is_a_plain_adapter_for_export_and_for_our_own_lora(tmp_path, start):
+    from lorautils import lora
+    from lorautils.export import package
+
+    config = LoraConfig(target_modules=["q_proj"], init_lora_weights=start, r=4, task_type="CAUSAL_LM")
+    model = get_peft_model(small("Llama"), config)
+    for name, value in model.named_parameters():
+        if "lora_" in name and value.requires_grad:
+            value.data += torch.randn_like(value)
+    model.eval().save_pretrained(tmp_path)
+    assert len(package.read(tmp_path)[0]) == 2
+    own, x = small("Llama").eval(), torch.arange(3, 9)[None]
+    plain = own(x).logits
+    lora.load(own, tmp_path)
+    assert torch.allclose(own(x).logits, model(x).logits, atol=1e-5) and not torch.allclose(own(x).logits, plain)
+
+
 REFUSED = {
     "--init_lora_weights=pissa": "which takes its start out of the base's weights",
     "--init_lora_weights=pissa_niter_4": "save with path_initial_model_for_weight_conversion",
