@@ -101,11 +101,14 @@ def load_adapter(folder: str | Path, name: str | Path | None = None):
     return put_adapter(load_base_model(name), folder), load_tokenizer(name)
 
 
-def put_adapter(base: nn.Module, folder: Path) -> PeftModel:
-    """Return a base model with the adapter of a folder on it, frozen; OSError says that it does not fit."""
+def put_adapter(base: nn.Module, folder: Path, *, trained: bool = False) -> PeftModel:
+    """Return a base model with the adapter of a folder on it, frozen unless it is to be `trained` further.
+
+    OSError says that it does not fit.
+    """
     try:
         tensors = read_weights(folder)  # PEFT would read a pickle where there is none
-        model = PeftModel.from_pretrained(base, folder)
+        model = PeftModel.from_pretrained(base, folder, is_trainable=trained)
         known = get_peft_model_state_dict(model, save_embedding_layers=False)
         if differences := sorted(known.keys() ^ tensors.keys()):  # of which PEFT warns at most
             raise ValueError(f"{len(differences)} tensors are missing or not in the model, such as {differences[0]}")

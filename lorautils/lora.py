@@ -284,7 +284,7 @@ SCHEMA = {
     "properties": {
         "peft_type": {"const": "LORA"},
         "bias": {"const": "none"},
-        "init_lora_weights": {"enum": [True, False, "gaussian"]},
+        "init_lora_weights": {"enum": [True, False, "gaussian", "orthogonal", "mica"]},
         "target_modules": _NAMES,
         "r": {"type": "integer", "minimum": 1},
         "lora_alpha": {"type": "number"},

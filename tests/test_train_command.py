@@ -2,11 +2,12 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 from test_cli import error, lines, tiny_model  # noqa: F401
 
@@ -97,7 +98,9 @@ def test_other_fields_of_lora_reach_the_adapter_the_forecast_and_the_next_traini
     assert main([*train, *fields, "--output", folder]) == 0
     said = capsys.readouterr().err
     assert "of layers 0: 99% of the weights" in said, said
-    assert "of layers 0: 49% of the weights" in targets.reach(small("Llama"), SEVEN, [0])
+    assert "of layers 0: 49% of the weights" in targets.reach(
+        small("Llama"), LoraConfig(target_modules=SEVEN, layers_to_transform=[0])
+    )
     config = LoraConfig.from_pretrained(folder)
     assert config.use_rslora and config.use_dora and config.layers_to_transform == [0]
     assert (config.rank_pattern, config.alpha_pattern) == ({"q_proj": 2}, {"q_proj": 6, "k_proj": 9})
@@ -195,7 +198,9 @@ def test_without_a_setting_a_model_of_any_family_is_wrapped_and_it_is_said_how_f
     _, expected, message = FAMILIES[family]
     base = small(family)
     names = targets.chosen(base, None)
-    assert sorted(names) == expected and message in (said := targets.reach(base, names)), said
+    assert sorted(names) == expected and message in (said := targets.reach(base, LoraConfig(target_modules=names))), (
+        said
+    )
     model = get_peft_model(base, LoraConfig(target_modules=set(names), lora_dropout=0.1, task_type="CAUSAL_LM")).train()
     found = audit(model)
     wrapped = {path.split(".")[-1] for path, layer in base.named_modules() if hasattr(layer, "lora_A")}
@@ -236,6 +241,167 @@ def test_a_model_of_any_family_trains_by_the_command_and_a_dry_run_knows_its_mem
     assert "2 steps, last loss" in capsys.readouterr().out
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert all(value.any() for name, value in saved.items() if "lora_B" in name), "all of it learned"
+
+
+BIASED = ("Llama", dict(attention_bias=True, tie_word_embeddings=False))
+FIELDS = {  # flags, their model, what adapter_config.json then says, and names that only such a file has
+    "--init_lora_weights=false --layers_to_transform=1 --layers_pattern=layers": (
+        BIASED,
+        {"init_lora_weights": False, "layers_pattern": "layers"},
+        ["layers.1.self_attn"],
+    ),
+    "--init_lora_weights=gaussian --bias=lora_only --target_modules=q_proj": (
+        BIASED,
+        {"init_lora_weights": "gaussian", "bias": "lora_only"},
+        ["q_proj.base_layer.bias"],
+    ),
+    "--init_lora_weights=orthogonal --exclude_modules=layers.0.self_attn.v_proj,up_proj": (
+        BIASED,
+        {"init_lora_weights": "orthogonal", "exclude_modules": ["layers.0.self_attn.v_proj", "up_proj"]},
+        ["layers.1.self_attn.v_proj.lora_A"],
+    ),
+    "--init_lora_weights=mica --trainable_token_indices=0,79": (
+        BIASED,
+        {"init_lora_weights": "mica", "trainable_token_indices": [0, 79]},
+        ["trainable_tokens_delta"],
+    ),
+    "--bias=all --modules_to_save=lm_head --fused=true": (
+        BIASED,
+        {"bias": "all", "modules_to_save": ["lm_head"]},
+        ["o_proj.base_layer.bias", "model.lm_head.weight"],
+    ),
+    "--modules_to_save=lm_head --ensure_weight_tying=true": (
+        ("Llama", dict(tie_word_embeddings=True)),
+        {"modules_to_save": ["model.embed_tokens"], "ensure_weight_tying": True},  # PEFT names the other end
+        ["embed_tokens.weight"],
+    ),
+    "--target_parameters=experts.gate_up_proj,experts.down_proj --lora_dropout=0": (
+        ("Mixtral", dict(num_local_experts=4)),
+        {"target_parameters": ["experts.down_proj", "experts.gate_up_proj"]},
+        ["mlp.experts"],
+    ),
+}
+
+
+def kept(folder, family, sizes):
+    """A small model of the vocabulary of the tests, in a folder, with its tokenizer."""
+    model = small(family, **sizes)
+    model.resize_token_embeddings(258)
+    model.save_pretrained(folder)
+    basemodel.load_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("flags", FIELDS)
+def test_a_field_of_lora_is_trained_saved_resumed_asked_and_trained_further(tiny_model, capsys, tmp_path, flags):  # noqa: F811
+    (family, sizes), expected, names = FIELDS[flags]
+    model, run = kept(tmp_path / "model", family, sizes), tmp_path / "run"
+    data = table(tmp_path / "pairs.jsonl", *[PAIR | {"prompt": f"{n} "} for n in range(8)])
+    train = ["train", "--data", data, "--model", model, "--epochs", "2", "--batch_size", "4", "--save_steps", "1"]
+    given = [*train, *flags.split(), "--output", str(run), "--resume", "auto"]
+    assert main([*given, "--dry_run"]) == 0 and not run.exists()
+    assert main(given) == 0
+    assert "WARNING" not in re.sub(r"WARNING .*(in full|the experts hold).*", "", capsys.readouterr().err)
+    config = json.loads((run / "adapter_config.json").read_text())
+    for field, value in expected.items():
+        found = config[field]
+        assert (sorted(found) if isinstance(found, list) else found) == value
+    weights = run / "adapter_model.safetensors"
+    whole, saved = weights.read_bytes(), load_file(weights)
+    assert all(any(name in key for key in saved) for name in names), sorted(saved)
+    assert not any("up_proj" in key or "layers.0.self_attn.v_proj" in key for key in saved if "exclude" in flags)
+    base = basemodel.load_base_model(model)
+    known = {key: value.clone() for key, value in base.state_dict().items()}
+    loaded = PeftModel.from_pretrained(base, run)
+    assert all(
+        torch.equal(value, saved[key]) for key, value in get_peft_model_state_dict(loaded).items() if "lora_" in key
+    )
+    for key, value in saved.items():  # what trains beside A and B has moved
+        if (own := known.get(key.removeprefix("base_model.model.").replace(".base_layer", ""))) is not None:
+            assert not torch.equal(value, own), key
+    assert main(["evaluate", data, "--model", model, "--adapter", str(run)]) == 0
+    weights.unlink()
+    shutil.rmtree(run / "checkpoint-4")
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"interrupted"'))
+    assert main(given) == 0 and "goes on from" in capsys.readouterr().err
+    assert weights.read_bytes() == whole, "the resumed run is the same"
+    said = error(capsys, *train, "--output", str(run), "--resume", "auto")
+    first = re.search(r"lorautils: (\w+) is ", said)[1]
+    assert f"--{first}=" in flags and f"and the run in {run} has " in said
+    further = tmp_path / "further"
+    dropout = ["--lora_dropout=0"] if "dropout" in flags else []
+    assert main([*train, *dropout, "--from_adapter", str(run), "--output", str(further)]) == 0
+    again = load_file(further / "adapter_model.safetensors")
+    same = {key for key, value in saved.items() if torch.equal(value, again[key])}
+    assert again.keys() == saved.keys() and all("lora_B" in key for key in same) and bool(same) == ("mica" in flags)
+
+
+@pytest.mark.parametrize("start", ["orthogonal", "mica"])
+def test_another_start_is_a_plain_adapter_for_export_and_for_our_own_lora(tmp_path, start):
+    from lorautils import lora
+    from lorautils.export import package
+
+    config = LoraConfig(target_modules=["q_proj"], init_lora_weights=start, r=4, task_type="CAUSAL_LM")
+    model = get_peft_model(small("Llama"), config)
+    for name, value in model.named_parameters():
+        if "lora_" in name and value.requires_grad:
+            value.data += torch.randn_like(value)
+    model.eval().save_pretrained(tmp_path)
+    assert len(package.read(tmp_path)[0]) == 2
+    own, x = small("Llama").eval(), torch.arange(3, 9)[None]
+    plain = own(x).logits
+    lora.load(own, tmp_path)
+    assert torch.allclose(own(x).logits, model(x).logits, atol=1e-5) and not torch.allclose(own(x).logits, plain)
+
+
+REFUSED = {
+    "--init_lora_weights=pissa": "which takes its start out of the base's weights",
+    "--init_lora_weights=pissa_niter_4": "save with path_initial_model_for_weight_conversion",
+    "--init_lora_weights=olora": "which takes its start out of the base's weights",
+    "--init_lora_weights=corda": "needs statistics of your data first",
+    "--init_lora_weights=loftq": "which load_in_4bit does here: take true, false, gaussian",
+    "--init_lora_weights=eva": "which reads your data before the training",
+    "--init_lora_weights=lora_ga": "which reads gradients before the training",
+    "--init_lora_weights=normal": "is no start that this command knows: take true, false, gaussian",
+    "--init_lora_weights=mica --load_in_4bit=true": "needs one process, no load_in_4bit",
+    "--init_lora_weights=orthogonal --r=3": "rank to be even",
+    "--bias=some": "bias",
+    "--bias=all --bf16=true": "would train in 16 bits",
+    "--bias=all": "bias is 'all', and the model has no bias: leave it out",
+    "--bias=lora_only": "the wrapped layers have no bias",
+    "--modules_to_save=head": "modules_to_save: ['head'] fits nothing",
+    "--modules_to_save=norm": "also fits input_layernorm, post_attention_layernorm: name more of it",
+    "--modules_to_save=q_proj": "'q_proj' is wrapped by LoRA",
+    "--modules_to_save=embed_tokens --trainable_token_indices=1": "trains whole by modules_to_save",
+    "--trainable_token_indices=258": "expected numbers from 0 to 257",
+    "--ensure_weight_tying=true": "is for modules_to_save and trainable_token_indices",
+    "--exclude_modules=qq_proj": "exclude_modules: ['qq_proj'] fits nothing",
+    "--target_modules=q_proj --exclude_modules=q_proj": "which leaves no layer to wrap",
+    "--target_parameters=experts.down_proj --lora_dropout=0": "what it can name here is none",
+    "--target_parameters=experts.down_proj": "add --lora_dropout 0",
+    "--layers_pattern=layers": "set that too",
+    "--layers_to_transform=0 --layers_pattern=h": "no list of layers is called so",
+}
+
+
+def test_a_field_of_lora_that_cannot_be_kept_is_refused_and_a_file_may_name_one_number(tiny_model, capsys, tmp_path):  # noqa: F811
+    model = kept(tmp_path / "model", "Llama", {})
+    data = table(tmp_path / "pairs.jsonl", PAIR)
+    train = ["train", "--data", data, "--model", model, "--output", str(tmp_path / "new")]
+    capsys.readouterr()
+    for flags, part in REFUSED.items():
+        assert part in error(capsys, *train, *flags.split()), flags
+        assert not (tmp_path / "new").exists(), flags
+    plain, file = str(tmp_path / "plain"), tmp_path / "run.yaml"
+    file.write_text("trainable_token_indices: 5\nlayers_to_transform: 1\ninit_lora_weights: false\nepochs: 1\n")
+    assert main([*train[:-1], plain, "--config", str(file)]) == 0
+    config = LoraConfig.from_pretrained(plain)
+    found = config.trainable_token_indices, config.layers_to_transform, config.init_lora_weights
+    assert found == ([5], [1], False)
+    capsys.readouterr()
+    for flags in ("--bias=all", "--modules_to_save=lm_head", "--init_lora_weights=gaussian"):
+        said = error(capsys, *train, "--from_adapter", plain, flags)
+        assert f"{flags[2:].partition('=')[0]} " in said and "leave" in said
 
 
 def test_a_forecast_is_near_the_ledger(tiny_model):  # noqa: F811

@@ -52,6 +52,7 @@ def _memory(options: Train, rows: Sequence[dict]) -> str:
     from transformers import LlamaConfig
 
     from lorautils import basemodel
+    from lorautils.cli import targets
     from lorautils.scaling import memory
 
     config = basemodel.load_config(options.model)
@@ -59,7 +60,8 @@ def _memory(options: Train, rows: Sequence[dict]) -> str:
     names = (options.target_modules or ",".join(PROJECTIONS)).replace(" ", "").split(",")
     step = {"batch": len(widest), "length": len(widest[0]["input_ids"])}
     step["predicted"] = sum(label != IGNORED for row in widest for label in row["labels"][1:])
-    special = options.use_dora or options.rank_pattern or options.layers_to_transform
+    fields = {"use_dora", "bias", *targets.NAMED} - {"target_modules"}
+    special = any(getattr(options, name) not in (None, False, "none") for name in fields)
     if isinstance(config, LlamaConfig) and {*names} <= {*PROJECTIONS} and not special:
         more = memory.Step(
             **step,

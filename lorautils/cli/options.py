@@ -53,11 +53,19 @@ class Train:
         lora_dropout: the share of the inputs of LoRA that dropout takes away
         target_modules: names of the layers to wrap, separated by commas; without, the course's seven or,
             where a model has others, all its linear layers but the head
+        exclude_modules: of those layers, names or ends of paths to leave out, such as layers.0.self_attn.q_proj
         layers_to_transform: numbers of the layers to wrap, separated by commas; without, all
+        layers_pattern: what the list of layers is called, where a path has several numbers, such as h
+        target_parameters: experts in one tensor to wrap too, such as experts.down_proj; needs lora_dropout 0
         use_rslora: scale the update by lora_alpha / sqrt(r) instead
         use_dora: train the length of each row of a weight beside its direction (DoRA)
         rank_pattern: another r for some names, such as q_proj=16,k_proj=4
         alpha_pattern: another lora_alpha for some names, such as q_proj=64
+        init_lora_weights: how A and B start: true, false, gaussian, orthogonal or mica
+        bias: train biases of the model too, those of the wrapped layers or all
+        modules_to_save: names of modules to train whole and save with the adapter, such as lm_head
+        trainable_token_indices: numbers of tokens whose rows of the embedding train, such as 0,7
+        ensure_weight_tying: keep tied embeddings equal where one of them trains
         fused: the LoRA layers of lorautils.scaling.fused, the same training, faster
     """
 
@@ -91,11 +99,19 @@ class Train:
     lora_alpha: PositiveInt = 32
     lora_dropout: Share = 0.1
     target_modules: str | None = None
-    layers_to_transform: str | None = None
+    exclude_modules: str | None = None
+    layers_to_transform: int | str | None = None
+    layers_pattern: str | None = None
+    target_parameters: str | None = None
     use_rslora: bool = False
     use_dora: bool = False
     rank_pattern: str | None = None
     alpha_pattern: str | None = None
+    init_lora_weights: bool | str = True
+    bias: Literal["none", "lora_only", "all"] = "none"
+    modules_to_save: str | None = None
+    trainable_token_indices: int | str | None = None
+    ensure_weight_tying: bool = False
     fused: bool = False
 
 

@@ -115,7 +115,10 @@ def _check(options: Train) -> None:
     """Raise where settings do not fit one another, this machine, or what is installed."""
     if (options.keep_best or options.patience or options.held_out_steps) and not options.held_out:
         raise ValueError("keep_best, patience and held_out_steps need examples to measure on: add --held_out 0.1")
+    from lorautils.cli import targets
+
     processes = int(os.environ.get("WORLD_SIZE", 1))
+    targets.check(options, processes)
     if options.batch_size % processes:
         raise ValueError(
             f"batch_size is {options.batch_size}, and {processes} processes share a batch equally: name a multiple of "
@@ -305,13 +308,12 @@ def _adapted(options: Train):
 
     base = _base(options)
     if options.from_adapter is not None:
-        model = evaluation.put_adapter(base, Path(options.from_adapter))
-        model.set_adapter("default")  # it is trained
+        model = evaluation.put_adapter(base, Path(options.from_adapter), trained=True)
         _check_same(options, model.peft_config["default"])
         reach = f"the adapter in {options.from_adapter} is trained further"
     else:
         config = targets.config(base, options)
-        reach = targets.reach(base, config.target_modules, config.layers_to_transform)
+        reach = targets.reach(base, config)
         model = get_peft_model(base, config)
     if rank() == 0:
         found = audit(model.train())
@@ -347,6 +349,11 @@ def _check_same(options: Train, config) -> None:
         given, own = getattr(options, name), getattr(config, name)
         if given not in (own, getattr(Train, name)):
             raise ValueError(f"{name} is {given}, and the adapter in {options.from_adapter} has {own}: leave it out")
-    for name in ("target_modules", "layers_to_transform", "rank_pattern", "alpha_pattern"):
+    if options.bf16 and (config.bias != "none" or config.modules_to_save):
+        raise ValueError(
+            f"bf16 is set, and the adapter in {options.from_adapter} has biases or whole modules, of which small steps "
+            "are rounded away in 16 bits: leave bf16 out"
+        )
+    for name in targets.NAMED:
         if getattr(options, name) is not None:
             raise ValueError(f"{name} and from_adapter are both set: an adapter stays as it is, leave one out")
