@@ -206,6 +206,15 @@ def test_options_survive_the_file(tmp_path, dump):
     fields |= {"held_out_steps": 2, "patience": 3, "gradient_accumulation_steps": 2, "save_steps": 5}
     fields |= {"report_to": "tensorboard", "packing": True, "mix": "c", "mix_share": 0.2, "load_in_4bit": True}
     fields |= {"from_adapter": "d", "r": 4, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "q_proj,v_proj"}
+    fields |= {"exclude_modules": "lm_head", "layers_to_transform": "0,1", "layers_pattern": "layers"}
+    fields |= {"target_parameters": "e", "use_rslora": True, "use_dora": True, "rank_pattern": "q_proj=2"}
+    fields |= {
+        "alpha_pattern": "q_proj=4",
+        "init_lora_weights": "gaussian",
+        "bias": "all",
+        "modules_to_save": "lm_head",
+    }
+    fields |= {"trainable_token_indices": "3,5", "ensure_weight_tying": True}
     assert read("--config", settings_file(tmp_path, dump(fields))) == fields
     assert fields.keys() == Train.__annotations__.keys()
 
