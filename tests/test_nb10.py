@@ -138,7 +138,7 @@ def test_at_the_same_score_full_fine_tuning_forgets_least_however_near_the_score
     for within, word in ((1, "seen"), (2, "seen"), (3, "seen"), (5, "hint")):
         name, found = next(iter(space["forgetting"](within).items()))
         assert (name, found.word) == ("full fine-tuning, 5 seeds", word) and found.high < 0
-    assert space["forgetting"](2)["MiSS, 4 seeds"].word == "not seen"
+    assert space["forgetting"](2)["MiSS, 3 seeds"].word == "not seen"
     assert space["forgetting"](3)["MiSS, 5 seeds"].word == "seen"
     for kind in ("prose", "code", "dialogue", "tables"):
         gaps = space["beside_lora"]("full fine-tuning", 3, lambda run, kind=kind: run["text_losses"][kind])

@@ -60,8 +60,9 @@ def _begun(options: Train, resume: bool) -> tuple[dict, str]:
     """Return what makes the run, and its state in the folder, in which all processes agree."""
 
     def described() -> dict:
+        settings = runs.described(options, _files(options))  # first, without torch: a wrong path is told at once
         _check(options)
-        return runs.described(options, _files(options))
+        return settings
 
     run = together.done(described)
     together.done(lambda: together.same(run))
