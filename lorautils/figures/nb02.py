@@ -31,6 +31,11 @@ def ellipse(matrix: np.ndarray, degrees: float) -> Figure:
     _image(panels[1], matrix, arrows, names)
     panels[0].set_title(f"arrows turned by {degrees}°")
     panels[1].set_title(f"the images: {angle:.0f}° apart")
+    figure.words = (
+        f"Left: the unit circle and two arrows, a and b, at a right angle, turned by {degrees}°. Right: the ellipse "
+        f"that the circle becomes, and the dotted unit circle. The images K a and K b are {lengths[0]:.2f} and "
+        f"{lengths[1]:.2f} long and {angle:.0f}° apart."
+    )
     return figure
 
 
