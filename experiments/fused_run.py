@@ -1,4 +1,4 @@
-"""Notebook 08's whole run, three ways: Trainer with stock PEFT, `train()`, `train(loss=fused.loss)`: notebook 13.
+"""A whole run, three ways: Trainer with stock PEFT, `train()`, `train(loss=fused.loss)`: notebook 13.
 
 `python -m experiments.fused_run SEED [SEED ...]` trains on 400 examples for 3 epochs each way, and appends seconds and
 answers to Test-A to results/fused_run.jsonl. The seconds are those of an otherwise idle machine; on another one,

@@ -9,6 +9,7 @@ import importlib.util
 import pkgutil
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import nbformat
@@ -160,18 +161,25 @@ def exercise_minutes(*numbers: str) -> str:
 
 
 def labs() -> str:
-    """Return, notebook by notebook, the labs with the question to ask before each."""
+    """Return, notebook by notebook, the labs that have a question to ask, with it."""
     lines = []
     for name, nb in notebooks():
-        lines += ["", f"### Notebook {name[:2]}", "", "| lab | ask before it |", "|---|---|"]
         texts = [cell for cell in nb.cells if cell.cell_type == "markdown"]
+        rows = []
         for index, cell in enumerate(texts):
-            if lab := re.search(r"^##+ (?:\d+\. )?Lab: (.+)$", cell.source, re.MULTILINE):
-                following = "\n\n".join(text.source for text in texts[index : index + 4])
-                asked = re.search(r"^> \*\*Predict\.\*\* (.+(?:\n> ?.+)*)", following, re.MULTILINE)
-                question = in_cell(re.sub(r"\n> ?", " ", asked[1])) if asked else ""
-                lines.append(f"| [{lab[1]}](../notebooks/{name}.ipynb#{cell.id}) | {question} |")
+            lab = re.search(r"^##+ (?:\d+\. )?Lab: (.+)$", cell.source, re.MULTILINE)
+            if lab and (question := asked_in(lab.string[lab.start() :], texts[index + 1 :])):
+                rows.append(f"| [{lab[1]}](../notebooks/{name}.ipynb#{cell.id}) | {question} |")
+        if rows:
+            lines += ["", f"### Notebook {name[:2]}", "", "| lab | ask before it |", "|---|---|", *rows]
     return "\n".join(lines)
+
+
+def asked_in(text: str, following: list[nbformat.NotebookNode]) -> str | None:
+    """Return the first Predict in a text and the cells below it that stand under the same heading."""
+    below = takewhile(lambda cell: not cell.source.startswith("#"), following)
+    found = re.search(r"^> \*\*Predict\.\*\* (.+(?:\n> ?.+)*)", "\n\n".join([text, *(c.source for c in below)]), re.M)
+    return found and in_cell(re.sub(r"\n> ?", " ", found[1]))
 
 
 def wrong_answers() -> str:

@@ -109,4 +109,9 @@ def memory_over_step(curves: Mapping[str, tuple[Sequence[float], int]]) -> Figur
         axes.annotate("backward begins", (x[turn], course[turn]), (8, 8), textcoords="offset points")
     axes.set(xlabel="operations of the step that are done (%)", ylabel="memory (MB)", xlim=(0, 100), ylim=(0, None))
     axes.legend(frameon=False)
+    said = "; ".join(
+        f"{name}: up to {course[turn]:.0f} where the backward pass begins, at most {max(course):.0f}, then down"
+        for name, (course, turn) in curves.items()
+    )
+    figure.words = f"Memory in MB over the operations of one step. {said}."
     return figure

@@ -105,7 +105,9 @@ def learning_curve(shares: Mapping[str, Mapping[int, tuple[float, float, float]]
     _, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for (test, points), colour, style in zip(shares.items(), (BLUE, ORANGE), ("o-", "s--"), strict=True):
         mean, low, high = np.array(list(points.values())).T
-        axes.errorbar(list(points), mean, [mean - low, high - mean], fmt=style, color=colour, capsize=4, lw=2)
+        axes.errorbar(
+            list(points), mean, [mean - low, high - mean], fmt=style, color=colour, capsize=4, lw=2, label=test
+        )
         axes.annotate(test, (max(points), mean[-1]), (10, -4), textcoords="offset points", color=colour)
     axes.set(xscale="log", xlim=(45, 1100), ylim=(-3, 105), xlabel="rows", ylabel="right answers (%)")
     axes.set_xticks(list(points), [str(rows) for rows in points])

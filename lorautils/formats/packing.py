@@ -1,4 +1,4 @@
-"""Several short sequences in one row, so that little is padded: for `lorautils train --packing`.
+"""Several short sequences in one row, so that little is padded: for `lorautils train --packing true`.
 
 TRL chooses what goes together, the longest first, each where least room is left. Positions begin anew with each
 sequence, and no first token is predicted from the sequence before it.

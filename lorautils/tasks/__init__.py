@@ -1,1 +1,1 @@
-"""The course's two tasks: English -> cron, and an order -> JSON; their test cases, and how people say such things."""
+"""The course's three tasks: English -> cron, an order -> JSON, help with git; their cases, and how people say them."""
