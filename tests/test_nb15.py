@@ -91,3 +91,12 @@ def test_what_stands_in_for_a_missing_server_is_recorded():
     exec(source["parity-tools"], namespace)
     for name in ("llama.cpp F32, adapter beside", "llama.cpp Q4_1, merged", "fault: alpha lost"):
         assert name in recorded and namespace["row"](name, "none.gguf")["of"] >= 20
+
+
+def test_each_request_of_vllms_mixed_batch_was_answered_by_whom_it_named() -> None:
+    engines = results.read("serving_vllm.json")["engines"]
+    assert {(engine["dtype"], engine["mode"]) for engine in engines} >= {("bfloat16", "eager"), ("float16", "eager")}
+    for engine in engines:
+        assert len(engine["groups"]) == 5
+        for name, group in engine["groups"].items():
+            assert group["own"] == group["asked"] == 60 and group["difference"] < 0.5, (engine["dtype"], name)
