@@ -3,6 +3,7 @@
 import ast
 import json
 from collections import defaultdict
+from itertools import product
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -126,6 +127,19 @@ def test_the_recorded_lessons_are_the_notebook_s_in_five_trades():
             {cron.normalized(case.text) for case in of(trade)} for of in (lessons.taught, lessons.paraphrases)
         )
         assert (len(trained), len(asked), trained & asked) == (10, 20, set()), trade
+
+
+def test_the_bill_of_a_lesson_is_the_recorded_one():
+    recorded = results.read("lessons.jsonl")
+    assert sorted((run["trade"], run["seed"]) for run in recorded) == sorted(product(lessons.TRADES, lessons.SEEDS))
+
+    def right(when: str, test: str) -> str:
+        counts = [run[when]["scores"][test] for run in recorded]
+        return f"{100 * sum(c['equivalent'] for c in counts) / sum(c['n'] for c in counts):.0f}"
+
+    for test in "ABCD":
+        assert f"on Test-{test} from {right('before', test)} to {right('after', test)} %" in CELLS["read-teach"]
+    assert f"{right('after', 'paraphrases')} % of the paraphrases" in CELLS["read-teach"]
 
 
 def test_the_live_scores_are_told_with_the_recorded_range():
