@@ -42,6 +42,7 @@ MACHINE_NAMED = [
     "adapter_trial.json",
     "adapter_bands.json",
     "serving.json",
+    "lessons.jsonl",
 ]
 
 

@@ -3,12 +3,13 @@
 import ast
 import json
 from collections import defaultdict
+from itertools import product
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
-from experiments import notebook_run, recipes
+from experiments import lessons, notebook_run, recipes
 from lorautils import ROOT, data, results
 from lorautils.audit import audit_folder
 from lorautils.exercises import nb08 as exercises
@@ -50,6 +51,11 @@ def test_every_competitor_is_recorded_and_lora_from_five_seeds():
     assert all(kinds[kind] == [0, 1, 2, 3, 4] for kind in five)
     assert {"nearest", "rules", "untouched", "few-shot", "long run"} <= kinds.keys()
     assert all(list(run["scores"]) == ["A", "B", "C", "D"] for run in runs)
+
+
+def test_what_the_long_run_pays_with_english_is_recorded():
+    (run,) = (run for run in results.read("notebook_run.jsonl") if run["kind"] == "long run")
+    assert f"pays with English: {run['english_loss']:.1f} nats a token" in CELLS["read-recorded"]
 
 
 def test_the_held_out_cases_of_the_notebook_are_half_of_the_record_s():
@@ -109,6 +115,31 @@ def test_the_adapter_that_rescues_a_slow_laptop_is_of_this_recipe_and_sound():
     assert len(record["history"]["loss"]) == record["history"]["steps"]
     assert not [warning for warning in audit_folder(notebook_run.RESCUE) if "zero" in warning or "wraps" in warning]
     assert (notebook_run.RESCUE / "adapter_model.safetensors").stat().st_size < 5e6
+
+
+def test_the_recorded_lessons_are_the_notebook_s_in_five_trades():
+    assert f"examples[:{lessons.OLD}] + {lessons.TIMES} * new" in CELLS["teach"]
+    assert 'recipe["learning_rate"] / 2' in CELLS["teach"]
+    shown = next(node.value for node in ast.parse(CELLS["lesson"]).body if isinstance(node, ast.Assign))
+    assert lessons.TRADES["bakery"] == {phrase: list(more) for phrase, more in ast.literal_eval(shown).items()}
+    for trade in lessons.TRADES:
+        trained, asked = (
+            {cron.normalized(case.text) for case in of(trade)} for of in (lessons.taught, lessons.paraphrases)
+        )
+        assert (len(trained), len(asked), trained & asked) == (10, 20, set()), trade
+
+
+def test_the_bill_of_a_lesson_is_the_recorded_one():
+    recorded = results.read("lessons.jsonl")
+    assert sorted((run["trade"], run["seed"]) for run in recorded) == sorted(product(lessons.TRADES, lessons.SEEDS))
+
+    def right(when: str, test: str) -> str:
+        counts = [run[when]["scores"][test] for run in recorded]
+        return f"{100 * sum(c['equivalent'] for c in counts) / sum(c['n'] for c in counts):.0f}"
+
+    for test in "ABCD":
+        assert f"on Test-{test} from {right('before', test)} to {right('after', test)} %" in CELLS["read-teach"]
+    assert f"{right('after', 'paraphrases')} % of the paraphrases" in CELLS["read-teach"]
 
 
 def test_the_live_scores_are_told_with_the_recorded_range():

@@ -76,66 +76,60 @@ keep_the_stop = Exercise(
 )
 
 
-def _leaks(train, test):
-    known = {" ".join(text.lower().split()).rstrip(".!? ") for text in train}
-    return [i for i, text in enumerate(test) if " ".join(text.lower().split()).rstrip(".!? ") in known]
+def _words(text):
+    return sorted(word.strip(".,!?") for word in text.lower().split())
+
+
+def _leaks(train, test, key=_words):
+    known = [key(text) for text in train]
+    return [i for i, text in enumerate(test) if key(text) in known]
 
 
 leaks = Exercise(
     name="leaks",
-    question="Write leaks(train, test): the indices of test texts that are in train, but for case, blanks, .!? ends.",
+    question="Write leaks(train, test): the indices of test texts with the words of a training text, in any order.",
     difficulty=2,
     minutes=8,
     hints=(
-        "Bring both sides to one form first, then ask whether it is in a set.",
-        '" ".join(text.lower().split()) takes out case and blanks; .rstrip(".!? ") the end.',
+        "Bring both sides to one form first, in which the order of the words is lost. Then compare.",
+        'text.lower().split() gives the words, word.strip(".,!?") takes off marks; sorted() does the rest.',
     ),
     source="""def leaks(train, test):
-    def plain(text):
-        return " ".join(text.lower().split()).rstrip(".!? ")
+    def words(text):
+        return sorted(word.strip(".,!?") for word in text.lower().split())
 
-    known = {plain(text) for text in train}
-    return [i for i, text in enumerate(test) if plain(text) in known]""",
-    takeaway="The course's `cron.normalized` does this. Near copies need more: look at the nearest training text.",
+    known = [words(text) for text in train]
+    return [i for i, text in enumerate(test) if words(text) in known]""",
+    takeaway="A near copy in another order. Other words for the same escape this; the nearest text shows them.",
     mistakes=(
         Mistake(
-            "letter by letter",
-            lambda train, test: [i for i, text in enumerate(test) if text in set(train)],
-            "that finds exact copies. 'At 9 am.' and 'at 9 AM' are one phrase.",
+            "exact copies",
+            lambda train, test: _leaks(train, test, lambda text: " ".join(text.lower().split()).rstrip(".,!?")),
+            "that is the check of section 1. 'at nine on Mondays' and 'on Mondays at nine' are one phrase here.",
         ),
         Mistake(
-            "case alone",
-            lambda train, test: [i for i, t in enumerate(test) if t.lower() in {x.lower() for x in train}],
-            "case is gone; two blanks in a row, or a full stop, still hide a copy.",
+            "case and ends forgotten",
+            lambda train, test: _leaks(train, test, lambda text: sorted(text.split())),
+            "'Daily, at nine' and 'At nine daily.' have the same words: take off capitals and marks.",
         ),
         Mistake(
-            "blanks forgotten",
-            lambda train, test: [
-                i for i, t in enumerate(test) if t.lower().rstrip(".!? ") in {x.lower().rstrip(".!? ") for x in train}
-            ],
-            "two blanks in a row, or one in front, still hide a copy.",
+            "the ends of the text alone",
+            lambda train, test: _leaks(train, test, lambda text: sorted(text.lower().strip(" .,!?").split())),
+            "in another order, a mark stands in the middle: take it off each word.",
         ),
         Mistake(
-            "the end forgotten",
-            lambda train, test: [
-                i
-                for i, t in enumerate(test)
-                if " ".join(t.lower().split()) in {" ".join(x.lower().split()) for x in train}
-            ],
-            "a full stop or an exclamation mark at the end still hides a copy.",
+            "sets of words",
+            lambda train, test: _leaks(train, test, lambda text: set(_words(text))),
+            "a set counts no word twice: '5 past 5' and 'past 5' are two times of day.",
         ),
         Mistake(
-            "all blanks removed",
-            lambda train, test: [
-                i
-                for i, t in enumerate(test)
-                if "".join(t.lower().split()).rstrip(".!?") in {"".join(x.lower().split()).rstrip(".!?") for x in train}
-            ],
-            "without any blank, 'at 1 15' and 'at 11 5' become one: blanks between words count.",
+            "sorted letters",
+            lambda train, test: _leaks(train, test, lambda text: sorted(c for c in text.lower() if c.isalnum())),
+            "sorted letters make 'at 1 15' and 'at 11 5' one: sort the words.",
         ),
         Mistake(
             "part of a text",
-            lambda train, test: [i for i, t in enumerate(test) if any(t.lower() in x.lower() for x in train)],
+            lambda train, test: [i for i, t in enumerate(test) if any(set(_words(t)) <= set(_words(x)) for x in train)],
             "'at 9' is no copy of 'at 9 on Mondays': compare whole texts.",
         ),
         Mistake(
@@ -150,10 +144,11 @@ leaks = Exercise(
         ),
     ),
     cases=(
-        (["at nine", "each  Sunday."], ["At nine!", "on Mondays", "each sunday"]),
-        (["at 9 on Mondays"], ["at 9", "at 9 on  mondays"]),
-        (["at 1 15"], ["at 11 5", " at 1 15."]),
-        (["noon"], ["Noon"]),
+        (["Daily, at nine", "each  Sunday."], ["at nine daily!", "on Mondays", "Sunday each"]),
+        (["at 9 on Mondays"], ["at 9", "on mondays at 9"]),
+        (["5 past 5"], ["past 5", "past 5 5"]),
+        (["at 1 15"], ["at 11 5", "1 15 at"]),
+        (["noon, daily"], ["Noon daily", "noon"]),
         ([], ["noon"]),
     ),
 )

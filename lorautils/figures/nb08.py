@@ -148,7 +148,7 @@ def loss_curve(
     `held_out` holds looks, (step, loss); a ring marks the lowest.
     """
     steps = np.arange(1, len(losses) + 1)
-    _, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    _, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     if len(losses) > window:
         smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
         axes.plot(steps, losses, color=SKY, linewidth=1, label="each step")
@@ -177,18 +177,16 @@ def headline(
     A dot is this run, its line a 95 % Wilson interval; a broad bar goes from the worst recorded seed to the best.
     """
     names = list(live)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained", width_ratios=(3, 1))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.8), layout="constrained", width_ratios=(5, 2))
     for row, name in enumerate(names):
         seeds = [100 * run[name]["exact"] / run[name]["n"] for run in recorded]
         here, n = live[name]["exact"], live[name]["n"]
         low, high = (100 * end for end in wilson_interval(here, n))
-        bar = {"color": SKY, "alpha": 0.45, "label": "recorded seeds" if row == 0 else None}
-        left.barh(row, max(seeds) - min(seeds), 0.62, min(seeds), **bar)
+        left.barh(row, max(seeds) - min(seeds), 0.62, min(seeds), color=SKY, alpha=0.45)
         spread = [[100 * here / n - low], [high - 100 * here / n]]
         left.errorbar(100 * here / n, row, xerr=spread, fmt="o", color="black", capsize=4)
     left.set(yticks=range(len(names)), yticklabels=[f"Test-{name}" for name in names], ylim=(len(names) - 0.5, -0.5))
-    left.set(xlim=(-2, 102), xlabel="exact answers (%); dot: your run")
-    left.legend(frameon=False, loc="lower right")
+    left.set(xlim=(-2, 102), xlabel="exact answers (%)\ndot: your run; bar: recorded seeds")
     low, high = min(recorded_english), max(recorded_english)
     right.bar(0, high - low, 0.6, low, color=SKY, alpha=0.45)
     right.plot(0, english, "o", color="black")
@@ -209,7 +207,7 @@ def learned_and_lost(groups: Mapping[str, Sequence[Mapping]]) -> Figure:
 
     A kind that lost nothing, such as the untouched model, is a dashed line.
     """
-    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
     axes.set_prop_cycle(color=[BLUE, SKY, ORANGE, GREEN, PURPLE], marker=list("os^Dv"))
     for kind, runs in groups.items():
         lost = [run["english_loss"] for run in runs]
@@ -226,7 +224,7 @@ def learned_and_lost(groups: Mapping[str, Sequence[Mapping]]) -> Figure:
 
 def by_examples(shares: Mapping[str, Mapping[int, tuple[float, float, float]]]) -> Axes:
     """Draw shares[test][examples] = (mean, low, high), in per cent, against the number of training examples."""
-    _, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    _, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     axes.set_prop_cycle(color=[BLUE, GREEN, ORANGE, PURPLE], marker=list("os^D"), linestyle=["-", "--", "-.", ":"])
     for test, points in shares.items():
         mean, low, high = np.array(list(points.values())).T
@@ -243,7 +241,7 @@ def by_examples(shares: Mapping[str, Mapping[int, tuple[float, float, float]]]) 
 def taught(before: Mapping[str, float], after: Mapping[str, float]) -> Axes:
     """Draw shares of right answers (%) before and after a lesson, a pair of bars for each group of phrases."""
     groups, width = list(before), 0.38
-    _, axes = plt.subplots(figsize=(8.5, 4), layout="constrained")
+    _, axes = plt.subplots(figsize=(7.2, 3.8), layout="constrained")
     for offset, (name, values, colour, hatch) in zip(
         (-0.5, 0.5), (("before", before, GREY, "//"), ("after", after, BLUE, "")), strict=True
     ):
