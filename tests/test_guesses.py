@@ -178,9 +178,11 @@ HELD: dict[str, Callable[[Out], str | float]] = {
     ),
     "10#lab-merge": lambda out: 100 * first(out("merge-errors"), r"layer 10: .+English ([\d.]+)"),
     "11#lab-adds": lambda out: re.search(r"after loading both: \['(\w+)'\]", out("lab-adds-run"))[1],
-    "11#read-combine-drawn": lambda out: re.search(r"^(\w+) .+: 0\.00 to 0\.00", out("combine-errors"))[1],
     "11#kv-intro": lambda out: "no" if first(out("kv-cache-run"), r"orders is (\S+) away") else "yes",
     "11#part-second": lambda out: first(out("second-table"), r"^same adapter goes on +\S+ \S+ +(\d+)"),
+    "11#read-grpo-group": lambda out: (
+        "valid ones only" if outcomes(out("grpo-verdict")) == ["yes", "cannot tell"] else "another"
+    ),
     "11#part-4bit": lambda out: first(out("bytes-4bit"), r"Verdict: \w+\. (\d+) MB"),
     "12#predict-largest": lambda out: nearest(
         first(out("first-ledger"), r"activations +(\S+)") / first(out("first-ledger"), r"weights +(\S+)"),

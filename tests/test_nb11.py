@@ -1,4 +1,4 @@
-"""Notebook 11: its drawings can be read, its loss is TRL's, its reference page is so, its records say what is told."""
+"""Notebook 11: its drawings can be read, its loss and advantages are TRL's, its reference page and records say so."""
 
 import re
 from itertools import pairwise
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from experiments import preferences
+from experiments import grpo, preferences
 from experiments.notebook_run import RECIPE
 from lorautils import ROOT, results
 from lorautils.basemodel import load_tokenizer
@@ -140,6 +140,41 @@ def test_pairs_are_marked_by_the_checker_and_no_phrase_was_trained_or_occurs_twi
     assert len(recorded["wrong"]) >= 10 * 4  # what the notebook's ten steps of four pairs read
 
 
+# ------------------------------------------------------------------------------- GRPO
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    """What the cell of one group defines: right, group, missed, reward, advantages."""
+    space = {"torch": torch, "cron": cron}
+    exec(CELLS["grpo-group"], space)
+    return space
+
+
+def test_the_reward_of_the_notebook_is_that_of_the_record(by_hand):
+    recorded = grpo.reward_of(grpo.Run("reward"))
+    for right, group in ((by_hand["right"], by_hand["group"]), ("28 6 * * *", by_hand["missed"])):
+        assert len(group) == grpo.Run("reward").group
+        given = {"completions": group, "right": [right] * len(group), "log_metric": lambda *_: None}
+        assert [by_hand["reward"](said, right) for said in group] == recorded(**given)
+
+
+def test_the_advantages_of_the_notebook_are_those_of_trl(by_hand, tmp_path):
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    groups = [2.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]
+    shape = {"per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 2, "max_steps": 1}
+    quiet = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
+    arguments = GRPOConfig(str(tmp_path), **shape, **quiet, bf16=False, gradient_checkpointing=False, use_cpu=True)
+    asked = Dataset.from_list([{"prompt": "a"}, {"prompt": "b"}])
+    given = {"train_dataset": asked, "processing_class": load_tokenizer()}
+    trainer = GRPOTrainer(tiny(vocab_size=49_152), lambda **_: [*groups[0], *groups[1]], arguments, **given)
+    trainer.train()
+    ours = torch.cat([by_hand["advantages"](group) for group in groups])
+    assert list(trainer._logs["advantages"]) == pytest.approx(ours.tolist(), rel=1e-5)
+
+
 # ------------------------------------------------------------------------------- the reference page
 
 
@@ -222,6 +257,12 @@ def test_what_prunes_factors_needs_equal_ranks_too(kind, tmp_path):
 
 def test_no_dora_in_a_mixed_batch(tmp_path):
     assert tried("one a row", tmp_path, r=8, use_dora=True) == "ValueError"
+
+
+def test_no_mixed_batch_in_training_mode():
+    model = get_peft_model(tiny(), LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]), adapter_name="a")
+    with pytest.raises(ValueError, match="training mode"):
+        model.train()(IDS, adapter_names=["a"])
 
 
 # ------------------------------------------------------------------------------- records

@@ -196,7 +196,7 @@ def rewarded(panels: Mapping[str, Mapping[str, Sequence[float]]], steps: int = 6
             means = np.reshape(values, (-1, steps)).mean(axis=1)
             axes.plot(steps * (np.arange(len(means)) + 0.5), means, linewidth=2.5, markersize=7, label=name)
             told.append(f"{what}, {name}: from {means[0]:.2f} to {means[-1]:.2f}")
-        axes.set(xlabel="step", ylabel=what)
+        axes.set(xlabel="step", ylabel=what, ylim=(0, None))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.words = f"Lines over the steps of a training, means of {steps} steps. " + ". ".join(told) + "."
     return figure
