@@ -42,7 +42,7 @@ def test_hidden_cells_are_hatched_and_hold_no_number():
 def test_a_map_says_in_words_where_the_largest_weights_lie():
     told = alt_text(nb04.attention_maps({"head 1": [[0.9, 0.1], [0.7, 0.3]]}, ["a", " b"]))
     plt.close("all")
-    assert told.endswith("head 1: a at a 0.90, b at a 0.70.")
+    assert told.endswith("head 1: “a” to “a” 0.90, “b” to “a” 0.70.")
 
 
 # --- the learner's attention ------------------------------------------------------------------------------------------

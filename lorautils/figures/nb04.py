@@ -149,7 +149,7 @@ def _largest(weights: Sequence, tokens: Sequence[str]) -> str:
     """Return in words where the largest weight of each row lies."""
     rows = np.asarray(weights, dtype=float)
     return ", ".join(
-        f"{token.strip()} at {tokens[row.argmax()].strip()} {row.max():.2f}"
+        f"“{token.strip()}” to “{tokens[row.argmax()].strip()}” {row.max():.2f}"
         for token, row in zip(tokens, rows, strict=True)
     )
 
