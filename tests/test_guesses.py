@@ -48,7 +48,8 @@ def tilted(out: Out) -> str:
 
 
 def swapped(out: Out) -> str:
-    one, three = re.search(r"middle layers ([\d.]+) nats, against ([\d.]+)", out("whole-swap-verdict")).groups()
+    costs = r"costs ([\d.]+) nats in the middle layers, all three cost (\d+\.\d+)"
+    one, three = re.search(costs, out("whole-swap-verdict")).groups()
     return "milder" if float(three) < 0.8 * float(one) else "as bad or worse"
 
 

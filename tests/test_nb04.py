@@ -7,6 +7,7 @@ import torch
 
 from lorautils.exercises import nb04 as asked
 from lorautils.figures import nb04
+from lorautils.figures.words import alt_text
 from lorautils.llama import rotary_cos_sin
 
 GRIDS = {name: np.eye(6)[:, :4] for name in ("X", "Q", "K", "V")} | {"weights": np.eye(6), "output": np.eye(6)[:, :4]}
@@ -36,6 +37,12 @@ def test_hidden_cells_are_hatched_and_hold_no_number():
     assert [len(axes.texts) for axes in (shown, full)] == [6, 9]
     assert [len(axes.patches) for axes in (shown, full)] == [1, 0]
     plt.close("all")
+
+
+def test_a_map_says_in_words_where_the_largest_weights_lie():
+    told = alt_text(nb04.attention_maps({"head 1": [[0.9, 0.1], [0.7, 0.3]]}, ["a", " b"]))
+    plt.close("all")
+    assert told.endswith("head 1: “a” to “a” 0.90, “b” to “a” 0.70.")
 
 
 # --- the learner's attention ------------------------------------------------------------------------------------------

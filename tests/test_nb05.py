@@ -1,6 +1,7 @@
 """Notebook 05: its build takes every right Llama and says what is wrong with others."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lorautils.exercises import nb05 as asked
 from lorautils.figures import nb05
+from lorautils.figures.words import alt_text
 
 DRAWINGS = {"mlp": lambda: nb05.mlp(576, 1536), "stream": lambda: nb05.stream(576, 30)}
 
@@ -17,6 +19,13 @@ def test_a_removed_part_that_helps_is_drawn_below_zero():
     drawn = [value for line in axes.lines for value in line.get_ydata()]
     plt.close("all")
     assert {0.2, -0.05, 9.6, 0.01} <= set(drawn) and axes.get_ylim()[0] < -0.05
+
+
+def test_a_histogram_says_in_words_how_much_lies_outside_of_the_band():
+    axes = nb05.histogram(np.array([-0.2, 0.5, 0.5, 3.0]), band=(0, 1), band_label="0 to 1", xlabel="gate", title="a")
+    told = alt_text(axes.figure)
+    plt.close("all")
+    assert "from -0.20 to 3.0; 25% lie below the band 0 to 1, 25.0% above it" in told
 
 
 SIZES = {"vocab_size": 31, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}

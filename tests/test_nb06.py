@@ -43,6 +43,7 @@ def test_both_panels_of_a_race_show_every_start_and_seed():
     figure = nb06.races({"trained on": losses, "held out": losses}, (0, 20))
     plt.close("all")
     assert [len(axes.lines) for axes in figure.axes] == [5, 5]  # each seed, and each start's mean
+    assert "held out: A random, B zero 4.50, 1.10; A zero, B small 4.50, 1.10." in alt_text(figure)
 
 
 def switched(W, A, B, alpha, actions):

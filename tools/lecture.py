@@ -61,8 +61,8 @@ NUMBERS = {  # name: (cell, what is printed there around the number, which of th
     "alpha doubled": ("06#alpha-adam", r"and ([\d.]+) from", 0),
     "alpha halved rate": ("06#alpha-adam", r"is ([\d.]+) nats", 0),
     "arithmetic": ("06#flops-run", r"(\d+)% of the arithmetic", 0),
-    "activations": ("06#kept", r"(\d+)% stay", 0),
-    "dropout": ("06#kept", r"dropout (\d+)%", 0),
+    "activations": ("06#kept", r"(\d+)% of them stay", 0),
+    "dropout": ("06#kept", r"(\d+)% with dropout", 0),
     "calls": ("06#products", r"(\d+) calls unmerged", 0),
     "calls merged": ("06#products", r"(\d+) merged", 0),
     **{f"LoRA {test}": ("08#recorded-runs", r"^LoRA " + r" +\d+ % \S+" * i + r" +(\d+) %", 0)

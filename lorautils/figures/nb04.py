@@ -140,7 +140,18 @@ def attention_maps(maps: Mapping[str, Sequence], tokens: Sequence[str], *, numbe
     figure.supxlabel("token that is asked", fontsize=13)
     figure.supylabel("token that asks", fontsize=13)
     figure.colorbar(image, ax=panels, label="attention weight", shrink=0.6)
+    told = " ".join(f"{name}: {_largest(weights, tokens)}." for name, weights in maps.items())
+    figure.words = f"Maps of attention weights, a row for each token that asks. The largest weight of each row. {told}"
     return figure
+
+
+def _largest(weights: Sequence, tokens: Sequence[str]) -> str:
+    """Return in words where the largest weight of each row lies."""
+    rows = np.asarray(weights, dtype=float)
+    return ", ".join(
+        f"“{token.strip()}” to “{tokens[row.argmax()].strip()}” {row.max():.2f}"
+        for token, row in zip(tokens, rows, strict=True)
+    )
 
 
 def _hatch(axes: Axes, size: int) -> None:

@@ -103,6 +103,11 @@ def histogram(values: np.ndarray, *, band: tuple[float, float], band_label: str,
     axes.hist(np.ravel(values), bins=120, color=BLUE)
     axes.set(yscale="log", xlabel=xlabel, ylabel="number of values", title=title)
     axes.legend(frameon=False)
+    below, above = np.mean(values < band[0]), np.mean(values > band[1])
+    axes.figure.words = (
+        f"{title}: how often values of {xlabel} occur, on a logarithmic scale. They run from {np.min(values):.2f} to "
+        f"{np.max(values):.1f}; {below:.0%} lie below the band {band_label}, {above:.1%} above it."
+    )
     return axes
 
 

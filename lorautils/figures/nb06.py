@@ -72,6 +72,13 @@ def races(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], steps: 
             axes.plot(steps, np.mean(seeds, axis=0), dash, color=colour, linewidth=3, label=name)
         axes.set(title=title, xlabel="optimiser step", xticks=steps, ylim=(0, None))
     row[0].set_ylabel("loss (nats per answer token)")
+    told = [
+        f"{title}: "
+        + "; ".join(f"{name} " + ", ".join(f"{x:.2f}" for x in np.mean(seeds, 0)) for name, seeds in starts.items())
+        for title, starts in panels.items()
+    ]
+    at = ", ".join(map(str, steps))
+    figure.words = f"Loss in nats per answer token at optimiser steps {at}, means of the seeds. {'. '.join(told)}."
     figure.legend(*row[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     return figure
 

@@ -47,8 +47,8 @@ def alt_text(figure: Figure) -> str:
 def _in_words(axes: Axes) -> Iterator[str]:
     """Yield title, axes, lines, bars, images and points of one panel."""
     yield from filter(None, [axes.get_title().replace("\n", ", ")])
-    if axes.get_xlabel() and axes.get_ylabel():
-        yield f"{axes.get_ylabel()} against {axes.get_xlabel()}".replace("\n", " ")
+    if labels := list(filter(None, [axes.get_ylabel(), axes.get_xlabel()])):
+        yield " against ".join(labels).replace("\n", " ")
     intervals = [group for group in axes.containers if isinstance(group, ErrorbarContainer)]
     named = {group.lines[0]: group.get_label() or "_" for group in intervals}
     caps = {cap for group in intervals for cap in group.lines[1]}
