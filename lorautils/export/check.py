@@ -62,7 +62,7 @@ def way_of(url: str, key: str = "", adapter: str | None = None) -> Way:
     """
     try:
         with server.understood(url):
-            numbered = [str(entry["id"]) for entry in server.send(f"{url}/lora-adapters", None, key)]
+            numbered = [str(int(entry["id"])) for entry in server.send(f"{url}/lora-adapters", None, key)]
     except OSError:
         with server.understood(url):
             models = server.send(f"{url}/v1/models", None, key)["data"]

@@ -120,7 +120,7 @@ def complete_all(url: str, requests: Sequence[tuple], *, at_once: int = 4) -> li
 def send(url: str, body: dict | None, key: str = ""):
     """Send JSON to a server, or only ask where there is none, and return its answer; OSError gives its own words."""
     if not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url} is no address of a server: give one such as http://127.0.0.1:8080")
+        raise OSError(f"{url} is no address of a server: give one such as http://127.0.0.1:8080")
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers)
@@ -143,7 +143,7 @@ def understood(url: str) -> Iterator[None]:
     """Raise OSError where an answer holds other things than those of llama.cpp's server and vLLM."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise OSError(f"{url} answers, but not as llama.cpp or vLLM do ({error!r:.200}): correct the address") from None
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 NOT_UTF8 = "not UTF-8 text; save the file with UTF-8 encoding"
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-UNPACKED = 2 * 10**9  # characters of a Parquet file's rows: kilobytes can hold more, when a text repeats
+UNPACKED = 10**9  # bytes of a Parquet file's rows: kilobytes can hold more, when a text repeats
 
 
 class Record(NamedTuple):
@@ -147,9 +147,9 @@ def _csv(path: Path) -> Iterator[Record]:
 def _parquet(path: Path) -> Iterator[Record]:
     size = 0
     for number, row in enumerate(_unpacked(path), start=1):
-        size += len(str(row))
+        size += 100 + len(str(row))  # a row without a text takes memory, too
         if size > UNPACKED:
-            raise ValueError(f"{path} holds more than {UNPACKED:,} characters, unpacked: save it in parts")
+            raise ValueError(f"{path} holds more than {UNPACKED:,} bytes, unpacked: save it in parts")
         yield Record(f"{path}, row {number}", row)
 
 

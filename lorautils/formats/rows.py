@@ -91,7 +91,7 @@ def read(paths: Sequence[str | Path], rename: Mapping[str, str] | None = None, c
                 raise ValueError(problem)
             named = {(rename or {}).get(name, name): value for name, value in fields.items()}
             if len(named) < len(fields):
-                raise ValueError(f"rename gives two fields one name; the fields are {reprlib.repr([*fields])}")
+                raise ValueError(f"rename gives two fields one name; the fields are {_names(fields)}")
             _add(data, where, named, chat)
         except ValueError as error:
             data.refused.append(f"{where}: {error}")
@@ -128,8 +128,7 @@ def _check_size(example: Pair | Text | Chat) -> None:
 
 def _unknown(fields: dict) -> str:
     """Say which fields a row has, which formats are known, and the nearest way to one of them."""
-    found = ", ".join(reprlib.repr(str(name)) for name in list(fields)[:12]) or "none"
-    said = f"the fields are {found}; known are {KNOWN}. Next: "
+    said = f"the fields are {_names(fields)}; known are {KNOWN}. Next: "
     lower = {str(name).lower(): str(name) for name in reversed(fields)}
     ways = {}
     for known, others in OTHER_NAMES.items():
@@ -146,6 +145,10 @@ def _unknown(fields: dict) -> str:
     if lists:
         return f'{said}the list in "{lists[0]:.40}" may be the examples: save that list alone as a JSON array'
     return f"{said}give two of the fields these names, such as --rename {next(iter(fields), 'question'):.40}=prompt,…"
+
+
+def _names(fields: dict) -> str:
+    return ", ".join(reprlib.repr(str(name)) for name in list(fields)[:12]) or "none"
 
 
 # --- one function a format: the fields -> an example, or ValueError ---------------------------------------------------
