@@ -29,7 +29,7 @@ REASONS = {  # a sign in llama.cpp's log, and what to do: the first that fits is
     r"wrong base model|arch mismatch": "name the base that the adapter was trained on with --base",
     r"to be 'adapter'": "this file holds a model: name it with --base",
     r"key not found": "this file holds no model: name the adapter as adapter, and its base with --base",
-    r"corrupted|magic|key-value": "the file is damaged: write or download it again",
+    r"corrupted|magic|key.value|exceeds": "the file is damaged: write or download it again",
     r"": "`lorautils doctor` checks the rest",
 }
 LARGEST = 16_000_000  # bytes of an answer
