@@ -5,25 +5,35 @@ with the traceback, and leaves the input in build/fuzz/. All targets go into exp
 It needs atheris, which there is for Linux and Python up to 3.13: .venv/bin/python -m pip install atheris
 """
 
+import io
 import json
 import re
 import subprocess
 import sys
 from datetime import date
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import atheris
+import pyarrow
+import torch
+from pyarrow import parquet
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-with atheris.instrument_imports(include=["lorautils", "json", "yaml"]):
+with atheris.instrument_imports(include=["lorautils", "json", "yaml", "gguf"]):
     import test_robust_api as robust
+    from test_orders import ORDER
 
     from experiments.machine import machine
     from lorautils import basemodel, lora
+    from lorautils.cli import blind, runs
     from lorautils.data import load_pairs
+    from lorautils.export import check, gguf, package, server
+    from lorautils.formats import report, rows, tokens
     from lorautils.results import RESULTS
     from lorautils.tasks import cron, orders
 
@@ -83,6 +93,47 @@ def order(data: bytes) -> None:
     assert why is None or why.startswith(("not JSON: ", "valid JSON, but "))
 
 
+def table(ending: str, data: bytes) -> None:
+    """A file of people's rows, which is read, and reported row by row as `lorautils data` does."""
+    path = scratch(f"rows{ending}")
+    path.write_bytes(data)
+    read = robust.answered(rows.read, [path])
+    if isinstance(read, robust.DOCUMENTED):
+        return
+    tokenizer = basemodel.load_tokenizer()
+    sequences, refused = tokens.encode_rows(tokenizer, read.rows)
+    assert all(len(text) < 2000 for text in [*read.refused, *refused])
+    assert all(isinstance(text, str) for _, text in report.findings(tokenizer, read, sequences, refused, 1024))
+    assert all(report.shown(tokenizer, sequence) for sequence in sequences[:1])
+
+
+def base(data: bytes) -> None:
+    """A GGUF that a user names as the base: a small Llama's with this header."""
+    scratch("base.gguf").write_bytes(data)
+    robust.answered(package.check_base, scratch("base.gguf"), FACTORS, SMALL)
+
+
+def run_json(data: bytes) -> None:
+    """What a run's folder says of it."""
+    scratch("run").mkdir(exist_ok=True)
+    (scratch("run") / runs.NAME).write_bytes(data)
+    robust.answered(runs.state_of, scratch("run"), json.loads(RUN), True)
+
+
+def judged(data: bytes) -> None:
+    """The key of judged pairs."""
+    scratch("pairs").write_text('{"better": "A"}\n{"better": "="}\n', encoding="utf-8")
+    blind.key_of(scratch("pairs")).write_bytes(data)
+    robust.answered(blind.counted, scratch("pairs"))
+
+
+def answer(data: bytes) -> None:
+    """What a server answers to each question."""
+    server.DIRECT = SimpleNamespace(open=lambda request, timeout: io.BytesIO(data))
+    robust.answered(check.way_of, "http://127.0.0.1:1")
+    robust.answered(server.complete, "http://127.0.0.1:1", "a")
+
+
 TARGETS = {
     "pairs": pairs,
     "settings": settings,
@@ -91,7 +142,23 @@ TARGETS = {
     lora.WEIGHTS: lambda data: adapter(lora.WEIGHTS, data),
     "schedule": schedule,
     "order": order,
+    **{f"rows{ending}": partial(table, ending) for ending in (".jsonl", ".json", ".csv", ".parquet")},
+    "base.gguf": base,
+    "run.json": run_json,
+    "judged": judged,
+    "answer": answer,
 }
+SMALL = robust.small_llama().config
+FACTORS = {"model.layers.0.self_attn.q_proj": (torch.zeros(16, 2), torch.zeros(2, 16))}
+RUN = b'{"state": "interrupted", "settings": {"r": 8, "model": null}, "files": {"data": {"a.jsonl": "00"}}}'
+ROWS = [
+    {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}]},
+    {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+    {"prompt": "a", "completion": "b\u00e9"},
+    {"instruction": "a", "input": "c", "output": "b"},
+    {"text": "a. b!"},
+]
+ANSWER = [{"id": 0, "completion_probabilities": [{"logprob": -1.5}], "tokens": [1], "content": "b", "data": []}]
 
 
 def seeds() -> dict[str, bytes]:
@@ -102,7 +169,14 @@ def seeds() -> dict[str, bytes]:
     good = {"pairs": robust.PAIRS, "settings": robust.SETTINGS, "schedule": b"*/5 0 1 jan mon-fri"}
     good |= {name: scratch(name).read_bytes() for name in (lora.CONFIG, lora.WEIGHTS)}
     basemodel._write_manifest(Path(FOLDER.name))
-    return good | {"manifest": scratch("manifest.json").read_bytes(), "order": robust.ORDER.encode()}
+    good |= {"manifest": scratch("manifest.json").read_bytes(), "order": json.dumps(ORDER).encode()}
+    good["rows.jsonl"] = "\n".join(map(json.dumps, ROWS)).encode()
+    good |= {"rows.json": json.dumps(ROWS).encode(), "rows.csv": b'prompt,completion\r\n"a, b",c\r\n'}
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), scratch("good.parquet"))
+    gguf.write_adapter(scratch("good.gguf"), FACTORS, 4, model.config)
+    good |= {"rows.parquet": scratch("good.parquet").read_bytes(), "base.gguf": scratch("good.gguf").read_bytes()}
+    good |= {"run.json": RUN, "judged": b'{"models": ["one", "two"], "same": 3, "A": ["one", "two"]}'}
+    return good | {"answer": json.dumps(ANSWER).encode()}
 
 
 def run(name: str, seconds: int) -> dict:

@@ -29,7 +29,8 @@ DOCUMENTED = (ValueError, TypeError, OSError)
 # What to expect or to do: a word of each message must be one of these.
 HELP = re.compile(
     r"expected|must|need|only|at least|at most|one for each|\buse\b|write|call|try|give|pass|load|save|make|such as"
-    r"|holds no|one object a line|correct|exclude|the fields are|there:",
+    r"|holds no|\bname (?:a|the)\b|bring|leave|put |known are|kinds are|one object a line|correct|exclude"
+    r"|the fields are|there:",
     re.IGNORECASE,
 )
 some = limits(derandomize=True, deadline=None, max_examples=150)
@@ -321,6 +322,10 @@ BAD_SETTINGS += [f"epochs: {'9' * 5000}", "epochs: &e [*e]", "3", "epochs: !!bin
 LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(9)
 )
+# Mappings that are merged, each ten times into the next.
+MERGED = "a: &a {x: 1, y: 2}\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} {{<<: [{', '.join(['*' + chr(97 + i)] * 10)}]}}\n" for i in range(9)
+)
 
 
 def test_mutated_settings_are_read_or_refused_in_words(tmp_path):
@@ -340,6 +345,8 @@ def test_bad_settings_are_refused_in_words(tmp_path, text):
 @pytest.mark.parametrize("field", ["epochs", "seed", "output", "bf16"])
 def test_a_few_lines_that_describe_billions_are_refused_at_once(tmp_path, field):
     (tmp_path / "run.yaml").write_text(f"{field}:\n" + "".join(f"  - {line[3:]}\n" for line in LAUGHS.splitlines()))
+    assert is_refused(tmp_path / "run.yaml")
+    (tmp_path / "run.yaml").write_text(MERGED, encoding="utf-8")
     assert is_refused(tmp_path / "run.yaml")
 
 

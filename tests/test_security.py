@@ -1,21 +1,31 @@
 """Nothing from outside is run as code, JupyterLab is closed to others, and adapters are checked before use."""
 
 import ast
+import io
 import json
 import re
+import struct
+import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
+import pyarrow
 import pytest
 import torch
 from jupyter_server.auth import IdentityProvider
 from jupyter_server.serverapp import ServerApp
 from peft import LoraConfig, get_peft_model
+from pyarrow import parquet
 from traitlets.config.loader import PyFileConfigLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lorautils import evaluation, lora
+from lorautils import cli, evaluation, lora
+from lorautils.cli import blind, checkup, doctor, fresh, runs
+from lorautils.export import check, package, server
+from lorautils.formats import alike, files, rows
 from lorautils.tasks import cron
 
 ROOT = Path(__file__).parent.parent
@@ -361,3 +371,154 @@ def test_the_shipped_adapters_are_whole():
         tensors = lora.load_file(folder / lora.WEIGHTS)
         assert len(tensors) == 2 * len(plan) == 420
         assert all(tensor.isfinite().all() and tensor.any() for tensor in tensors.values())
+
+
+def test_an_adapter_cannot_bring_a_tokenizer_of_its_own_code(adapter, tmp_path, monkeypatch):
+    (adapter / "evil.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\nclass Evil: pass\n", encoding="utf-8")
+    said = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    (adapter / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))  # somebody who agrees to what a library asks
+    found = list(checkup.vocabulary(adapter, {}, llama().config))
+    assert not (tmp_path / "sprung").exists()
+    assert any("tokenizer" in finding.text for finding in found)
+
+
+# --- what people bring: rows, settings, a base, a run, a server's answers ---------------------------------------------
+
+
+def test_a_terminal_obeys_nothing_that_a_file_holds(tmp_path, capsys):
+    evil = "\x1b]0;title\x07\x9b31m\u202e\ud800"
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({evil: [{"a": 1}]}), encoding="utf-8")
+    assert cli.main(["data", str(path)]) == 2
+    cli.notice(evil)
+    doctor.report([("base", doctor.note(evil, evil))])
+    said = "".join(capsys.readouterr())
+    assert said.count(r"\x1b") >= 3 and not cli.CONTROL.search(said)
+
+
+def tall(path: Path) -> None:
+    """Two hundred rows of the same hundred kilobytes, in some kilobytes."""
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 200, pyarrow.int32()), ["x" * 10**5])
+    parquet.write_table(pyarrow.table({"text": texts}), path, compression="zstd")
+
+
+def test_a_few_kilobytes_do_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "UNPACKED", 10**7)
+    tall(tmp_path / "rows.parquet")
+    assert (tmp_path / "rows.parquet").stat().st_size < 50_000
+    with pytest.raises(ValueError, match="unpacked: save it in parts"):
+        rows.read([tmp_path / "rows.parquet"])
+
+
+def test_a_row_that_would_take_hours_is_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    for row in ({"text": "a " * 10**6}, {"messages": turns * 5000}):
+        path.write_text(json.dumps(row), encoding="utf-8")
+        with pytest.raises(ValueError, match="make several rows of it"):
+            rows.read([path])
+    dots = "." * 300_000 + "a"
+    assert alike.bare(dots) == dots  # in no time, as the length does not count twice
+
+
+def gguf(tensors: int, values: int, rest: bytes) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, values) + rest + bytes(200)
+
+
+def text(value: bytes) -> bytes:
+    return struct.pack("<Q", len(value)) + value
+
+
+NAME = text(b"general.architecture") + struct.pack("<I", 8)
+BOMBS = {
+    "2^60 tensors": gguf(2**60, 0, b""),
+    "2^60 values": gguf(0, 2**60, b""),
+    "an array of 2^60 bytes": gguf(0, 1, text(b"a") + struct.pack("<IIQ", 9, 0, 2**60)),
+    "arrays in arrays": gguf(0, 1, text(b"a") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000),
+    "a text of 2^63 bytes": gguf(0, 1, NAME + struct.pack("<Q", 2**63)),
+    "a name that is no UTF-8": gguf(0, 1, NAME + text(b"\xff")),
+    "a name for a terminal": gguf(0, 1, NAME + text(b"\x1b[31m" * 10**5)),
+    "a text for a number": gguf(
+        0, 2, NAME + text(b"llama") + text(b"llama.block_count") + struct.pack("<I", 8) + text(b"x")
+    ),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_base_that_claims_what_it_does_not_hold_is_refused(tmp_path, name):
+    (tmp_path / "base.gguf").write_bytes(BOMBS[name])
+    pair = {"model.layers.0.self_attn.q_proj": (torch.zeros(32, 4), torch.zeros(4, 32))}
+    with pytest.raises(ValueError, match=r"cannot be read as GGUF|is not the base of this adapter") as caught:
+        package.check_base(tmp_path / "base.gguf", pair, llama().config)
+    assert len(str(caught.value)) < 500 and "\x1b" not in str(caught.value)
+
+
+DEEP = "[" * 100_000
+
+
+def test_what_stands_in_a_run_a_key_or_a_copy_is_not_believed(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / runs.NAME).write_text(DEEP, encoding="utf-8")
+    with pytest.raises(FileExistsError, match=r"no run\.json"):
+        runs.state_of(tmp_path / "run", {}, resume=True)
+    (tmp_path / "pairs").write_text('{"better": "A"}\n', encoding="utf-8")
+    for key in (DEEP, "{}", "[]", '{"models": ["a", "b"], "same": 0, "A": ["c"]}', '{"models": ["a"], "A": ["a"]}'):
+        blind.key_of(tmp_path / "pairs").write_text(key, encoding="utf-8")
+        with pytest.raises(ValueError, match="not the key"):
+            blind.counted(tmp_path / "pairs")
+    course = fresh.NOTEBOOKS / "00_start_here.ipynb"
+    for copy in (DEEP, "[]", '{"cells": [{}]}'):
+        (tmp_path / course.name).write_text(copy, encoding="utf-8")
+        fresh.renew(course, tmp_path, anew=False)
+        assert (tmp_path / course.name).read_text(encoding="utf-8") == copy, "it is not ours to overwrite"
+
+
+class Says(BaseHTTPRequestHandler):
+    """A server that answers everything with the same bytes."""
+
+    said = b""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    do_POST = do_GET
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def listening():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Says) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.server_port}"
+        listener.shutdown()
+
+
+ODD = [b"<html>", b"[1]", b"{}", b"null", b'[{"id": []}]', b'{"data": [{"id": 1}]}', b"\xff", DEEP.encode()]
+
+
+@pytest.mark.parametrize("said", ODD, ids=lambda said: repr(said[:20]))
+def test_a_server_that_says_something_else_is_named(listening, monkeypatch, said):
+    monkeypatch.setattr(Says, "said", said)
+    for ask in (check.way_of, lambda url: server.complete(url, "a")):
+        with pytest.raises((OSError, ValueError), match=r"correct the address|start it with the adapter"):
+            ask(listening)
+
+
+def test_no_proxy_sees_what_is_said_to_this_machine(listening, monkeypatch):
+    monkeypatch.setattr(Says, "said", b'"here"')
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert server.send(f"{listening}/x", None, "key") == "here"
+
+
+def test_only_addresses_of_servers_are_opened():
+    with pytest.raises(OSError, match="no address of a server"):
+        server.send(Path(__file__).as_uri(), None)

@@ -5,7 +5,10 @@ addEventListener("DOMContentLoaded", () => {
   if (!end) return;
   const key = `guesses ${end.dataset.notebook}`;
   const forms = [...document.querySelectorAll("form.guess")];
-  const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
+  const kept = {};
+  try {
+    Object.assign(kept, JSON.parse(localStorage.getItem(key)));
+  } catch {}  // another page of this host may have written there
 
   const held = (form) => {
     const answer = JSON.parse(form.dataset.answer), guess = kept[form.dataset.cell];

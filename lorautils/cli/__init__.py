@@ -9,6 +9,9 @@ import re
 import sys
 from collections.abc import Sequence
 
+# What a terminal obeys, signs that turn the order of letters round, and halves of characters.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
@@ -50,10 +53,20 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
+def printable(text: str) -> str:
+    """Return a text whose control characters are written out: a terminal would obey those in somebody's file."""
+    return CONTROL.sub(lambda sign: ascii(sign[0])[1:-1], text)
+
+
+def say(text: str = "") -> None:
+    """Print an answer."""
+    print(printable(text), flush=True)
+
+
 def notice(text: str) -> None:
     """Say something on stderr: stdout is for answers. Of several processes, the first speaks."""
     if rank() == 0:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def said_by(error: Exception) -> str:
@@ -66,5 +79,5 @@ def said_by(error: Exception) -> str:
 def fail(error: Exception | str) -> int:
     """Say in one line what went wrong, and return the exit code for it."""
     who = f"process {rank()}: " if rank() else ""
-    print(f"lorautils: {who}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(printable(f"lorautils: {who}{' '.join(str(error).split())}"), file=sys.stderr, flush=True)
     return 2

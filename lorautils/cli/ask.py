@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lorautils import ROOT
-from lorautils.cli import notice
+from lorautils.cli import notice, say
 from lorautils.cli.options import Parser
 
 SUMMARY = "Answer a schedule in English with a cron expression."
@@ -69,15 +69,15 @@ def run(options) -> int:
     failures = 0
     for number, phrase in enumerate(phrases, start=1):
         if not phrase.strip():
-            print()  # one line out for each line in
+            say()  # one line out for each line in
             continue
         if options.file and options.explain:
-            print(f"{number}  {phrase}")
+            say(f"{number}  {phrase}")
         name = f"line {number}, {phrase!r}" if options.file else repr(phrase)
         if not _tell(name, phrase, next(answers), options.explain):
             failures += 1
             if options.file:
-                print()
+                say()
     if failures and options.adapter:
         ways = f"lorautils evaluate FILE --adapter {adapter}, or lorautils serve {adapter}"
         notice(f"lorautils: only schedules are asked for here. If {adapter} learned something else: {ways}")
@@ -118,13 +118,13 @@ def _tell(name: str, phrase: str, answer, explain: bool) -> bool:
             why = f"cron cannot say this. {_reason(phrase)}" + ("" if sure else f" But {doubt}.")
         notice(f"lorautils: {name}: {why}")
         return False
-    print(text)
+    say(text)
     if uneven := _uneven(text):
         notice(f"lorautils: {name}: {text} {uneven}")
     if explain:
-        print(explanation(text))
+        say(explanation(text))
         low = "" if sure else f", which is low (below {THRESHOLD}): does the meaning fit the phrase?"
-        print(f"  sure: {answer.probability:.2f}{low}")
+        say(f"  sure: {answer.probability:.2f}{low}")
     elif not sure:
         notice(f"lorautils: {name}: {text}, but {doubt}: read the meaning with --explain before you use it")
     return True

@@ -5,6 +5,7 @@ Used by `lorautils evaluate --blind` and `--judged`. The key, in a file of its o
 
 import json
 import random
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,22 +31,35 @@ def write(path: Path, names: Sequence[str], prompts: Sequence[str], answers: Seq
     return len(pairs)
 
 
+def _key(path: Path) -> dict:
+    """Read whose answer is A; ValueError where that is not what `write` wrote."""
+    try:
+        key = json.loads(path.read_text(encoding="utf-8"))
+        first, second = key["models"]
+        if isinstance(key["same"], int) and {*key["A"]} <= {first, second} != {first}:
+            return key
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise ValueError(f"{path} is not the key that was written with the pairs: bring that back, or write new pairs")
+
+
 def counted(path: Path) -> str:
     """Return how often each model's answer was judged better; ValueError names a pair that is not judged."""
     from lorautils import results
 
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    key = json.loads(key_of(path).read_text(encoding="utf-8"))
+    key = _key(key_of(path))
     if len(lines) != len(key["A"]):
         raise ValueError(f"{path} has {len(lines)} pairs and its key {len(key['A'])}: judge the file as it was written")
     wins = dict.fromkeys(key["models"], 0)
     for number, (line, a) in enumerate(zip(lines, key["A"], strict=True), start=1):
         try:
             better = json.loads(line)["better"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError(f'{path}, line {number} is no JSON with "better": only its value may be changed') from None
-        if better not in CHOICES:
-            raise ValueError(f'{path}, line {number}: "better" is {better!r}; write "A", "B" or "=" there')
+        if not isinstance(better, str) or better not in CHOICES:
+            said = reprlib.repr(better)
+            raise ValueError(f'{path}, line {number}: "better" is {said}; write "A", "B" or "=" there')
         other = next(name for name in key["models"] if name != a)
         if better != "=":
             wins[a if better == "A" else other] += 1

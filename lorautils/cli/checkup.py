@@ -181,7 +181,7 @@ def settings(folder: Path, record: dict, config: LoraConfig, tensors: Iterable[s
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]
         run = {} if run.get("from_adapter") else run  # which has settings of its own
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         run = {}
     for field in ("r", "lora_alpha", "lora_dropout"):
         if run.get(field, now := getattr(config, field)) != now:
@@ -204,14 +204,21 @@ def vocabulary(folder: Path, tensors: dict[str, Tensor], base: PretrainedConfig)
         layer = key.removesuffix(".weight").removesuffix(".base_layer").rpartition(".")[2]
         if layer in EMBEDDING_LAYER_NAMES:
             sizes[f"{layer} in the file has {len(tensor):,} rows"] = len(tensor)
-    if has_tokenizer := (folder / "tokenizer_config.json").is_file():
-        own, usual = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(base.name_or_path)
+    own = None
+    if (folder / "tokenizer_config.json").is_file():
+        try:
+            own = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # the files can hold anything, code of their own too
+            yield problem(
+                f"the tokenizer saved with it cannot be read ({type(error).__name__})", "copy its files again"
+            )
+    if own is not None:
         sizes[f"the tokenizer saved with it has {len(own):,} tokens"] = max(len(own), size)
     for text, found in sizes.items():
         if found != size:
             remedy = f"base.resize_token_embeddings({found}) before the adapter is loaded"
             yield problem(f"{text}, and the base {size:,} rows: the vocabulary was resized", remedy)
-    if has_tokenizer and own.chat_template != usual.chat_template:
+    if own is not None and own.chat_template != basemodel.load_tokenizer(base.name_or_path).chat_template:
         text = "the chat template saved with it is not the base's: with the base's it is asked as it was not trained"
         yield note(text, "ask with the tokenizer of this folder, and give servers its template")
 

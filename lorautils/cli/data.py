@@ -1,5 +1,6 @@
 """`lorautils data`: what a training would make of files: recognised, counted, and one example shown token by token."""
 
+from lorautils.cli import say
 from lorautils.cli.options import Parser, PositiveInt
 
 SUMMARY = "Show what a training would make of your files, and what would go wrong."
@@ -36,13 +37,13 @@ def run(options) -> int:
     sequences, refused = tokens.encode_rows(tokenizer, data.rows)
     if not sequences:
         raise ValueError(refused[0])
-    print(report.counts(data, sequences, int(options.batch_size)))
-    print(f"\nThe first, {sequences[0].row.where}:\n{report.shown(tokenizer, sequences[0])}\n")
+    say(report.counts(data, sequences, int(options.batch_size)))
+    say(f"\nThe first, {sequences[0].row.where}:\n{report.shown(tokenizer, sequences[0])}\n")
     problems = 0
     for level, text in report.findings(tokenizer, data, sequences, refused, int(options.max_length)):
         problems += level == "PROBLEM"
-        print(f"{level:8} {text}")
-    print(f"{problems} problem{'' if problems == 1 else 's'} found.")
+        say(f"{level:8} {text}")
+    say(f"{problems} problem{'' if problems == 1 else 's'} found.")
     return 1 if problems else 0
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lorautils
+from lorautils.cli import say
 
 SUMMARY = "Check everything that the course stands on, or a saved adapter, with remedies."
 CODES = "Exit code: 1 if a line begins with PROBLEM, 2 if there is no adapter to examine, else 0."
@@ -277,10 +278,10 @@ def report(found: Iterable[tuple[str, Finding]]) -> int:
     problems = 0
     for subject, (level, text, remedy) in found:
         problems += level == "PROBLEM"
-        print(f"{level:8} {subject:10} {text}", flush=True)
+        say(f"{level:8} {subject:10} {text}")
         if remedy:
-            print(f"{'':19} -> {remedy}", flush=True)
-    print(f"{problems} problem{'' if problems == 1 else 's'} found.")
+            say(f"{'':19} -> {remedy}")
+    say(f"{problems} problem{'' if problems == 1 else 's'} found.")
     return 1 if problems else 0
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorautils.cli import blind, notice
+from lorautils.cli import blind, notice, say
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser
 
@@ -38,7 +38,7 @@ def run(options) -> int:
     from lorautils.formats import rows
 
     if options.judged:
-        print(blind.counted(Path(options.judged)))
+        say(blind.counted(Path(options.judged)))
         return 0
     _check(options)
     data = rows.read(options.file, renamed(options.rename), options.chat).whole()
@@ -49,14 +49,14 @@ def run(options) -> int:
         others = _asked_and_answers(options, data, options.against)[1]
         names = options.adapter or "the model itself", options.against
         count = blind.write(Path(options.blind), names, [prompt for prompt, _ in asked], (answers, others))
-        print(f"{count} pairs of answers that differ, of {len(asked)}, are in {options.blind}")
-        print(f'write "A", "B" or "=" where it says "better", then: lorautils evaluate --judged {options.blind}')
+        say(f"{count} pairs of answers that differ, of {len(asked)}, are in {options.blind}")
+        say(f'write "A", "B" or "=" where it says "better", then: lorautils evaluate --judged {options.blind}')
         return 0
     expected = [answer.strip() for _, answer in asked]
     scores = [SCORERS[options.scorer](wish, answer) for wish, answer in zip(expected, answers, strict=True)]
     for n in [n for n, score in enumerate(scores) if score < 1][:5]:
-        print(f"{data.rows[n].where}\n  expected {expected[n]!r}\n  got      {answers[n]!r}")
-    print(_total(options.scorer, scores))
+        say(f"{data.rows[n].where}\n  expected {expected[n]!r}\n  got      {answers[n]!r}")
+    say(_total(options.scorer, scores))
     if options.output:
         records = zip(data.rows, expected, answers, strict=True)
         lines = [{"where": row.where, "expected": wish, "answer": answer} for row, wish, answer in records]

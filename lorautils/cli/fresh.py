@@ -153,6 +153,8 @@ def _made(copy):
 
 def _read(path):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # no notebook any more: whatever it is, it is not ours to overwrite
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        _digest(notebook), _made(notebook)
+        return notebook
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # no notebook: not ours to overwrite
         return {"cells": [], "metadata": {}}

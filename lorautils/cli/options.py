@@ -5,12 +5,14 @@ given beside the file wins. Notebook 12 uses it.
 """
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser, get_loader, set_loader
 from jsonargparse.typing import PositiveInt, restricted_number_type
+
+from lorautils.cli import fail
 
 Share = restricted_number_type("Share", float, [(">=", 0), ("<", 1)])
 Positive = restricted_number_type("Positive", float, [(">", 0), ("<", math.inf)])
@@ -116,10 +118,11 @@ class Train:
 
 
 def _plain(text: str) -> object:
-    """Read YAML that holds plain values only, one a field: nothing nested, of which a few lines can hold billions."""
-    value = get_loader("yaml")(text)
+    """Read YAML that holds plain values only, one a field; a few lines, nested or repeated, can hold billions."""
+    repeated = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
+    value = None if repeated else get_loader("yaml")(text)
     parts = value.values() if isinstance(value, dict) else [value]
-    if any(isinstance(part, dict | list | set) for part in parts):
+    if repeated or any(isinstance(part, dict | list | set) for part in parts):
         raise ValueError("only plain values are read, one a line, such as epochs: 3")
     return value
 
@@ -135,9 +138,8 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong and where the options are listed, and end."""
-        said = " ".join(message.removeprefix("Parser key ").split())
-        print(f"lorautils: {said}; `{self.prog.replace(' [options]', '')} --help` lists the options", file=sys.stderr)
-        raise SystemExit(2)
+        said = message.removeprefix("Parser key ")
+        raise SystemExit(fail(f"{said}; `{self.prog.replace(' [options]', '')} --help` lists the options"))
 
 
 def plain(options) -> Train:

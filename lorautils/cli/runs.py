@@ -40,7 +40,7 @@ def state_of(folder: Path, run: dict, resume: bool) -> str:
     try:
         there = json.loads((folder / NAME).read_text(encoding="utf-8"))
         state, differing = there["state"], list(differences(there, run))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise FileExistsError(f"{folder} holds files, but no run.json: name a new folder with --output") from None
     if not resume:
         raise FileExistsError(

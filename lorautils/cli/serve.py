@@ -12,7 +12,7 @@ from typing import Literal
 
 from jsonargparse.typing import restricted_number_type
 
-from lorautils.cli import notice
+from lorautils.cli import notice, say
 from lorautils.cli.export import TYPE
 from lorautils.cli.options import Parser
 
@@ -48,7 +48,7 @@ def run(options) -> int:
             base, adapters = _files(options, Path(folder))
         active = 0 if len(adapters) == 1 else None
         with server.running(base, adapters.values(), active=active, key=key, port=int(options.port)) as url:
-            print(_guide(url, key, list(adapters)), flush=True)
+            say(_guide(url, key, list(adapters)))
             _wait()
     notice("The server has ended.")
     return 0

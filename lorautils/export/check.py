@@ -61,12 +61,14 @@ def way_of(url: str, key: str = "", adapter: str | None = None) -> Way:
     `adapter` is that number or name, by default the first. ValueError says what there is.
     """
     try:
-        numbered = [str(entry["id"]) for entry in server.send(f"{url}/lora-adapters", None, key)]
+        with server.understood(url):
+            numbered = [str(int(entry["id"])) for entry in server.send(f"{url}/lora-adapters", None, key)]
     except OSError:
-        models = server.send(f"{url}/v1/models", None, key)["data"]
-        named = [entry["id"] for entry in models if entry.get("parent")]
-        wanted = _one_of(adapter, named)
-        base = next(entry["parent"] for entry in models if entry["id"] == wanted)
+        with server.understood(url):
+            models = server.send(f"{url}/v1/models", None, key)["data"]
+            parents = {entry["id"]: entry["parent"] for entry in models if entry.get("parent")}
+        wanted = _one_of(adapter, [*parents])
+        base = parents[wanted]
         return Way({"model": base}, {"model": wanted})
     number = int(_one_of(adapter, numbered))
     return Way({"lora": [{"id": number, "scale": 0}]}, {"lora": [{"id": number, "scale": 1}]})
@@ -77,8 +79,9 @@ def check(url: str, model: nn.Module, tokenizer, prompts: Sequence[str], way: Wa
 
     def ask(request: tuple[str, dict]) -> str:
         body = {"prompt": request[0], "max_tokens": 24, "temperature": 0} | request[1]
-        choice = server.send(f"{url}/v1/completions", body, key)["choices"][0]
-        return choice["text"] + (tokenizer.eos_token if choice.get("finish_reason") == "stop" else "")
+        with server.understood(url):
+            choice = server.send(f"{url}/v1/completions", body, key)["choices"][0]
+            return choice["text"] + (tokenizer.eos_token if choice.get("finish_reason") == "stop" else "")
 
     def own(answers: Sequence[str], name: str) -> int:
         return sum(who(model, tokenizer, *pair) == name for pair in zip(prompts, answers, strict=True))

@@ -7,11 +7,13 @@ all. An adapter is A and B of each module, in PEFT's two files.
 import contextlib
 import json
 import os
+import reprlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gguf
+import numpy as np
 import torch
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
@@ -147,27 +149,47 @@ def check_base(path: str | Path, factors: Factors, config: PretrainedConfig) -> 
     """Raise ValueError unless a GGUF has the architecture, the hyperparameters and the tensors of an adapter's base."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is not there: name the GGUF of the base with --base")
-    try:
-        reader = gguf.GGUFReader(path)
-    except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:  # of a file that is cut, or something else
-        raise ValueError(f"{path} cannot be read as GGUF ({error}): download or write it again") from None
-    fields = {name: field.contents() for name, field in reader.fields.items() if name.startswith(config.model_type)}
-    said = reader.fields["general.architecture"].contents() if "general.architecture" in reader.fields else None
-    wanted = hyperparameters(config)
+    fields, shapes = header(path)
+    said, wanted = fields.get("general.architecture"), hyperparameters(config)
     optional = {f"{config.model_type}.{name}" for name in ("context_length", "vocab_size")}
     absent = {f"{config.model_type}.rope.freq_base": 10000.0}  # what llama.cpp takes where nothing is said
-    wrong = [] if said == config.model_type else [f"its architecture is {said}, expected {config.model_type}"]
+    wrong = [] if said == config.model_type else [f"its architecture is {_shown(said)}, expected {config.model_type}"]
     for name in (name for name in wanted if name not in optional):
         found = fields.get(name, absent.get(name, wanted[name]))
-        if abs(found - wanted[name]) > 1e-6 * wanted[name]:
-            wrong.append(f"{name} is {found:g}, expected {wanted[name]:g}")
-    shapes = {tensor.name: tuple(tensor.shape.tolist()) for tensor in reader.tensors}
+        if not (isinstance(found, int | float) and abs(found - wanted[name]) <= 1e-6 * wanted[name]):
+            wrong.append(f"{name} is {_shown(found)}, expected {wanted[name]:g}")
     for module, (b, a) in factors.items():
         name, expected = f"{tensor_name(module)}.weight", (a.shape[1], b.shape[0])
         if shapes.get(name) != expected:
             wrong.append(f"{name} has shape {shapes.get(name)}, expected {expected}")
     if wrong:
         raise ValueError(f"{path} is not the base of this adapter: {wrong[0]} ({len(wrong)} such differences)")
+
+
+class _Reader(gguf.GGUFReader):
+    """The reader of the package gguf believes what a header claims; this one stops at the end of the file."""
+
+    left = 4_000_000  # values that a header may hold, each of which takes memory: 262,144 tokens come with 1.6 million
+
+    def _get(self, offset, dtype, count=1, override_order=None):
+        self.left -= 1
+        if self.left < 0 or offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
+            raise ValueError("its header claims more than it may hold")
+        return super()._get(offset, dtype, count, override_order)
+
+
+def header(path: str | Path) -> tuple[dict, dict[str, tuple[int, ...]]]:
+    """Return the single values that the header of a GGUF holds, and the shape of each tensor, both by name."""
+    try:
+        reader = _Reader(path)
+        values = {name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1}
+    except (ValueError, IndexError, KeyError, OverflowError, RecursionError) as error:  # the file can hold anything
+        raise ValueError(f"{path} cannot be read as GGUF ({error!s:.200}): download or write it again") from None
+    return values, {tensor.name: tuple(tensor.shape.tolist()) for tensor in reader.tensors}
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else reprlib.repr(value).strip("'")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ answers alone hide a fault, as the likeliest token of a trained model is far ahe
 """
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +29,11 @@ REASONS = {  # a sign in llama.cpp's log, and what to do: the first that fits is
     r"wrong base model|arch mismatch": "name the base that the adapter was trained on with --base",
     r"to be 'adapter'": "this file holds a model: name it with --base",
     r"key not found": "this file holds no model: name the adapter as adapter, and its base with --base",
-    r"corrupted|magic|key-value": "the file is damaged: write or download it again",
+    r"corrupted|magic|key.value|exceeds": "the file is damaged: write or download it again",
     r"": "`lorautils doctor` checks the rest",
 }
+LARGEST = 16_000_000  # bytes of an answer
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Completion(NamedTuple):
@@ -100,10 +104,11 @@ def complete(url: str, prompt: str, scales: Mapping[int, float] | None = None, *
     body = {"prompt": prompt, "n_predict": 32, "temperature": 0, "n_probs": 1, "return_tokens": True}
     if scales:
         body["lora"] = [{"id": number, "scale": scale} for number, scale in scales.items()]
-    said = send(f"{url}/completion", body, key)
-    words = send(f"{url}/tokenize", {"content": prompt, "add_special": True, "parse_special": True}, key)["tokens"]
-    log_p = [token["logprob"] for token in said["completion_probabilities"]]
-    return Completion(words, said["tokens"], log_p, said["content"])
+    with understood(url):
+        said = send(f"{url}/completion", body, key)
+        words = send(f"{url}/tokenize", {"content": prompt, "add_special": True, "parse_special": True}, key)["tokens"]
+        log_p = [token["logprob"] for token in said["completion_probabilities"]]
+        return Completion(words, said["tokens"], log_p, said["content"])
 
 
 def complete_all(url: str, requests: Sequence[tuple], *, at_once: int = 4) -> list[Completion]:
@@ -114,18 +119,32 @@ def complete_all(url: str, requests: Sequence[tuple], *, at_once: int = 4) -> li
 
 def send(url: str, body: dict | None, key: str = ""):
     """Send JSON to a server, or only ask where there is none, and return its answer; OSError gives its own words."""
+    if not url.startswith(("http://", "https://")):
+        raise OSError(f"{url} is no address of a server: give one such as http://127.0.0.1:8080")
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers)
+    here = urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # a proxy would see key and prompt
     try:
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            return json.load(answer)
+        with (DIRECT.open if here else urllib.request.urlopen)(request, timeout=600) as answer:
+            return json.loads(answer.read(LARGEST))
     except urllib.error.HTTPError as error:
         remedy = "give its key with --key" if error.code == 401 else "look at the request"
         said = " ".join(error.read().decode(errors="replace")[:300].split())
         raise OSError(f"{url} answered {error.code}: {said}. Next: {remedy}") from None
     except urllib.error.URLError as error:
         raise OSError(f"{url} does not answer ({error.reason}): start the server, or correct the address") from None
+    except (ValueError, RecursionError, http.client.HTTPException) as error:
+        raise OSError(f"{url} answers otherwise than in JSON ({error!r:.200}): correct the address") from None
+
+
+@contextlib.contextmanager
+def understood(url: str) -> Iterator[None]:
+    """Raise OSError where an answer holds other things than those of llama.cpp's server and vLLM."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise OSError(f"{url} answers, but not as llama.cpp or vLLM do ({error!r:.200}): correct the address") from None
 
 
 def compare(model: nn.Module, completions: Sequence[Completion]) -> tuple[int, float]:

@@ -18,7 +18,7 @@ def bare(text: str) -> str:
         >>> bare("At 9:15,  please!") == bare("at 9:15 please") != bare("at 915 please")
         True
     """
-    return loose(re.sub(r"[。，！？；：、]|[.,;:!?…]+(?=\s|$)", " ", text))
+    return loose(re.sub(r"[。，！？；：、]|(?<![.,;:!?…])[.,;:!?…]+(?=\s|$)", " ", text))
 
 
 def loose(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 NOT_UTF8 = "not UTF-8 text; save the file with UTF-8 encoding"
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+UNPACKED = 10**9  # bytes of a Parquet file's rows: kilobytes can hold more, when a text repeats
 
 
 class Record(NamedTuple):
@@ -42,7 +43,7 @@ def records(paths: Sequence[str | Path]) -> Iterator[Record]:
         if ending not in ENDINGS:
             raise ValueError(f"{path} is no file of a kind that is read; the kinds are {', '.join(ENDINGS)}")
         if path.stat().st_size == 0:
-            raise ValueError(f"{path} is empty: it has 0 bytes")
+            raise ValueError(f"{path} is empty: it has 0 bytes, expected one example a row")
         read = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}.get(ending, _json)
         try:
             yield from read(path)
@@ -132,25 +133,34 @@ def _csv(path: Path) -> Iterator[Record]:
                 where = f"{path}, line {table.line_num}"
                 more, fewer = row.pop(None, []), [name for name, value in row.items() if value is None]
                 if more or fewer:
-                    count = len(table.fieldnames) + len(more) - len(fewer)
-                    yield Record(where, {}, f"{count} fields, but the first line names {len(table.fieldnames)}")
+                    named = len(table.fieldnames)
+                    found = f"{named + len(more) - len(fewer)} fields, expected {named} as in the first line"
+                    yield Record(where, {}, f"{found}; quote texts that hold {separator!r}")
                 else:
                     yield Record(where, row)
         except csv.Error as error:
             raise ValueError(
-                f"{path}, after line {table.line_num}: {error}; is there a quotation mark too many?"
+                f"{path}, after line {table.line_num}: {error}; is there a quotation mark too many? Correct it"
             ) from None
 
 
 def _parquet(path: Path) -> Iterator[Record]:
+    size = 0
+    for number, row in enumerate(_unpacked(path), start=1):
+        size += 100 + len(str(row))  # a row without a text takes memory, too
+        if size > UNPACKED:
+            raise ValueError(f"{path} holds more than {UNPACKED:,} bytes, unpacked: save it in parts")
+        yield Record(f"{path}, row {number}", row)
+
+
+def _unpacked(path: Path) -> Iterator[dict]:
+    """Unpack one row at a time: a thousand can repeat one large text, which the file holds once."""
     import pyarrow
     from pyarrow import parquet
 
-    number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield Record(f"{path}, row {number}", row)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{path} is not Parquet, or is damaged: {str(error).splitlines()[0]}") from None
+        for batch in parquet.ParquetFile(path).iter_batches(1000):
+            yield from (scalar.as_py() for scalar in batch.to_struct_array())
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # the file can hold anything
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is not Parquet, or is damaged ({why}): save it again") from None

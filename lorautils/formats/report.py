@@ -100,7 +100,8 @@ def findings(
             "note", f"chats that do not end in an answer, so that nothing learns from their end: {_some(unread)}"
         )
     if data.ignored:
-        yield Finding("note", f"ignored fields: {', '.join(sorted(data.ignored))}")
+        more = f" and {len(data.ignored) - 12:,} more" if len(data.ignored) > 12 else ""
+        yield Finding("note", f"ignored fields: {', '.join(name[:40] for name in sorted(data.ignored)[:12])}{more}")
 
 
 def _alike(rows: Sequence[Row]) -> Iterator[Finding]:

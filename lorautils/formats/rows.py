@@ -33,6 +33,7 @@ OTHER_NAMES = {  # of the fields of people's files
 }
 ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
 ROLES |= {role: role for role in ("system", "user", "assistant")}
+LONGEST, TURNS = 1_000_000, 1_000  # characters, and turns, of an example: with more, tokens take gigabytes or hours
 
 
 class Text(NamedTuple):
@@ -90,7 +91,7 @@ def read(paths: Sequence[str | Path], rename: Mapping[str, str] | None = None, c
                 raise ValueError(problem)
             named = {(rename or {}).get(name, name): value for name, value in fields.items()}
             if len(named) < len(fields):
-                raise ValueError(f"rename gives two fields one name; the fields are {', '.join(map(repr, fields))}")
+                raise ValueError(f"rename gives two fields one name; the fields are {_names(fields)}")
             _add(data, where, named, chat)
         except ValueError as error:
             data.refused.append(f"{where}: {error}")
@@ -107,6 +108,7 @@ def _add(data: Data, where: str, fields: dict, chat: bool) -> None:
         raise ValueError(_unknown(there))
     needed, more = FORMATS[name]
     example = MAKE[name](there)
+    _check_size(example)
     if chat and isinstance(example, Pair):
         example = Chat(
             [{"role": role, "content": text} for role, text in zip(("user", "assistant"), example, strict=True)]
@@ -116,10 +118,17 @@ def _add(data: Data, where: str, fields: dict, chat: bool) -> None:
     data.ignored.update(str(other) for other in there.keys() - {*needed, *more})
 
 
+def _check_size(example: Pair | Text | Chat) -> None:
+    texts = [turn["content"] for turn in example.turns] if isinstance(example, Chat) else [*example]
+    characters = sum(map(len, texts))
+    if characters > LONGEST or len(texts) > TURNS:
+        size = f"{characters:,} characters in {len(texts):,} texts"
+        raise ValueError(f"{size}, at most {LONGEST:,} in {TURNS:,} are read: make several rows of it")
+
+
 def _unknown(fields: dict) -> str:
     """Say which fields a row has, which formats are known, and the nearest way to one of them."""
-    found = ", ".join(reprlib.repr(str(name)) for name in list(fields)[:12]) or "none"
-    said = f"the fields are {found}; known are {KNOWN}. Next: "
+    said = f"the fields are {_names(fields)}; known are {KNOWN}. Next: "
     lower = {str(name).lower(): str(name) for name in reversed(fields)}
     ways = {}
     for known, others in OTHER_NAMES.items():
@@ -134,8 +143,12 @@ def _unknown(fields: dict) -> str:
             return f'{said}add "{missing[0]}"'
     lists = [name for name, value in fields.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if lists:
-        return f'{said}the list in "{lists[0]}" may be the examples: save that list alone as a JSON array'
-    return f"{said}give two of the fields these names, such as --rename {next(iter(fields), 'question')}=prompt,…"
+        return f'{said}the list in "{lists[0]:.40}" may be the examples: save that list alone as a JSON array'
+    return f"{said}give two of the fields these names, such as --rename {next(iter(fields), 'question'):.40}=prompt,…"
+
+
+def _names(fields: dict) -> str:
+    return ", ".join(reprlib.repr(str(name)) for name in list(fields)[:12]) or "none"
 
 
 # --- one function a format: the fields -> an example, or ValueError ---------------------------------------------------
@@ -220,7 +233,7 @@ def _turn(name: str, turn: object) -> dict[str, str]:
     if isinstance(content, list):  # parts, of which only text is read
         kinds = sorted({str(part.get("type")) if isinstance(part, dict) else type(part).__name__ for part in content})
         if kinds != ["text"]:
-            raise ValueError(f"{name} has parts of the kind {', '.join(kinds) or 'none'}; only text is read")
+            raise ValueError(f"{name} has parts of the kind {', '.join(kinds)[:80] or 'none'}; only text is read")
         content = "".join(_string(name, part.get("text")) for part in content)
     if (ROLES[role], content) != ("system", ""):  # which some programs write for "no system prompt"
         _string(name, content)
@@ -230,7 +243,7 @@ def _turn(name: str, turn: object) -> dict[str, str]:
 def _chat(turns: list[dict[str, str]], given: int = 0) -> Chat:
     chat = Chat(turns, given)
     if not chat.answers:
-        raise ValueError("no turn of the assistant is there to learn from")
+        raise ValueError("no turn of the assistant is there to learn from: leave this chat out, or add its answer")
     if all(turn["role"] == "system" for turn in turns[: chat.answers[0]]):
         raise ValueError(
             "the assistant speaks first: are the roles swapped? Otherwise put the turn before it that it answers, or "
