@@ -16,7 +16,7 @@ from IPython.utils.capture import capture_output
 from lorautils.exercises import predictions
 from tools.guesses import answered, plain, questions
 
-COURSE = {path.stem[:2]: nbformat.read(path, as_version=4) for path in sorted(rules.NOTEBOOKS.glob("*.ipynb"))}
+COURSE = {name[:2]: nb for name, nb in rules.course().items()}
 ASKED = {
     f"{number}#{cell.id}": cell.metadata.predict for number, nb in COURSE.items() for cell in filter(answered, nb.cells)
 }

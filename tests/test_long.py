@@ -42,8 +42,3 @@ def test_the_nightly_workflow_runs_them():
 def test_workflows_make_what_there_is(path: Path):
     steps = re.findall(r"\bmake ((?:[a-z-]+ ?)+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert {target for step in steps for target in step.split()} <= set(TARGETS)
-
-
-def test_contributing_names_every_kind_of_test():
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert not [target for target in TARGETS if target.startswith("test-") and f"`{target}`" not in text]

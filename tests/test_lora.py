@@ -364,7 +364,7 @@ def test_a_refused_injection_puts_no_layer_into_the_model(config):
 def test_a_second_injection_is_refused(tmp_path):
     lora.inject(model := llama(), lora.Config(["q_proj"]))
     for again in (lambda: lora.inject(model, lora.Config(["v_proj"])), lambda: lora.load(model, saved(tmp_path))):
-        with pytest.raises(ValueError, match="has LoRA layers already"):
+        with pytest.raises(ValueError, match=r"has LoRA layers already.*load a fresh base model"):
             again()
 
 
@@ -407,7 +407,7 @@ def test_a_merge_that_was_interrupted_can_be_taken_back(monkeypatch):
 def test_a_half_precision_weight_is_not_merged_into_unless_rounding_is_asked_for(dtype):
     ours, _ = twins(llama(dtype), target_modules=["q_proj"])
     before = copy.deepcopy(ours.state_dict())
-    with pytest.raises(TypeError, match=r"q_proj is torch.\w+ and would drop part of the update"):
+    with pytest.raises(TypeError, match=r"q_proj is torch.\w+ and would drop part.*: load the base model in"):
         lora.merge(ours)
     assert_close(ours.state_dict(), before, rtol=0, atol=0)
     lora.merge(ours, rounding=True)
