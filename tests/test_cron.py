@@ -6,6 +6,7 @@ from itertools import islice
 from random import Random
 
 import pytest
+from clock import read
 from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -253,57 +254,6 @@ def test_say_is_decided_by_its_generator():
     assert say[0] == say[1] != say[2]
 
 
-NUMBERS = {phrasings.in_words(n): n for n in range(60)} | {"oh": 0, "o": 0}
-GAPS = {"quarter": 15, "a quarter": 15, "half": 30, "a": 1}
-
-
-def read_number(text):
-    text = re.sub(r"^(oh|zero|o) (?=\w)", "", text.strip())
-    return int(text) if text.isdigit() else GAPS.get(text, NUMBERS.get(text))
-
-
-def read_clock(text):
-    """Read a clock time independently, by the conventions of the course: 24 hours unless the words say otherwise."""
-    text = text.lower().replace("half-past", "half past").replace("oclock", "o'clock").replace("o clock", "o'clock")
-    half = re.search(r" ?\b(?:in the early |early in the |in the |at )?(morning|afternoon|evening|night)$", text)
-    part, text = (half[1], text[: half.start()]) if half else (None, text)
-    mark = re.search(r"(?<![a-z])(?: ?)(a|p)\.? ?m\.?$|(?<=[a-z]) (a|p)\.? ?m\.?$", text)
-    part, text = ({"a": "am", "p": "pm"}[mark[1] or mark[2]], text[: mark.start()]) if mark else (part, text)
-    text = re.sub(r" (o'clock|hours|hrs)$", "", text)
-
-    def on_24(hour):
-        if hour > 12 or part is None:
-            return hour
-        if part in ("am", "morning"):
-            return hour % 12
-        if part == "night":
-            return hour % 12 + 12 * (6 <= hour <= 11)
-        return hour % 12 + 12
-
-    named = {"midnight": 0, "12 midnight": 0, "twelve midnight": 0, "noon": 12, "midday": 12}
-    named |= {"12 noon": 12, "twelve noon": 12, "12 midday": 12}
-    if text in named:
-        return named[text], 0
-    if spelled := re.fullmatch(r"hour (\d+)(?:,? minute (\d+))?", text):
-        return int(spelled[1]), int(spelled[2] or 0)
-    if spelled := re.fullmatch(r"minute (\d+)(?: of|,) hour (\d+)", text):
-        return int(spelled[2]), int(spelled[1])
-    if past := re.fullmatch(r"(.+?)(?: minutes?| mins?)? (past|after|to|before|till) (.+)", text):
-        gap, hour = read_number(past[1]), named.get(past[3])
-        hour = on_24(read_number(past[3])) if hour is None else hour
-        minutes = hour * 60 + (gap if past[2] in ("past", "after") else -gap)
-        return minutes // 60 % 24, minutes % 60
-    if figures := re.fullmatch(r"(\d\d?)(?:[:.h](\d\d))?h?", text) or re.fullmatch(r"(\d\d)(\d\d)h?", text):
-        return on_24(int(figures[1])), int(figures[2] or 0)
-    if hundred := re.fullmatch(r"(.+) hundred", text):
-        return read_number(hundred[1]), 0
-    for split in range(1, len(text)):
-        hour, minute = (read_number(side) for side in (text[:split], text[split:]))
-        if text[split] == " " and None not in (hour, minute):
-            return on_24(hour), minute
-    return on_24(read_number(text)), 0
-
-
 @pytest.mark.parametrize("style", phrasings.STYLES)
 def test_every_clock_time_can_be_read_back(style):
     rng, said = Random(1), 0
@@ -312,7 +262,7 @@ def test_every_clock_time_can_be_read_back(style):
             text = phrasings.clock(style, *time, rng)
             if text is not None:
                 said += 1
-                assert read_clock(text) == time, text
+                assert read(text) == time, text
     assert said > 5
 
 

@@ -25,7 +25,8 @@ def test_quick(): pass
 def test_a_long_test_is_skipped_with_its_reason_until_it_is_asked_for(tmp_path, asked, passed, skipped):
     (tmp_path / "test_both.py").write_text(CODE)
     environment = os.environ | {"LORAUTILS_TEST_LONG": asked, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pytest", "-rs", "-n", "1", "-p", "conftest", "test_both.py"]
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "conftest", "test_both.py"]
     said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
     assert re.search(rf"{passed} passed" + (", 1 skipped" if skipped else ""), said), said
     assert ("9 s; a shorter one stands beside: `make test-long`" in said) == bool(skipped)

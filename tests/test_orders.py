@@ -77,24 +77,6 @@ def test_sentences_are_well_formed():
         assert not re.search(r"[{}]|  | [.,?]|\b(\w+) \1\b", text), text
 
 
-@pytest.mark.parametrize(
-    ("name", "plural"),
-    [
-        ("sandwich", "sandwiches"),
-        ("curry", "curries"),
-        ("potato", "potatoes"),
-        ("loaf of bread", "loaves of bread"),
-        ("lunch box", "lunch boxes"),
-        ("coffee", "coffees"),
-        ("radish", "radishes"),
-        ("bunch of grapes", "bunches of grapes"),
-        ("tomato", "tomatoes"),
-    ],
-)
-def test_plurals(name, plural):
-    assert (orders.PRODUCTS | orders.UNSEEN_PRODUCTS)[name] == plural
-
-
 def test_plurals_obey_the_rules_of_spelling():
     for name, plural in (orders.PRODUCTS | orders.UNSEEN_PRODUCTS).items():
         head, _, rest = name.partition(" of ")
