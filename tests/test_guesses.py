@@ -64,14 +64,6 @@ def worst_for_an_adapter(out: Out) -> str:
     return max(loss, key=loss.get)
 
 
-def more_data(out: Out) -> str:
-    few, many = (
-        re.search(rf"^{runs} times +\S+ +\d+ +\d+ \((\d+)-(\d+)\)", out("steps-or-data-run"), re.MULTILINE).groups()
-        for runs in ("50 examples, 24", "400 examples, 3")
-    )
-    return "400 examples" if int(many[0]) > int(few[1]) else "too near to tell"
-
-
 def packed_wrongly(out: Out) -> str:
     lines = ("alone", "positions go on", "everybody sees all")
     alone, *wrong = (first(out("packing-lab"), rf"{line} +([\d.]+)") for line in lines)

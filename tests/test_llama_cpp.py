@@ -93,7 +93,7 @@ def test_twenty_phrases_in_float32(float32, peft):
     assert same == 20
     assert difference < 1e-3
     exact = sum(answer.text == case.cron for answer, case in zip(said, cron.test_c(), strict=False))
-    assert exact >= 12, "the adapter's own answers: it is on"
+    assert exact >= 5, "the adapter's own answers, of which the base has none: it is on"
 
 
 def test_ten_phrases_in_float16(files, peft):
@@ -106,7 +106,7 @@ def test_ten_phrases_in_float16(files, peft):
 @pytest.mark.parametrize("fault", ["alpha lost", "q and k left out", "rows of q and k not reordered"])
 def test_a_mistake_of_the_writer_shows(float32, files, peft, fault):
     scales = {list(files.adapters).index(fault): 1.0}
-    _, difference = server.compare(peft[0], ask(float32, [(phrase, scales) for phrase in PHRASES[:4]]))
+    _, difference = server.compare(peft[0], ask(float32, [(phrase, scales) for phrase in PHRASES[:8]]))
     assert difference > 3e-3, "three times what parity allows"
 
 
