@@ -152,6 +152,7 @@ def test_two_machines_that_are_ended_and_then_lost_go_on_to_the_same_bytes(tiny_
     assert finish(job, before=1) == whole
 
 
+@pytest.mark.long("20 s; what the processes tell one another is held below, with stand-ins for the others")
 def test_two_machines_with_folders_of_their_own_are_refused_before_the_first_step(tiny_model, tmp_path):  # noqa: F811
     job = Job(tmp_path)
     for machine in range(2):
