@@ -163,7 +163,6 @@ def steps_of_two(rates: set[float]) -> list[float]:
     return [rates[0] / 8, rates[0] / 4, rates[0] / 2, *rates, rates[-1] * 2, rates[-1] * 4, rates[-1] * 8]
 
 
-TUNED = ("rank", "targets", "full", "methods", "alpha", "inits", "more methods")
 STANDARD = ("LoRA", 8, 2e-3)
 FULL = [("full fine-tuning", 8, 1e-4), ("full fine-tuning", 8, 2e-4)]
 TRIED = [("LoRA", [1e-3, 2e-3, 4e-3]), ("full fine-tuning", [1e-4, 2e-4, 4e-4])]

@@ -90,16 +90,6 @@ def tuned(runs: Iterable[Mapping]) -> list[Mapping]:
     return max((group for group in rates if len(group) == most), key=lambda group: seed_interval(group).mean)
 
 
-def overlap(first: Interval, second: Interval) -> bool:
-    """Return whether two intervals have a value in common: then no difference was seen, as where one has a single seed.
-
-    Example:
-        >>> overlap(over_seeds([90.0, 92.0]), over_seeds([91.0, 95.0]))
-        True
-    """
-    return not (first.low > second.high or second.low > first.high)  # a single seed's interval has no ends: nan
-
-
 def differences(first: Sequence[Mapping], second: Sequence[Mapping], measure: str = "Test-A") -> list[float]:
     """Return by how much `first` is ahead of `second`, one number a seed, in the order of the seeds.
 

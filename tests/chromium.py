@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
@@ -24,16 +24,19 @@ TYPESET = """() => {
 }"""
 
 
-@pytest.fixture(scope="session")
-def browser() -> str:
-    """The path of a Chromium."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A running Chromium, one for all tests of a file."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         reason = f"no Chromium on this machine (looked for {', '.join(BROWSERS)})"
         if os.environ.get("LORAUTILS_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{reason}, and LORAUTILS_REQUIRE_BROWSER=1 forbids to skip this test")
         pytest.skip(reason)
-    return found
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=OPTIONS)
+        yield chromium
+        chromium.close()
 
 
 def is_local(url: str) -> bool:
@@ -42,17 +45,15 @@ def is_local(url: str) -> bool:
 
 
 @contextmanager
-def opened(browser: str, **context_options) -> Iterator[tuple[Page, list[str], list[str]]]:
-    """A page, the addresses outside this machine that it asked for (in vain), and its console's errors."""
+def opened(browser: Browser, **context_options) -> Iterator[tuple[Page, list[str], list[str]]]:
+    """A page with a store of its own, the addresses outside this machine that it asked for, its console's errors."""
     outside, errors = [], []
 
     def note(url: str) -> None:
         if not is_local(url):
             outside.append(url)
 
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=OPTIONS)
-        context = chromium.new_context(**context_options)
+    with browser.new_context(**context_options) as context:
         context.route("**/*", lambda route: route.continue_() if is_local(route.request.url) else route.abort())
         page = context.new_page()
         page.on("request", lambda request: note(request.url))
@@ -60,7 +61,6 @@ def opened(browser: str, **context_options) -> Iterator[tuple[Page, list[str], l
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(error.stack or str(error)))
         yield page, outside, errors
-        chromium.close()
 
 
 def typeset(page: Page) -> None:

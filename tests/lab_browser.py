@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from chromium import opened
 from course_copy import ROOT, copy_course
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from lorautils.cli.fresh import short
 
@@ -76,7 +76,7 @@ def address(server: subprocess.Popen, log: Path) -> str:
 
 
 @contextmanager
-def notebook_open(browser: str, lab: str, name: str) -> Iterator[tuple[Page, list[str], list[str]]]:
+def notebook_open(browser: Browser, lab: str, name: str) -> Iterator[tuple[Page, list[str], list[str]]]:
     """A working copy in JupyterLab, with what `opened` tells of its page; all kernels end with it."""
     with opened(browser) as (page, outside, errors):
         page.goto(lab.replace("00_start_here", short(name)) + "&reset")

@@ -12,9 +12,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import islice, takewhile
 from pathlib import Path
 
+import nbformat
 from nbformat import NotebookNode
 from nbval.plugin import metadata_tags
 from PIL import Image
@@ -49,6 +51,12 @@ CLOSING = ("What we settled", "Exercises", "Questions people ask", "Where this g
 SLIDES = ("slide", "subslide", "fragment", "skip", "notes", "-")
 EXCUSED = "nbval-ignore-output"
 HOMES = re.compile(r"(/home/|/root/|/Users/|/tmp/|/var/folders/|[A-Z]:\\\\?Users)[^\s\"'<]*")
+
+
+@cache
+def course() -> dict[str, NotebookNode]:
+    """Every notebook by its name, read once: to be looked at, not to be changed."""
+    return {path.stem: nbformat.read(path, as_version=4) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
 
 
 def code_cells(nb: NotebookNode) -> list[NotebookNode]:

@@ -11,14 +11,6 @@ def notebook():
     return nbformat.read(config_map.NOTEBOOK, as_version=4)
 
 
-def test_every_field_is_in_one_group():
-    names = [name for group in config_map.GROUPS.values() for name in group]
-    assert len(names) == len(set(names))
-    assert sorted(names) == sorted(config_map.field_names()), (
-        "LoraConfig has changed: edit GROUPS in tools/config_map.py"
-    )
-
-
 def test_a_new_field_is_found():
     with pytest.raises(ValueError, match=r"use_magic: in LoraConfig and in no group"):
         config_map.grouped([*config_map.field_names(), "use_magic"])
@@ -37,16 +29,6 @@ def test_the_notebook_shows_the_map(notebook):
     assert config_map.map_cell(notebook).source.endswith(config_map.short_map()), "run python -m tools.config_map"
 
 
-def test_the_links_lead_to_headings(notebook):
-    lines = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown").splitlines()
-    headings = {line.lstrip("# ").replace("`", "") for line in lines if line.startswith("#")}
-    assert set(config_map.LESSONS.values()) <= headings
-
-
-def test_taught_fields_exist():
-    assert config_map.LESSONS.keys() <= set(config_map.field_names())
-
-
 def test_writing_again_changes_nothing(tmp_path, monkeypatch, notebook):
     for name in ("PAGE", "NOTEBOOK"):
         copy = tmp_path / getattr(config_map, name).name
@@ -56,8 +38,3 @@ def test_writing_again_changes_nothing(tmp_path, monkeypatch, notebook):
     config_map.main()
     assert config_map.PAGE.read_text(encoding="utf-8") == config_map.page()
     assert nbformat.read(config_map.NOTEBOOK, as_version=4) == notebook
-
-
-def test_a_notebook_without_the_cell_is_refused(notebook):
-    with pytest.raises(ValueError, match="no cell with the id 'field-map'"):
-        config_map.map_cell(nbformat.v4.new_notebook())

@@ -1,8 +1,6 @@
 """`lorautils data`: every fault that a training would pass over is found, with its place, and nothing else is."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -125,12 +123,6 @@ def test_what_cannot_be_read_leaves_with_two_and_one_line(capsys, tmp_path):
         assert main(["data", *arguments]) == 2
         out, err = capsys.readouterr()
         assert out == "" and err.startswith("lorautils: ") and err.count("\n") == 1
-
-
-def test_a_missing_file_is_told_before_torch_is_loaded():
-    code = "import sys; from lorautils.cli import main\nprint(main(['data', 'nowhere.jsonl']), 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "2 False\n" and "nowhere.jsonl is not there" in done.stderr
 
 
 def test_help_names_every_format_and_every_kind_of_file(capsys):

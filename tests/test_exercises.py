@@ -1,4 +1,4 @@
-"""The checkers: a blank, the right answer, each known mistake, and whatever else a cell may hand them."""
+"""The checkers: a blank, the right answer, each known mistake, any data; test_hands.py has the rest."""
 
 import copy
 import inspect
@@ -15,7 +15,6 @@ from lorautils.exercises import Exercise, Mistake, ____, nb07, registry
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 EXERCISES = [entry for entries in registry().values() for entry in entries if isinstance(entry, Exercise)]
-MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 
 
@@ -24,90 +23,8 @@ def said(capsys, exercise, answer):
     return capsys.readouterr().out
 
 
-class Hostile:
-    """Raises at every touch, also where Python itself reaches in."""
-
-    def __getattribute__(self, name):
-        raise RuntimeError("hands off")
-
-    __eq__ = __repr__ = __str__ = __len__ = __bool__ = __iter__ = __float__ = __hash__ = lambda self, *a: 1 / 0
-
-
-class RaisingArray:
-    def tolist(self):
-        raise MemoryError
-
-
-def endless():
-    inner = []
-    inner.append(inner)
-    return inner
-
-
-def raiser(error):
-    def function(*args):
-        raise error
-
-    return function
-
-
-def untold(*args):
-    class Wordless(Exception):
-        def __str__(self):
-            raise ValueError("no words")
-
-    raise Wordless
-
-
-JUNK = [
-    None,
-    float("nan"),
-    float("inf"),
-    -0.0,
-    True,
-    10**400,
-    1e308,
-    1j,
-    "",
-    "9216",
-    "\ud800",
-    "x" * 10_000,
-    b"bytes",
-    [],
-    (),
-    {},
-    {"answer": ____},
-    set(),
-    endless(),
-    [[1, 2], 3],
-    [None, Hostile()],
-    object(),
-    Hostile(),
-    RaisingArray(),
-    Exception,
-    int,
-    max,
-    np.array(["a", None], dtype=object),
-    np.float64(3.5),
-    torch.ones(2, 3, requires_grad=True),
-    torch.empty(0),
-    torch.empty(3, device="meta"),
-    torch.tensor(float("nan")),
-    torch.Tensor,
-    torch.nn.Linear(2, 2),
-    range(3),
-    (i for i in range(3)),
-    lambda: 1,
-    lambda *a: Hostile(),
-    lambda *a: endless(),
-    lambda *a: [____] * 3,
-    lambda *a: a,
-    lambda *a: "\ud800" * 200,
-    raiser(ValueError("two\nlines")),
-    raiser(SystemExit(1)),
-    raiser(RecursionError()),
-    untold,
-]
+def two_lines(*args):
+    raise ValueError("two\nlines")
 
 
 # --- the blank --------------------------------------------------------------------------------------------------
@@ -127,12 +44,9 @@ len(____); list(____); range(____); math.log(____); f"{____:.2f} {____!r}"; str(
 """.replace("\n", ";").split(";")
 
 
-@pytest.mark.parametrize("code", [code.strip() for code in BLANK_USES if code.strip()])
-def test_the_blank_can_be_used_anywhere(code):
-    eval(code, {"____": ____, "torch": torch, "np": np, "math": __import__("math"), "copy": copy})
-
-
-def test_statements_with_a_blank_run():
+def test_the_blank_can_be_used_anywhere():
+    for code in filter(None, map(str.strip, BLANK_USES)):
+        eval(code, {"____": ____, "torch": torch, "np": np, "math": __import__("math"), "copy": copy})
     x = ____
     x += 1
     ____[0] = 1
@@ -143,23 +57,20 @@ def test_statements_with_a_blank_run():
     assert x is ____ and y is ____
 
 
+UNTOUCHED = [..., ____, ____ * 2 + 1, ____[0].T, torch.ones(2) @ ____, np.ones(2) * ____, (1, ____), [[____]]]
+BODIES = ["____", "return ____", "...", "pass", "return [____]", "return (1, ____)", "x = ____ + 1; return x"]
+
+
 @each_exercise
-@pytest.mark.parametrize(
-    "answer",
-    [____, ____ * 2 + 1, ____[0].T, torch.ones(2) @ ____, np.ones(2) * ____, (576, ____), [[____]], ...],
-    ids=lambda answer: type(answer).__name__,
-)
-def test_a_blank_is_still_to_do(capsys, exercise, answer):
-    assert said(capsys, exercise, answer).startswith("Still to do: replace ____ ")
-
-
-@pytest.mark.parametrize("exercise", [e for e in EXERCISES if e.cases], ids=lambda exercise: exercise.name)
-@pytest.mark.parametrize("body", ["____", "return ____", "...", "pass", "return [____]", "x = ____ + 1; return x"])
-def test_a_function_with_a_blank_is_still_to_do(capsys, exercise, body):
-    parameters = ", ".join(inspect.signature(exercise.reference).parameters)
-    namespace = {"____": ____}
-    exec(f"def {exercise.name}({parameters}): {body}", namespace)
-    assert said(capsys, exercise, namespace[exercise.name]).startswith("Still to do: the function returns ____ or None")
+def test_a_blank_is_still_to_do(capsys, exercise):
+    for answer in UNTOUCHED:
+        assert said(capsys, exercise, answer).startswith("Still to do: replace ____ ")
+    parameters = ", ".join(inspect.signature(exercise.reference).parameters) if exercise.cases else ""
+    for body in BODIES if exercise.cases else ():
+        namespace = {"____": ____}
+        exec(f"def {exercise.name}({parameters}): {body}", namespace)
+        told = said(capsys, exercise, namespace[exercise.name])
+        assert told.startswith("Still to do: the function returns ____ or None"), body
 
 
 def test_none_in_some_cases_is_an_answer_not_a_blank(capsys):
@@ -188,9 +99,10 @@ def test_the_printed_solution_is_right(capsys, exercise):
     assert verdict == f"\x1b[32mCorrect.\x1b[0m {exercise.takeaway}\n"
 
 
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=[f"{e.name}: {m.name}" for e, m in MISTAKES])
-def test_a_known_mistake_is_named(capsys, exercise, mistake):
-    assert said(capsys, exercise, mistake.answer) == f"Not yet ({mistake.name}): {mistake.message}\n"
+@each_exercise
+def test_a_known_mistake_is_named(capsys, exercise):
+    for mistake in exercise.mistakes:
+        assert said(capsys, exercise, mistake.answer) == f"Not yet ({mistake.name}): {mistake.message}\n"
 
 
 WEIGHT_SHAPE = Exercise("weight_shape", "Which shape has the weight?", 1, 2, (), "", (), source="answer = (1536, 576)")
@@ -255,7 +167,7 @@ def test_right_in_another_form_is_right(capsys, name, answer):
         ("keep_the_stop", lambda ids, n, eos: ids.extend([-100] * (n - len(ids))) or ids, "changes what it was given"),
         (
             "keep_the_stop",
-            raiser(ValueError("two\nlines")),
+            two_lines,
             "keep_the_stop([5, 9, 7, 2], 6, 2)\nraises ValueError: two.",
         ),
     ],
@@ -280,12 +192,6 @@ def assert_useful(text):
     assert text.startswith(("Not yet", "Still to do", "\x1b[32mCorrect")), text
     assert 1 <= len(text.splitlines()) <= 2 and len(text) < 320, text
     assert " at 0x" not in text, "an address differs from run to run"
-
-
-@each_exercise
-def test_junk_never_raises_and_is_answered(capsys, exercise):
-    for junk in JUNK:
-        assert_useful(said(capsys, exercise, junk))
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
@@ -323,7 +229,6 @@ def test_hints_come_one_by_one_and_end(capsys, exercise):
 def test_an_exercise_is_complete(exercise):
     assert exercise.difficulty in (1, 2, 3) and 1 <= exercise.minutes <= 30
     assert exercise.question.endswith(("?", ".")) and len(exercise.question) < 130
-    assert len(exercise.hints) >= 2 and len(exercise.mistakes) >= 2
     assert len({mistake.name for mistake in exercise.mistakes}) == len(exercise.mistakes)
     assert exercise.source not in repr(exercise), "showing an exercise must not show its solution"
 
@@ -333,7 +238,6 @@ def test_the_registry_is_complete():
     assert entries.keys() >= {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
     for stem, listed in entries.items():
         module = getattr(exercises, f"nb{stem[:2]}")
-        assert 3 <= len(listed) <= 5
         for exercise in listed:
             assert getattr(module, exercise.name) is exercise
 

@@ -15,7 +15,6 @@ from lorautils.cli.ask import THRESHOLD
 from lorautils.tasks import cron
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = ROOT / "experiments"
 
 
 @pytest.fixture(scope="module")

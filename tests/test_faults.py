@@ -161,7 +161,7 @@ def good_adapter(tmp_path_factory) -> Path:
     return adapter_of(tmp_path_factory.mktemp("adapter"))
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=50)
 @given(data=st.data())
 def test_a_manipulated_header_is_refused_or_changes_no_shape(good_adapter, tmp_path_factory, data):
     """Any change of the safetensors header: an error of the documented kinds, or tensors of the right shapes."""

@@ -502,17 +502,17 @@ def test_a_quantised_base_is_left_alone(capsys):
 # --- training ---------------------------------------------------------------------------------------------------
 
 
-def trained(model, epochs=25, **options):
+def trained(model, epochs=12, **options):
     setup(0)
     history = train(model, load_tokenizer(), PAIRS, epochs=epochs, learning_rate=1e-2, progress=False, **options)
     return history.loss, {name: p.detach() for name, p in model.named_parameters() if "lora_" in name}
 
 
-def test_fifty_steps_are_those_of_peft(tmp_path):
+def test_twenty_four_steps_are_those_of_peft(tmp_path):
     loss, factors = trained(adapted(tiny(vocab_size=49152)))
     model = adapted(tiny(vocab_size=49152))
     fused_loss, fused_factors = trained(model, loss=module.loss)
-    assert len(loss) == 50 and loss[-1] < loss[0] - 0.1
+    assert len(loss) == 24 and loss[-1] < loss[0] - 0.05
     assert fused_loss == pytest.approx(loss, rel=1e-6)  # measured: 1e-7, and 1e-6 for the factors
     for name, factor in factors.items():
         assert (fused_factors[name] - factor).norm() < 1e-5 * factor.norm(), name
@@ -524,7 +524,7 @@ def test_fifty_steps_are_those_of_peft(tmp_path):
 
 def test_training_with_dropout_learns_and_follows_the_seed():
     models = [adapted(tiny(vocab_size=49152), lora_dropout=0.1) for _ in range(2)]
-    runs = [trained(model, epochs=12, loss=module.loss)[0] for model in models]
+    runs = [trained(model, loss=module.loss)[0] for model in models]
     assert runs[0] == runs[1] and runs[0][-1] < runs[0][0] - 0.05
 
 
@@ -565,10 +565,3 @@ def test_the_table_of_a_gpu_runs_on_a_toy(capsys):
     printed = [line for line in capsys.readouterr().out.splitlines() if "tokens/s" in line]
     assert len(records) == len(printed) == 3
     assert all(record["tokens_per_second"] > 0 for record in records)
-
-
-def test_the_report_ends_in_the_line_that_sums_it_up(capsys):
-    rates = {"stock": 100.0, "fused": 171.0, "bound": 200.0}
-    variants = {name: {"tokens_per_second": rate, "kept": None} for name, rate in rates.items()}
-    throughput.report({"variants": variants}, "stock", "fused")
-    assert capsys.readouterr().out.splitlines()[-1] == "ratio to stock: 1.71 · share of bound: 0.85"

@@ -16,7 +16,7 @@ from IPython.utils.capture import capture_output
 from lorautils.exercises import predictions
 from tools.guesses import answered, plain, questions
 
-COURSE = {path.stem[:2]: nbformat.read(path, as_version=4) for path in sorted(rules.NOTEBOOKS.glob("*.ipynb"))}
+COURSE = {name[:2]: nb for name, nb in rules.course().items()}
 ASKED = {
     f"{number}#{cell.id}": cell.metadata.predict for number, nb in COURSE.items() for cell in filter(answered, nb.cells)
 }
@@ -63,14 +63,6 @@ def worst_for_an_adapter(out: Out) -> str:
     }
     loss = {name: first(out("stored-answers"), rf"^{re.escape(row)} +\S+ +([\d.]+)") for row, name in names.items()}
     return max(loss, key=loss.get)
-
-
-def more_data(out: Out) -> str:
-    few, many = (
-        re.search(rf"^{runs} times +\S+ +\d+ +\d+ \((\d+)-(\d+)\)", out("steps-or-data-run"), re.MULTILINE).groups()
-        for runs in ("50 examples, 24", "400 examples, 3")
-    )
-    return "400 examples" if int(many[0]) > int(few[1]) else "too near to tell"
 
 
 def packed_wrongly(out: Out) -> str:

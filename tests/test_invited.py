@@ -38,12 +38,6 @@ def injected(model=None, **config):
     return model
 
 
-def merged(model=None, **config):
-    model = injected(model, **config)
-    lora.merge(model)
-    return model
-
-
 class Letters:
     """A tokenizer in which each letter is a token."""
 
@@ -98,13 +92,6 @@ INVITED = [  # function, a bad argument, its call, what the sentence holds: the 
         lambda: llama.generate(ours(), torch.ones(1, 2).long(), torch.tensor([[1, 0]])),
         ["ends in padding", "pad on the left"],
     ),
-    ("llama.Llama", "another family", lambda: llama.Llama(gpt2().config), ["'gpt2'", "use transformers"]),
-    (
-        "llama.Llama",
-        "heads",
-        lambda: llama.Llama(LlamaConfig(**SIZES, num_attention_heads=4, num_key_value_heads=3)),
-        ["num_attention_heads = 4", "multiple of num_key_value_heads = 3"],
-    ),
     (
         "llama.Llama.from_state_dict",
         "two heads in one",
@@ -129,25 +116,9 @@ INVITED = [  # function, a bad argument, its call, what the sentence holds: the 
     ("lora.inject", "a block", lambda: injected(target_modules=["mlp"]), ["LlamaMLP", "leave it out"]),
     ("lora.inject", "table", lambda: injected(target_modules=["embed_tokens"]), ["Embedding", "leave it out"]),
     ("lora.inject", "Conv1D", lambda: injected(gpt2(), target_modules=["c_attn"]), ["Conv1D", "leave it out"]),
-    ("lora.inject", "twice", lambda: injected(injected()), ["LoRA layers already", "load a fresh base model"]),
     ("lora.merge", "no LoRA", lambda: lora.merge(tiny()), ["LlamaForCausalLM has no", "call inject or load"]),
     ("lora.unmerge", "no LoRA", lambda: lora.unmerge(tiny()), ["LlamaForCausalLM has no", "call inject or load"]),
     ("lora.save", "no LoRA", lambda: lora.save(tiny(), "unused"), ["LlamaForCausalLM has no", "call inject or load"]),
-    ("lora.merge", "twice", lambda: lora.merge(merged()), ["merged already", "unmerge first"]),
-    ("lora.unmerge", "not merged", lambda: lora.unmerge(injected()), ["not merged", "merge first"]),
-    ("lora.disabled", "merged", lambda: lora.disabled(merged()).__enter__(), ["is merged", "unmerge first"]),
-    (
-        "lora.merge",
-        "bf16",
-        lambda: lora.merge(injected(tiny().bfloat16())),
-        ["torch.bfloat16", "load the base model in"],
-    ),
-    (
-        "lora.merge",
-        "tied",
-        lambda: merged(tiny(tie_word_embeddings=True), target_modules=["lm_head"]),
-        ["lm_head is tied", "which a merge"],
-    ),
     ("audit", "no model", lambda: audit([nn.Linear(2, 2)]), ["list", "pass the model itself"]),
     ("measure.fastest", "no times", lambda: measure.fastest({"work": list}, 0), ["times was 0", "at least 1"]),
     ("data.encode", "no pairs", lambda: data.encode(Letters(), []), ["no training pairs", "pass at least one Pair"]),

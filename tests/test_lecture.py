@@ -1,20 +1,15 @@
-"""The lecture as a room sees it and its speaker reads it: complete, in order, nothing cut, the numbers those measured.
-
-The tests in a browser are skipped without a Chromium, unless LORAUTILS_REQUIRE_BROWSER=1 (CI) makes that a failure.
-"""
+"""The lecture: complete, in order, its numbers those measured; test_slides.py shows it in a browser."""
 
 import ast
 import re
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
-from chromium import browser, opened, serious  # noqa: F401  (a fixture)
 
 from lorautils import ROOT
 from lorautils.figures import lecture as drawings
-from tools import lecture, slides
+from tools import lecture
 
 SLIDES = list(lecture.slides())
 CASES = {"no examples": 3.0, "three examples": 20.0}
@@ -92,64 +87,3 @@ def test_a_number_is_the_one_that_the_notebook_printed_and_a_lost_one_stops_the_
     assert lecture.value("cut 480") == 9.99
     with pytest.raises(IndexError):
         lecture.number("cut", "288")
-
-
-@pytest.fixture(scope="module")
-def deck(tmp_path_factory) -> Path:
-    """The built deck."""
-    folder = tmp_path_factory.mktemp("slides")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(lecture, "PIXELS", 640)  # half as sharp, in half the time
-        made = slides.write_lecture(folder)
-    assert (made.slides, made.minutes) == (len(SLIDES), sum(slide.minutes for slide in SLIDES))
-    return folder / "lecture.html"
-
-
-CUT = """() => {
-  const inside = Reveal.getCurrentSlide().querySelectorAll(":not(aside, aside *)");
-  return [...inside].filter(part => {
-    const {left, top, right, bottom, width} = part.getBoundingClientRect();
-    const scrolls = getComputedStyle(part).overflow != "visible" && part.scrollHeight > part.clientHeight + 1;
-    return width && (left < 0 || top < 0 || right > innerWidth || bottom > innerHeight || scrolls);
-  }).map(part => `${part.tagName}: ${part.innerText.slice(0, 40)}`);
-}"""
-SEEN = """() => {
-  const slide = Reveal.getCurrentSlide(), size = part => parseFloat(getComputedStyle(part).fontSize);
-  const image = slide.querySelector("img");
-  return {
-    title: slide.querySelector("h2").innerText,
-    code: [...slide.querySelectorAll("pre, pre *")].map(size),
-    text: [...slide.querySelectorAll("p, li, td, th")].filter(part => !part.closest("aside")).map(size),
-    image: image ? image.complete && image.naturalWidth > 0 && image.getBoundingClientRect().height > 150 : null,
-    notes: slide.querySelector("aside.notes").textContent,
-  };
-}"""
-
-
-def test_the_right_arrow_goes_from_the_first_to_the_last_slide_and_nothing_is_cut(browser, deck):  # noqa: F811
-    with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, outside, errors):
-        page.goto(deck.as_uri())
-        page.wait_for_function("() => window.Reveal && Reveal.isReady()")
-        assert page.evaluate("() => Reveal.getTotalSlides()") == len(SLIDES)
-        clock = 0
-        for slide in SLIDES:
-            seen = page.evaluate(SEEN)
-            assert seen["title"] == slide.title
-            assert page.evaluate(CUT) == [], slide.title
-            assert min(seen["code"], default=28) >= 28 and min(seen["text"], default=30) >= 30, slide.title
-            assert seen["image"] in ((True,) if slide.figure else (None,)), slide.title
-            begins, ends = map(int, re.search(r"Minute (\d+) to (\d+)", seen["notes"]).groups())
-            assert begins == clock < ends <= 90
-            assert "Say" in seen["notes"] or "Ask" in seen["notes"]
-            clock = ends
-            page.keyboard.press("ArrowRight")
-        assert page.evaluate("() => Reveal.isLastSlide()")
-    assert outside == errors == []
-
-
-def test_axe_finds_no_fault_on_any_slide_of_the_lecture(browser, deck):  # noqa: F811
-    with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, outside, errors):
-        page.goto(f"{deck.as_uri()}?print-pdf")  # all slides at once
-        page.wait_for_function("() => window.Reveal && Reveal.isReady()")
-        assert serious(page, contrast=True) == []
-    assert outside == errors == []

@@ -30,7 +30,7 @@ pytest.importorskip("xllamacpp", reason="there is no wheel of xllamacpp for this
 
 from lorautils.export import server
 
-PHRASES = [cron.cron_prompt(case.text) for case in cron.test_c()[:60]]
+PHRASES = [cron.cron_prompt(case.text) for case in cron.test_c()[:20]]
 BASE = {0: 0.0}  # no adapter: llama.cpp takes an empty list for none given
 
 
@@ -85,21 +85,21 @@ def float32(files):
 # The shipped adapters ------------------------------------------------------------------------------------------------
 
 
-def test_sixty_phrases_in_float32(float32, peft):
+def test_twenty_phrases_in_float32(float32, peft):
     model, tokenizer = peft
     said = ask(float32, [(phrase, {0: 1.0}) for phrase in PHRASES])
     assert [answer.prompt for answer in said] == [tokenizer(phrase)["input_ids"] for phrase in PHRASES]
     same, difference = server.compare(model, said)
-    assert same == 60
+    assert same == 20
     assert difference < 1e-3
     exact = sum(answer.text == case.cron for answer, case in zip(said, cron.test_c(), strict=False))
-    assert exact >= 40, "the adapter's own answers: it is on"
+    assert exact >= 5, "the adapter's own answers, of which the base has none: it is on"
 
 
-def test_twenty_phrases_in_float16(files, peft):
+def test_ten_phrases_in_float16(files, peft):
     with server.running(files.folder / "F16.gguf", [files.adapters["cron"]], active=0, slots=8, context=512) as url:
-        same, difference = server.compare(peft[0], ask(url, [(phrase,) for phrase in PHRASES[:20]]))
-    assert same >= 19
+        same, difference = server.compare(peft[0], ask(url, [(phrase,) for phrase in PHRASES[:10]]))
+    assert same >= 9
     assert difference < 0.05
 
 

@@ -99,7 +99,7 @@ cases = st.fixed_dictionaries(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=30)
 @given(cases, st.integers(1, 9), st.integers(1, 9), st.sampled_from(DTYPES))
 def test_a_layer_equals_peft(tmp_path_factory, config, width, hidden, dtype):
     torch.manual_seed(0)
@@ -146,11 +146,11 @@ def merge(model):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("targets", [PROJECTIONS, ["q_proj", "v_proj"], r".*layers\.1\.mlp\.\w+_proj"], ids=str)
-def test_twenty_optimiser_steps_equal_peft(dtype, targets):
+def test_eight_optimiser_steps_equal_peft(dtype, targets):
     ours, theirs = twins(llama(dtype), target_modules=targets, r=3, lora_alpha=12, lora_dropout=0.2)
     for model in (ours, theirs):
         optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-        for seed in range(20):
+        for seed in range(8):
             torch.manual_seed(seed)
             model(IDS, labels=IDS).loss.backward()
             optimiser.step()
@@ -233,11 +233,11 @@ def test_the_course_adapter_saved_by_ours_answers_alike_in_peft(tmp_path):
     assert before.keys() == after.keys() and all(torch.equal(before[key].float(), after[key]) for key in before)
     theirs = PeftModel.from_pretrained(theirs, tmp_path)
     assert theirs.peft_config["default"].base_model_name_or_path == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    cases = cron.test_a(20)
+    cases = cron.test_a(8)
     questions = [cron_prompt(case.text) for case in cases]
     answers = evaluate(theirs, tokenizer, questions)
     assert answers == evaluate(ours, tokenizer, questions)
-    assert cron.score(answers, cases).exact >= 19
+    assert cron.score(answers, cases).exact >= 7
 
 
 def test_a_loaded_adapter_is_frozen_unless_it_shall_be_trained(tmp_path):
@@ -364,7 +364,7 @@ def test_a_refused_injection_puts_no_layer_into_the_model(config):
 def test_a_second_injection_is_refused(tmp_path):
     lora.inject(model := llama(), lora.Config(["q_proj"]))
     for again in (lambda: lora.inject(model, lora.Config(["v_proj"])), lambda: lora.load(model, saved(tmp_path))):
-        with pytest.raises(ValueError, match="has LoRA layers already"):
+        with pytest.raises(ValueError, match=r"has LoRA layers already.*load a fresh base model"):
             again()
 
 
@@ -407,7 +407,7 @@ def test_a_merge_that_was_interrupted_can_be_taken_back(monkeypatch):
 def test_a_half_precision_weight_is_not_merged_into_unless_rounding_is_asked_for(dtype):
     ours, _ = twins(llama(dtype), target_modules=["q_proj"])
     before = copy.deepcopy(ours.state_dict())
-    with pytest.raises(TypeError, match=r"q_proj is torch.\w+ and would drop part of the update"):
+    with pytest.raises(TypeError, match=r"q_proj is torch.\w+ and would drop part.*: load the base model in"):
         lora.merge(ours)
     assert_close(ours.state_dict(), before, rtol=0, atol=0)
     lora.merge(ours, rounding=True)

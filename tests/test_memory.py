@@ -135,11 +135,15 @@ def test_fewer_targets_keep_less(targets, dropout):
 
 
 @pytest.mark.parametrize("step", [*KINDS, *MIXED])
-@pytest.mark.parametrize("shape", [SMALL, WIDE], ids=["small", "wide"])
-def test_the_peak_of_a_step_is_within_ten_per_cent(step, shape):
+def test_the_peak_of_a_step_is_within_ten_per_cent(step, shape=SMALL):
     all_rows = step.predicted or step.batch * (step.length - 1)
     ledger = predict(shape, replace(step, predicted=all_rows))
     assert ledger.total == pytest.approx(peak(*small(step, shape)), rel=0.1)
+
+
+@pytest.mark.parametrize("step", steps(bfloat16={}, full={"method": "full", "precision": "float32"}) + MIXED)
+def test_the_peak_of_a_step_of_another_shape_is_within_ten_per_cent(step):
+    test_the_peak_of_a_step_is_within_ten_per_cent(step, WIDE)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -209,7 +213,7 @@ def test_mixed_precision_holds_sixteen_bytes_a_number_and_sends_its_weights_in_b
     assert more == pytest.approx(7 / 8 * 2 * SHAPES["8B"].parameters)  # gradients are summed in float32
 
 
-@pytest.fixture(params=[2, 4, 8])
+@pytest.fixture(params=[2, 8])
 def devices(request):
     """A process group of so many devices, of which this process is the first and the others do nothing."""
     dist.init_process_group("fake", rank=0, world_size=request.param)

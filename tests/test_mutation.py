@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from course_copy import ROOT, copy_course
 from nbformat import v4
-from notebook_rules import code_cells, texts
+from notebook_rules import code_cells, course, texts
 
 from tools.compare_outputs import DECIMAL_OR_INTEGER, RTOL, TolerantText, value
 
@@ -130,7 +130,7 @@ def moved(text: str, tolerance: dict, times: int) -> Iterator[str]:
 
 def tolerant_cells() -> Iterator[nbformat.NotebookNode]:
     """The cells with a tolerance of their own: of the small notebook, and of the real ones."""
-    for nb in [small_notebook(wrong=False), *(nbformat.read(path, as_version=4) for path in NOTEBOOKS)]:
+    for nb in [small_notebook(wrong=False), *course().values()]:
         yield from (cell for cell in code_cells(nb) if "tolerance" in cell.metadata)
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -17,42 +16,32 @@ from lorautils.figures import drawing
 from tools import notebooks as tool
 from tools.glossary import GLOSSARY, entries
 
-ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+COURSE = rules.course()
+REWRITTEN = {name: COURSE[name] for name in rules.REWRITTEN}
 
 
-def test_there_are_notebooks():
-    assert NOTEBOOKS
+@pytest.mark.parametrize("name", COURSE)
+def test_a_notebook_is_one_by_its_format_and_was_measured(name):
+    nbformat.validate(COURSE[name])
+    assert name in json.loads(tool.RECORD.read_text()), f"{name} was never measured: run `make notebooks`"
 
 
-@notebooks
-@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
-def test_rule(path, rule):
-    nb = nbformat.read(path, as_version=4)
-    nbformat.validate(nb)
-    problems = [f"{path.name} {problem}" for problem in rule(nb)]
-    assert not problems, "\n" + "\n".join(problems)
-
-
-@pytest.mark.parametrize("rule", rules.REWRITTEN_RULES, ids=lambda rule: rule.__name__)
-def test_rule_for_rewritten_notebooks(rule):
-    read = {name: nbformat.read(rules.NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in rules.REWRITTEN}
-    problems = [f"{name} {problem}" for name, nb in read.items() for problem in rule(nb)]
+@pytest.mark.parametrize("rule", (*rules.RULES, *rules.REWRITTEN_RULES), ids=lambda rule: rule.__name__)
+def test_rule(rule):
+    asked = REWRITTEN if rule in rules.REWRITTEN_RULES else COURSE
+    problems = [f"{name} {problem}" for name, nb in asked.items() for problem in rule(nb)]
     assert not problems, "\n" + "\n".join(problems)
 
 
 @pytest.mark.parametrize("rule", rules.WORD_RULES, ids=lambda rule: rule.__name__)
 def test_no_word_before_it_is_shown(rule):
-    course = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
     glossary = list(entries(GLOSSARY.read_text()))
-    problems = [f"{name} {problem}" for name in rules.REWRITTEN for problem in rule(name, course, glossary)]
+    problems = [f"{name} {problem}" for name in REWRITTEN for problem in rule(name, COURSE, glossary)]
     assert not problems, "\n" + "\n".join(problems)
 
 
 def test_the_glossary_names_cells_that_use_its_terms():
-    course = {path.stem[:2]: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
-    cells = {(number, cell.id): cell.source for number, nb in course.items() for cell in nb.cells}
+    cells = {(name[:2], cell.id): cell.source for name, nb in COURSE.items() for cell in nb.cells}
     glossary = list(entries(GLOSSARY.read_text()))
     assert len(glossary) > 100
     assert [e.term for e in glossary if not e.sense.search(cells.get((e.notebook, e.cell), ""))] == []
@@ -60,15 +49,9 @@ def test_the_glossary_names_cells_that_use_its_terms():
     assert terms == sorted(set(terms))
 
 
-@notebooks
-def test_exercises(path):
-    problems = list(rules.exercises(nbformat.read(path, as_version=4), path.stem))
-    assert not problems, f"{path.name}:\n" + "\n".join(problems)
-
-
-@notebooks
-def test_measured(path):
-    assert path.stem in json.loads(tool.RECORD.read_text()), f"{path.name} was never measured: run `make notebooks`"
+def test_exercises():
+    problems = [f"{name} {problem}" for name, nb in COURSE.items() for problem in rules.exercises(nb, name)]
+    assert not problems, "\n" + "\n".join(problems)
 
 
 def test_the_readme_shows_the_measurements():

@@ -3,7 +3,6 @@
 import json
 import re
 from datetime import datetime
-from pathlib import Path
 from random import Random
 
 import hypothesis
@@ -11,6 +10,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_experiments import pinned
 
 from experiments.sweeps import data_hash
 from lorautils import results, setup
@@ -20,9 +20,6 @@ from lorautils.evaluation import evaluate, load_adapter
 from lorautils.tasks import orders
 from lorautils.tasks.cron import cron_prompt
 from lorautils.tasks.orders import Example, Score, held_out, order_prompt, problem, score, train_examples
-
-ROOT = Path(__file__).parent.parent
-
 
 TESTS = held_out()
 TRAINING = [example for seed in range(3) for example in train_examples(2000, seed=seed)]
@@ -34,10 +31,6 @@ ORDER = {
     "time": "18:30",
 }
 EXAMPLE = Example("Ada will pick up two large pizzas and a taco at 18:30.", json.dumps(ORDER))
-
-
-def pinned(library: str) -> str:
-    return re.search(rf"^{library}==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
 
 
 def changed(**fields) -> str:
@@ -82,24 +75,6 @@ def test_sentences_are_well_formed():
         assert text[0].isupper() or text[0].isdigit()
         assert text[-1] in ".?"
         assert not re.search(r"[{}]|  | [.,?]|\b(\w+) \1\b", text), text
-
-
-@pytest.mark.parametrize(
-    ("name", "plural"),
-    [
-        ("sandwich", "sandwiches"),
-        ("curry", "curries"),
-        ("potato", "potatoes"),
-        ("loaf of bread", "loaves of bread"),
-        ("lunch box", "lunch boxes"),
-        ("coffee", "coffees"),
-        ("radish", "radishes"),
-        ("bunch of grapes", "bunches of grapes"),
-        ("tomato", "tomatoes"),
-    ],
-)
-def test_plurals(name, plural):
-    assert (orders.PRODUCTS | orders.UNSEEN_PRODUCTS)[name] == plural
 
 
 def test_plurals_obey_the_rules_of_spelling():

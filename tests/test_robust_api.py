@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lorautils import basemodel, data, linalg, llama, lora, results
+from lorautils import basemodel, data, linalg, lora, results
 from lorautils.audit import audit
 from lorautils.cli.train import parser as train_parser
 from lorautils.tasks import cron
@@ -113,14 +113,6 @@ def test_what_is_no_matrix_is_refused_in_words(function):
         assert isinstance(answered(function, value), DOCUMENTED), value
 
 
-@pytest.mark.parametrize("function", OF_A_MATRIX.values(), ids=OF_A_MATRIX)
-def test_a_weight_that_trains_is_a_matrix(function):
-    weight = nn.Parameter(torch.tensor([[2.0, 1.0], [0.0, 1.0]]))
-    result = function(weight)
-    parts = result if isinstance(result, tuple) else (result,)
-    assert not any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts)
-
-
 entry = st.sampled_from([0.0, 0.0, 1.0, -1.0, 0.5, 2.0, 1e-300, 1e-30, -1e-5, 1e30, 1e150, -1e200])
 sides = st.tuples(st.integers(1, 4), st.integers(1, 4))
 matrices = sides.flatmap(
@@ -168,13 +160,6 @@ def test_is_projector_agrees_with_exact_fractions(matrix):
     assert linalg.is_projector(matrix) == (m == n and near(squared, rows))
 
 
-@pytest.mark.parametrize("share", [-1, 0, 1.1, math.nan, math.inf])
-def test_a_share_outside_its_range_is_refused_in_words(share):
-    assert isinstance(answered(linalg.rank_for_energy, torch.eye(2), share), ValueError)
-    if share:
-        assert isinstance(answered(linalg.numerical_rank, torch.eye(2), share), ValueError)
-
-
 # --- schedules ------------------------------------------------------------------------------------------------------
 
 pieces = st.sampled_from(
@@ -185,20 +170,10 @@ fields = st.sampled_from(
     ["*", "0", "59", "*/7", "1-5", "5-1", "9-9", "1,3", "mon", "1-5/2", "*/99", "31", "sun-sat", "7"]
 )
 schedules = st.lists(fields, min_size=4, max_size=6).map(" ".join)
-ODD = ["ſat * * * *", "* * * ĳan *", "٣ * * * *", "\0 * * * *", f"{'9' * 5000} * * * *"]
-ODD += [
-    "0-99999999999/1 * * * *",
-    "-1 * * * *",
-    "*/0 * * * *",
-    "* * * * ſun",
-    "1,,2 * * * *",
-    "* * * * mon-",
-    "*" * 5000,
-]
 
 
 @limits(derandomize=True, deadline=None, max_examples=400)
-@given(cron_like | schedules | st.sampled_from([text for text in ODD if len(text) < 100]))
+@given(cron_like | schedules)
 def test_any_text_is_a_schedule_or_not(text):
     valid = cron.is_valid(text)
     assert valid in (True, False)
@@ -210,17 +185,6 @@ def test_any_text_is_a_schedule_or_not(text):
     assert cron.is_valid(short) and cron.canonical(short) == short and cron.equivalent(text, short)
     assert cron.describe(short)
     assert len(cron.composition(short)) == 3
-
-
-@pytest.mark.parametrize("text", ODD)
-def test_odd_texts_are_no_schedules(text):
-    assert not cron.is_valid(text)
-    assert isinstance(answered(cron.canonical, text), ValueError)
-
-
-@pytest.mark.parametrize("value", [None, 3, 2.5, b"* * * * *", ["*"] * 5, math.nan, object], ids=repr)
-def test_what_is_no_text_is_no_schedule(value):
-    assert not cron.is_valid(value) and not cron.equivalent(value, "* * * * *")
 
 
 @some
@@ -247,13 +211,6 @@ def test_an_interval_holds_its_share_or_is_refused(successes, n):
 )
 def test_no_such_number_of_examples(n, share):
     assert isinstance(answered(cron.train_examples, n, human_share=share), ValueError)
-
-
-def test_neighbours_need_something_to_be_near_to():
-    assert isinstance(answered(cron.nearest_neighbour, [], ["noon"]), ValueError)
-    one = [cron.Example("at noon", "0 12 * * *", "daily time")]
-    assert cron.nearest_neighbour(one, ["", "\0", "at noon"]) == ["0 12 * * *"] * 3
-    assert cron.nearest_neighbour(one, []) == []
 
 
 # --- files that people write ----------------------------------------------------------------------------------------
@@ -330,10 +287,10 @@ MERGED = "a: &a {x: 1, y: 2}\n" + "".join(
 
 def test_mutated_settings_are_read_or_refused_in_words(tmp_path):
     refused, path = 0, tmp_path / "run.yaml"
-    for written in mutations(SETTINGS, 500):
+    for written in mutations(SETTINGS, 200):
         path.write_bytes(written)
         refused += is_refused(path)
-    assert 50 < refused < 500
+    assert 20 < refused < 200
 
 
 @pytest.mark.parametrize("text", BAD_SETTINGS, ids=lambda text: repr(text[:30]))
@@ -360,14 +317,6 @@ RECORDED = {path.name for path in results.RESULTS.iterdir()}
 def test_a_name_that_is_no_result_is_refused_in_words(name):
     assume(name not in RECORDED)  # hypothesis draws strings that stand in the code, and these names do
     assert isinstance(answered(results.read, name), OSError)
-
-
-@some
-@given(st.lists(st.floats(-1e6, 1e6), max_size=6))
-def test_an_interval_over_seeds_holds_its_mean(values):
-    interval = answered(results.over_seeds, values)
-    if not isinstance(interval, ValueError) and len(values) > 1:
-        assert interval.low <= interval.mean <= interval.high
 
 
 # --- adapters and the base model ------------------------------------------------------------------------------------
@@ -464,24 +413,6 @@ def test_a_name_that_is_no_model_is_refused_in_words(name):
 
 # --- the small Llama, the audit, the measures -----------------------------------------------------------------------
 
-SIZES = dict(vocab_size=16, hidden_size=8, intermediate_size=12, num_hidden_layers=1)
-HEADS = dict(num_attention_heads=2, num_key_value_heads=1)
-
-
-def our_llama() -> llama.Llama:
-    torch.manual_seed(0)
-    return llama.Llama(LlamaConfig(**SIZES, **HEADS)).eval()
-
-
-NO_IDS = [torch.tensor(3), torch.tensor([1, 2]), torch.empty(1, 0, dtype=torch.long), torch.zeros(1, 1, 1).long()]
-
-
-@pytest.mark.parametrize("ids", NO_IDS, ids=repr)
-def test_ids_that_are_none_are_refused_in_words(ids):
-    model = our_llama()
-    assert isinstance(answered(model, ids), DOCUMENTED)
-    assert isinstance(answered(llama.generate, model, ids), DOCUMENTED)
-
 
 ODD_MODULES = {
     "empty": nn.Module,
@@ -501,17 +432,3 @@ ODD_MODULES = {
 def test_an_audit_of_any_module_is_a_table(make):
     module = make()
     assert repr(audit(module)).count("\n") >= 2 and "0 of" not in repr(audit(module)).partition("parameters train")[2]
-
-
-def test_the_help_words_are_missed():
-    """A message without them would be found: the check above can fail."""
-
-    def fails(error):
-        def raise_it():
-            raise error
-
-        with pytest.raises(AssertionError):
-            answered(raise_it)
-
-    fails(ValueError("bad"))
-    fails(TypeError("'<' not supported between instances of 'str' and 'int'"))

@@ -9,9 +9,10 @@ import nbformat
 import pytest
 from chromium import browser, opened, serious, typeset  # noqa: F401  (a fixture)
 
-from tools import slides
+from tools import lecture, slides
 from tools.pages import Page
 
+LECTURE = list(lecture.slides())
 STEMS = sorted(path.stem for path in (slides.ROOT / "notebooks").glob("*.ipynb"))
 READY = "() => window.Reveal && Reveal.isReady() && window.MathJax"
 # Go through the deck until there is no next slide; MathJax finishes each before it is measured.
@@ -35,7 +36,9 @@ TALL_SLIDES = """async () => {
 @pytest.fixture(scope="module")
 def decks():
     """The folder of the built decks."""
-    assert slides.main() == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lecture, "PIXELS", 640)  # half as sharp, in half the time
+        assert slides.main() == 0
     return slides.DECKS
 
 
@@ -100,6 +103,7 @@ def test_links_lead_to_decks_or_are_plain_text():
 def test_every_notebook_has_a_deck_with_its_predictions_in_the_notes(decks):
     assert {link.removesuffix(".html") for link in Page(decks / "index.html").links} == {"lecture", *STEMS}
     listed = re.findall(r"<td>(\d+)</td><td>(\d+)</td>", (decks / "index.html").read_text())
+    assert listed[0] == (str(len(LECTURE)), str(sum(slide.minutes for slide in LECTURE)))
     assert len(listed) == 1 + len(STEMS) and all(int(count) > 20 and int(minutes) for count, minutes in listed)
     for name in STEMS:
         html = (decks / f"{name}.html").read_text()
@@ -146,4 +150,54 @@ def test_axe_finds_no_fault_on_the_slides(browser, decks, name):  # noqa: F811
             page.wait_for_function(READY)
         typeset(page)
         assert serious(page, contrast=name in ("index", "03_projection_matrices", "08_peft_lora_run")) == []
+    assert outside == errors == []
+
+
+CUT = """() => {
+  const inside = Reveal.getCurrentSlide().querySelectorAll(":not(aside, aside *)");
+  return [...inside].filter(part => {
+    const {left, top, right, bottom, width} = part.getBoundingClientRect();
+    const scrolls = getComputedStyle(part).overflow != "visible" && part.scrollHeight > part.clientHeight + 1;
+    return width && (left < 0 || top < 0 || right > innerWidth || bottom > innerHeight || scrolls);
+  }).map(part => `${part.tagName}: ${part.innerText.slice(0, 40)}`);
+}"""
+SEEN = """() => {
+  const slide = Reveal.getCurrentSlide(), size = part => parseFloat(getComputedStyle(part).fontSize);
+  const image = slide.querySelector("img");
+  return {
+    title: slide.querySelector("h2").innerText,
+    code: [...slide.querySelectorAll("pre, pre *")].map(size),
+    text: [...slide.querySelectorAll("p, li, td, th")].filter(part => !part.closest("aside")).map(size),
+    image: image ? image.complete && image.naturalWidth > 0 && image.getBoundingClientRect().height > 150 : null,
+    notes: slide.querySelector("aside.notes").textContent,
+  };
+}"""
+
+
+def test_the_right_arrow_goes_from_the_first_to_the_last_slide_and_nothing_is_cut(browser, decks):  # noqa: F811
+    with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, outside, errors):
+        page.goto((decks / "lecture.html").as_uri())
+        page.wait_for_function("() => window.Reveal && Reveal.isReady()")
+        assert page.evaluate("() => Reveal.getTotalSlides()") == len(LECTURE)
+        clock = 0
+        for slide in LECTURE:
+            seen = page.evaluate(SEEN)
+            assert seen["title"] == slide.title
+            assert page.evaluate(CUT) == [], slide.title
+            assert min(seen["code"], default=28) >= 28 and min(seen["text"], default=30) >= 30, slide.title
+            assert seen["image"] in ((True,) if slide.figure else (None,)), slide.title
+            begins, ends = map(int, re.search(r"Minute (\d+) to (\d+)", seen["notes"]).groups())
+            assert begins == clock < ends <= 90
+            assert "Say" in seen["notes"] or "Ask" in seen["notes"]
+            clock = ends
+            page.keyboard.press("ArrowRight")
+        assert page.evaluate("() => Reveal.isLastSlide()")
+    assert outside == errors == []
+
+
+def test_axe_finds_no_fault_on_any_slide_of_the_lecture(browser, decks):  # noqa: F811
+    with opened(browser, viewport={"width": slides.WIDTH, "height": slides.HEIGHT}) as (page, outside, errors):
+        page.goto((decks / "lecture.html").as_uri() + "?print-pdf")  # all slides at once
+        page.wait_for_function("() => window.Reveal && Reveal.isReady()")
+        assert serious(page, contrast=True) == []
     assert outside == errors == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments import records
-from experiments.records import MEASURES, by, overlap, seed_interval, select, tuned
+from experiments.records import MEASURES, by, seed_interval, select, tuned
 from lorautils import plots, results
 from lorautils.figures import nb11
 from lorautils.figures.words import alt_text
@@ -97,13 +97,6 @@ def test_tuned_takes_the_best_mean_and_passes_over_rates_with_fewer_seeds():
     }.items() for seed, exact in enumerate(scores)]  # fmt: skip
     assert {r["run"]["learning_rate"] for r in tuned(recorded)} == {2e-3}
     assert len(tuned(recorded)) == 2
-
-
-def test_intervals_overlap_where_they_share_a_value():
-    low, middle, high = (results.Interval(m, m - 1, m + 1) for m in (1, 2.5, 5))
-    assert overlap(low, middle) and overlap(middle, low)
-    assert not overlap(low, high) and not overlap(high, low)
-    assert overlap(over_seeds([90.0]), high)  # one seed: no ends, so no difference is seen
 
 
 def test_paired_subtracts_seed_by_seed_whatever_their_order():

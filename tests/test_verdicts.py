@@ -8,17 +8,13 @@ import ast
 import copy
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import nbformat
 import notebook_rules as rules
 import pytest
 from nbformat import NotebookNode, v4
 
 from lorautils.results import verdict
 from tools.compare_outputs import RTOL
-
-NOTEBOOKS = sorted(rules.NOTEBOOKS.glob("*.ipynb"))
 
 
 def calls(nb: NotebookNode) -> Iterator[tuple[NotebookNode, ast.Call, dict[str, ast.expr]]]:
@@ -153,11 +149,10 @@ RULES = (
 )
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_verdicts(path: Path):
-    nb = nbformat.read(path, as_version=4)
-    asked = (*RULES, what_is_settled_was_asked) if path.stem in rules.REWRITTEN else RULES
-    problems = [f"{path.name} {problem}" for rule in asked for problem in rule(nb)]
+@pytest.mark.parametrize("name", rules.course())
+def test_verdicts(name):
+    asked = (*RULES, what_is_settled_was_asked) if name in rules.REWRITTEN else RULES
+    problems = [f"{name} {problem}" for rule in asked for problem in rule(rules.course()[name])]
     assert not problems, "\n" + "\n".join(problems)
 
 

@@ -180,7 +180,7 @@ def clock(kind: str, h: int, m: int, rng: Random) -> str | None:
     )  # fmt: skip
 
 
-KINDS, NOON_NAMES = ("marked", "24", "dial"), ("noon", "midday")
+KINDS = ("marked", "24", "dial")
 
 
 def any_clock(h: int, m: int, rng: Random) -> tuple[str, str]:
