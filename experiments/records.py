@@ -45,6 +45,10 @@ MEASURES: dict[str, Callable[[Mapping], float]] = {
     "held-out loss": lambda run: run["held_out_losses"]["A"],  # nats per answer token, on Test-A
     "stable rank": lambda run: run["update"]["stable_rank"],  # of dW, a mean over the matrices
     "norm": lambda run: run["update"]["norm"],  # of dW, a mean over the matrices
+    "git": lambda run: (
+        100 * run["test"]["right"] / run["test"]["commands"]
+    ),  # of trial.jsonl, right commands in per cent
+    "git, validation": lambda run: 100 * run["validation"]["right"] / run["validation"]["commands"],
     "peak memory": lambda run: run["peak_bytes"] / 1e9,  # gigabytes, on the GPU, while training
 }
 

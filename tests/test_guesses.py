@@ -145,9 +145,7 @@ HELD: dict[str, Callable[[Out], str | float]] = {
     "08#part-save": lambda out: first(out("save"), r"safetensors +(\S+) MB"),
     "08#predict-newline": lambda out: first(out("newline-lab"), r"no newline +(\d+) of 10"),
     "09#seed-luck-why": lambda out: (
-        "columns"
-        if first(out("seed-luck"), r"seed (\d+)%") > 2 * first(out("seed-luck"), r"rank (\d+)%")
-        else "another"
+        "neither alone" if first(out("seed-luck"), r"their meeting (\d+)%") > 50 else "another"
     ),
     "09#lab-ten-times": lambda out: nearest(
         first(out("lab-ten-times-run"), r"On average (\d+) times"),

@@ -146,8 +146,11 @@ def test_every_record_can_be_read(runs):
 
 def test_trainable_numbers_are_those_of_the_configuration(runs):
     for record in select(runs, method="LoRA"):
-        r, names = record["run"]["r"], record["run"]["targets"]
-        assert record["trainable"] == r * PER_RANK[len(names)]
+        run = record["run"]
+        beyond = sum(name in ("embed_tokens", "lm_head") for name in run["targets"])
+        layers = len(run.get("layers", range(30)))
+        a_rank = PER_RANK[len(run["targets"]) - beyond] * layers / 30 + beyond * (49_152 + 576)
+        assert record["trainable"] == run["r"] * a_rank
     assert {record["trainable"] for record in select(runs, method="full fine-tuning")} == {134_515_008}
 
 

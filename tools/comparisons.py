@@ -37,8 +37,17 @@ def families() -> Iterator[Family]:
     yield Family(
         "And over twenty seeds, beside full fine-tuning?", f"{here}#rank-verdict", two, knobs.twenty_seeds(runs)
     )
+    yield Family(
+        "Random pairs: does rank matter where there are too many?",
+        f"{here}#capacity-figure",
+        ("training loss",),
+        knobs.too_many(runs),
+    )
     yield Family("Which rule for alpha is best?", f"{here}#alpha-scores", two, knobs.alpha(runs))
     yield Family("Where to put it, at equal budget?", f"{here}#targets-figure", ("Test-A",), knobs.targets(runs))
+    yield Family(
+        "In which layers, and in the embeddings?", f"{here}#places-figure", ("Test-A", "English"), knobs.places(runs)
+    )
     yield Family("More examples, or only more steps?", f"{here}#steps-or-data-run", two, knobs.steps(runs))
     yield Family("Is the largest batch the best, at equal steps?", f"{here}#batch-table", two, knobs.batch(runs))
     yield Family("Does dropout stop over-fitting?", f"{here}#dropout-table", two, knobs.dropout(runs))

@@ -87,10 +87,18 @@ def _short(x: float) -> str:
     return f"{x:g}" if x >= 1 else f"{x:.1e}".replace(".0e", "e").replace("e-0", "e-")
 
 
-def panels(cells: Mapping[str, Scores], *, xlabel: str, ylabel: str, columns: int = 3, mark: bool = True) -> Figure:
+def panels(
+    cells: Mapping[str, Scores],
+    *,
+    xlabel: str,
+    ylabel: str,
+    columns: int = 3,
+    limits: tuple[float, float] = (-4, 104),
+    mark: bool = True,
+) -> Figure:
     """Draw small multiples of cells[title][x] = values: a dot a seed, and their mean with its interval.
 
-    The x axis is logarithmic. A ring marks the best mean of a panel, if `mark`.
+    The x axis is logarithmic, and `limits` are those of y. A ring marks the highest mean of a panel, if `mark`.
     """
     rows = -(-len(cells) // columns)
     size = (3.6 * columns, 0.6 + 2.5 * rows)
@@ -107,13 +115,13 @@ def panels(cells: Mapping[str, Scores], *, xlabel: str, ylabel: str, columns: in
         best = int(mean.argmax())
         if mark:
             axes.plot(ticks[best], mean[best], "o", mfc="none", mec="black", ms=16, mew=1.8)
-        axes.set(xscale="log", ylim=(-4, 104))
+        axes.set(xscale="log", ylim=limits)
         axes.set_title(title, fontsize=13)
         axes.set_xticks(ticks, list(map(_short, ticks)), rotation=60 if max(ticks) < 1 else 0)
         axes.tick_params(axis="x", labelsize=11)
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-        means = ", ".join(f"{x:g} {one.mean:.0f}" for x, one in found.items())
+        means = ", ".join(f"{x:g} {one.mean:.3g}" for x, one in found.items())
         told.append(f"{title}: {means}" + (f"; the best {ticks[best]:g}" if mark else ""))
     for axes in list(grid.flat)[len(cells) :]:
         axes.set_axis_off()
