@@ -15,8 +15,7 @@ from experiments.records import MEASURES, Comparison, by, compare, differences, 
 Runs = Sequence[Mapping]
 Pairs = dict[str, tuple[Runs, Runs]]
 TASKS = {"cron": "", "orders": "orders: ", "family": "family: "}  # what the names of their sweeps start with
-# What is asked of each task. Not asked of family: its newer runs, of all three questions, often answer 0 of 200 rightly
-# at training losses at which the older ones, those of the rank, answer 120. Until that is explained they count nowhere.
+# What is asked of each task, beside the rank. The other questions of family are deferred.
 ASKED = {"cron": ("full", "targets", "batch"), "orders": ("full", "targets", "batch"), "family": ()}
 TESTS = ("Test-A", "Test-C")
 SETS = {2: "q, v", 4: "attention", 3: "MLP", 7: "all seven"}  # a set of targets, by how many names it has
