@@ -48,7 +48,6 @@ MEASURES: dict[str, Callable[[Mapping], float]] = {
     "git": lambda run: (
         100 * run["test"]["right"] / run["test"]["commands"]
     ),  # of trial.jsonl, right commands in per cent
-    "git, validation": lambda run: 100 * run["validation"]["right"] / run["validation"]["commands"],
     "peak memory": lambda run: run["peak_bytes"] / 1e9,  # gigabytes, on the GPU, while training
 }
 

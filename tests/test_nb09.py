@@ -194,12 +194,12 @@ def test_section_4_full_fine_tuning_is_ahead_of_lora_on_peoples_words_over_twent
 
 
 def test_section_4_small_ranks_are_behind_where_the_pairs_are_too_many_and_nowhere_else(runs):
-    cells = knobs.capacity(runs)
-    assert max(max(scores(cell, "training loss")) for n in (200, 800) for cell in cells[n].values()) < 0.002
+    losses = knobs.capacity(runs, "training loss")
+    assert max(max(cell) for n in (200, 800) for cell in losses[n].values()) < 0.002
     found = records.compare(records.family(knobs.too_many(runs), "training loss"))
     assert {name.split(" ")[2] for name, c in found.items() if c.word == "seen" and c.mean > 0.1} == {"1", "2"}
     assert abs(found["r = 32 minus r = 8"].mean) < 0.1 and abs(found["r = 128 minus r = 8"].mean) < 0.1
-    at_800 = [score for cell in cells[800].values() for score in scores(cell)]
+    at_800 = [score for cell in knobs.capacity(runs, "Test-A")[800].values() for score in cell]
     assert (min(at_800), max(at_800)) == (68, 100)  # worse than a loss below 0.002 allows: the notebook says so
 
 
@@ -306,12 +306,11 @@ def test_section_11_what_family_is_not_asked_is_not_recorded(runs):
 def test_section_12_the_pages_choice_beside_sixty_settings():
     trial = results.read("trial.jsonl")
     asked = knobs.by_the_page(trial)
-    right = {(rate, batch): run["validation"]["right"] for (_, rate, batch, _), run in asked.items()}
+    right = {(rate, batch): of_36 for (_, rate, batch, _), (of_36, _) in asked.items()}
     assert max(right, key=right.get) == (4e-3, 16) and (right[4e-3, 16], right[2e-3, 16]) == (17, 12)
     cells = knobs.settings(trial)
     assert len(cells) == 60 and {len(group) for group in cells.values()} == {3}
-    means = {rate: round(np.mean(scores(cells[8, rate, 16, 5], "git"))) for rate in (2e-3, 4e-3)}
-    assert means == {2e-3: 39, 4e-3: 36}
+    assert [round(asked[8, rate, 16, 5][1]) for rate in (2e-3, 4e-3)] == [39, 36]
     found = knobs.tried(trial)
     words = {name: c.word for name, c in records.compare(found).items()}
     assert [name for name, word in words.items() if word != "not seen"] == ["epochs 5 minus epochs 2"]
