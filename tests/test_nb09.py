@@ -299,7 +299,7 @@ def test_section_11_what_family_is_not_asked_is_not_recorded(runs):
     """Where it is recorded one day, knobs.ASKED names it and the notebook's sentence goes."""
     planned = sweeps()
     for question in ("full", "targets", "batch"):
-        found = records.select(runs, sweep=f"family: {question}")
+        found = [run for run in runs if run["run"]["sweep"] == f"family: {question}"]
         assert len(found) < len(planned[f"family: {question}"]) and question not in knobs.ASKED["family"]
 
 
