@@ -297,13 +297,13 @@ def test_paper_has_all_answers_and_no_controls(browser, address):  # noqa: F811
     keep = f"addEventListener('beforeprint', () => {{ window.printed = ({states})(); }})"
     with opened(browser) as (page, _, _):
         page.goto(f"{address}/notebooks/00_start_here.html")
+        typeset(page)
         page.evaluate(keep)
         folded = page.pdf(format="A4")
         assert all(page.evaluate("window.printed")) and not any(page.evaluate(states))
         page.get_by_role("button", name="Show all answers").click()
         unfolded = page.pdf(format="A4")
         assert folded.count(b"/Type /Page\n") == unfolded.count(b"/Type /Page\n") > 1
-        assert len(folded) == pytest.approx(len(unfolded), rel=0.002)
         page.emulate_media(media="print")
         text = page.locator("article").inner_text()
         assert "Verdict: no. Loading changed 0 tensors." in text and "Examples can teach the shape" in text

@@ -74,6 +74,16 @@ def test_a_deck_leaves_out_exercises_questions_and_minutes():
     assert pages(opening, *asked, after) == [["# A\n\nText."], ["## Where this goes next"]]
 
 
+def test_a_table_that_is_too_high_goes_on_under_its_head_and_loses_no_row():
+    head, rule = "| knob | what it does |", "|---|---|"
+    rows = [f"| {number} | {'a few words ' * 10}|" for number in range(30)]
+    deck = pages(cell("\n".join([head, rule, *rows]), "slide"))
+    parts = [part.split("\n") for slide in deck for part in slide]
+    assert len(parts) > 1
+    assert all(part[:2] == [head, rule] for part in parts)
+    assert [row for part in parts for row in part[2:]] == rows
+
+
 def test_long_code_and_long_outputs_go_on_and_lose_no_line():
     lines = [f"x = {number}" for number in range(60)]
     printed = nbformat.v4.new_output("stream", text="\n".join(lines) + "\n")

@@ -14,7 +14,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,8 @@ from tools.pages import alt_text, faults, figures, still, without_bars
 DECKS = ROOT / "build" / "slides"
 WIDTH, HEIGHT = 1280, 720  # pixels, as deck/deck.css expects
 ROOM = 630  # what is left under the margins
-TEXT, CODE, HEADING, ROW, GAP = 38, 26, 66, 42, 20  # heights: lines of text, of code, of a heading; table row; space
+TEXT, CODE, HEADING, ROW, GAP = 38, 26, 66, 36, 20  # heights: lines of text, of code, of a heading; table row; space
+ROW_LINE, TABLE_COLUMNS = 27, 100  # one more line in a table's row; letters that a line of a table has room for
 TEXT_COLUMNS, CODE_COLUMNS = 84, 99
 FIGURE_BOX = 490  # what is higher is drawn smaller
 THIN = 200  # a slide with less on it is joined to its neighbour, where both fit
@@ -42,13 +43,37 @@ def wrapped(text: str, columns: int) -> int:
     return sum(1 + max(0, len(line) - 1) // columns for line in text.rstrip("\n").split("\n"))
 
 
+def table_rows(table: str) -> list[int]:
+    """Return the heights in pixels of a table's rows, of which the first is its head; a wide column gets more room."""
+    seen = re.sub(r"\]\([^)]*\)|[*`\[\]]", "", table)
+    rows = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in seen.split("\n")]
+    longest = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    room = [max(8, TABLE_COLUMNS * length // sum(longest)) for length in longest]
+    lines = [max(map(wrapped, row, room)) for row in rows]
+    return [ROW + ROW_LINE * (count - 1) for count in (lines[0], *lines[2:])]
+
+
+def fitting_table(table: str) -> Iterator[str]:
+    """Yield a table in pieces, each with the table's head and no higher than a slide."""
+    head, rule, *lines = table.split("\n")
+    first, *heights = table_rows(table)
+    piece, room = [head, rule], ROOM - GAP - first
+    for line, height in zip(lines, heights, strict=True):
+        if height > room:
+            yield "\n".join(piece)
+            piece, room = [head, rule], ROOM - GAP - first
+        piece.append(line)
+        room -= height
+    yield "\n".join(piece)
+
+
 def text_height(block: str) -> int:
     """Return the height in pixels of one block of Markdown: a heading, a table, a formula, a list or a paragraph."""
     lines = block.split("\n")
     if block.startswith("#"):
         return HEADING * wrapped(block, 56)
     if block.startswith("|"):
-        return GAP + sum(ROW + 30 * (len(line) // 100) for line in lines)
+        return GAP + sum(table_rows(block))
     if block.startswith("$$"):
         return GAP + 2 * TEXT * max(1, len(lines) - 1)
     if block.startswith(("```", "    ")):
@@ -77,6 +102,7 @@ def pieces(cell: NotebookNode) -> list[tuple[NotebookNode, int]]:
     """Return a cell as the smallest parts that may stand on slides of their own, with their heights in pixels."""
     if cell.cell_type == "markdown":
         blocks = re.split(r"\n\n(?![ \t])|\n(?=[-*] )", linked(cell.source.strip()))
+        blocks = chain.from_iterable(fitting_table(block) if block.startswith("|") else [block] for block in blocks)
         parts = [(nbformat.v4.new_markdown_cell(block), text_height(block)) for block in blocks]
         return keep_headings(parts)
     parts = []
