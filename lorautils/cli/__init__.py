@@ -56,6 +56,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
+def processes() -> int:
+    """Return how many processes work together; 1 for one that is alone."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 @contextlib.contextmanager
 def at_work() -> Iterator[None]:
     """Call `setup`, and send to stderr what libraries print: stdout is for answers."""
