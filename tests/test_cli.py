@@ -285,7 +285,6 @@ def test_the_adapter_is_passed_on(model):
 
 
 def test_a_phrase_or_a_file_but_not_both_nor_neither(model, capsys):
-    assert "there is no phrase" in error(capsys, "ask")
     assert "'at noon' and --file: give one of them" in error(capsys, "ask", "at", "noon", "--file", "phrases.txt")
 
 
