@@ -344,12 +344,6 @@ def test_bf16_is_refused_where_a_probe_finds_it_slow(monkeypatch, capsys, tmp_pa
     assert refused == (half < single)
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])
-def test_numbers_must_be_positive(capsys, value, name="learning_rate"):
-    said = error(capsys, "train", f"--{name}={value}")
-    assert f'"{name}": ' in said and "lorautils train --help" in said
-
-
 def test_an_error_of_the_base_model_is_one_line(monkeypatch, capsys):
     def no_network(progress):
         raise basemodel.BaseModelError("No network", "the package index", "connect")
