@@ -33,6 +33,7 @@ OTHER_NAMES = {  # of the fields of people's files
 }
 ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
 ROLES |= {role: role for role in ("system", "user", "assistant")}
+TURN = ({"role", "content"}, {"from", "value"})  # the fields of a turn, the second as ShareGPT has them
 LONGEST, TURNS = 1_000_000, 1_000  # characters, and turns, of an example: with more, tokens take gigabytes or hours
 
 
@@ -206,9 +207,7 @@ def _from_a_cell(value: object) -> object:
     if isinstance(value, str) and value.startswith("[{"):
         with suppress(ValueError, RecursionError):
             turns = json.loads(value)
-            if all(isinstance(turn, dict) and turn.keys() >= {"role", "content"} for turn in turns):
-                return turns
-            if all(isinstance(turn, dict) and turn.keys() >= {"from", "value"} for turn in turns):
+            if any(all(isinstance(turn, dict) and turn.keys() >= names for turn in turns) for names in TURN):
                 return turns
     return value
 
