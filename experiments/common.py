@@ -43,9 +43,9 @@ def scores(model, tokenizer, n: int = 200, batch_size: int = 64) -> dict[str, di
     return counts
 
 
-def scores_with_refusals(model, tokenizer, examples, batch_size: int = 64) -> dict[str, int]:
+def scores_with_refusals(model, tokenizer, examples) -> dict[str, int]:
     """Return the counts that `scores` has, and how many answers are NOT_CRON: of schedules, those are lost."""
-    answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=batch_size)
+    answers = evaluate(model, tokenizer, [cron_prompt(e.text) for e in examples], batch_size=64)
     return cron.score(answers, examples)._asdict() | {"refused": sum(answer == cron.NOT_CRON for answer in answers)}
 
 
@@ -56,12 +56,12 @@ def validation_scores(model, tokenizer) -> dict[str, dict[str, int]]:
 
 
 @torch.inference_mode()
-def held_out_losses(model, tokenizer, n: int = 200) -> dict[str, float]:
+def held_out_losses(model, tokenizer) -> dict[str, float]:
     """Return the mean cross-entropy (nats per answer token) of the right answers to Test-A and Test-C."""
     model.eval()
     losses = {}
     for name in "AC":
-        batch = collate(encode(tokenizer, cron_pairs(tests(n)[name])), tokenizer.pad_token_id)
+        batch = collate(encode(tokenizer, cron_pairs(tests(200)[name])), tokenizer.pad_token_id)
         batch = {field: tensor.to(device()) for field, tensor in batch.items()}
         losses[name] = round(answer_loss(model, batch).item() / (batch["labels"] >= 0).sum().item(), 4)
     return losses

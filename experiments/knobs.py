@@ -107,15 +107,15 @@ def sets(runs: Runs, task: str = "cron") -> dict[str, list[Mapping]]:
     return {name: best[name] for name in SETS.values()}
 
 
-def targets(runs: Runs, task: str = "cron") -> Pairs:
+def targets(runs: Runs) -> Pairs:
     """Compare sets of targets with one another, at equal budget."""
-    best = sets(runs, task)
+    best = sets(runs, "cron")
     return {f"{one} minus {other}": (best[one], best[other]) for other, one in combinations(SETS.values(), 2)}
 
 
-def reading(runs: Runs, method: str = "LoRA") -> dict[tuple[int, float], list[Mapping]]:
+def reading(runs: Runs) -> dict[tuple[int, float], list[Mapping]]:
     """Return the runs of the sweep "epochs" by (examples, epochs)."""
-    found = select(runs, sweep="epochs", method=method)
+    found = select(runs, sweep="epochs", method="LoRA")
     return {(n, e): cell for n, group in by(found, "examples").items() for e, cell in by(group, "epochs").items()}
 
 
@@ -203,10 +203,10 @@ def places(runs: Runs) -> Pairs:
     return pairs | {"every third minus first ten": (cells["every third"], cells["first ten"])}
 
 
-def chances(runs: Runs, measure: str = "Test-A") -> np.ndarray:
-    """Return a measure of 25 runs: a row for each seed of the data, a column for each seed of all else."""
+def chances(runs: Runs) -> np.ndarray:
+    """Return Test-A of 25 runs: a row for each seed of the data, a column for each seed of all else."""
     rows = by(select(runs, sweep="data and order"), "seed").values()
-    return np.array([[MEASURES[measure](cell[0]) for cell in by(row, "chance").values()] for row in rows])
+    return np.array([[MEASURES["Test-A"](cell[0]) for cell in by(row, "chance").values()] for row in rows])
 
 
 def apart(scores: np.ndarray) -> tuple[float, float]:

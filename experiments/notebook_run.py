@@ -8,7 +8,6 @@ adapters/run, from which notebook 08 goes on where its training is too slow.
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from peft import get_peft_model
 
@@ -111,16 +110,16 @@ From which notebook 08 goes on where its training is too slow. Made by `python -
 """
 
 
-def rescue(seed: int, folder: Path = RESCUE) -> None:
+def rescue(seed: int) -> None:
     """Train LoRA once and save it with what notebook 08 shows of a training, in bf16: 5 MB."""
     setup(seed)
     tokenizer, model = load_tokenizer(), get_peft_model(load_base_model(), lora_config())
     history = run(model.to(device()), tokenizer, RECIPE, seed)
     record = {"recipe": RECIPE, "seed": seed, "history": asdict(history), "machine": machine()}
     model.peft_config["default"].base_model_name_or_path = BASE  # not a folder of this machine
-    save_bf16(model, folder)
-    (folder / "README.md").write_text(CARD)
-    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    save_bf16(model, RESCUE)
+    (RESCUE / "README.md").write_text(CARD)
+    (RESCUE / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main() -> None:

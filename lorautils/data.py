@@ -44,21 +44,33 @@ def load_pairs(path: str | Path) -> list[Pair]:
 def _parse_pair(line: str, where: str) -> Pair:
     try:
         record = json.loads(line)
-    except (ValueError, RecursionError) as error:  # such as thousands of digits, or of brackets
-        why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-        raise ValueError(f"{where}: not JSON ({why}); one object a line") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({why_not_json(error)}); one object a line") from None
     if not isinstance(record, dict):
         raise ValueError(f"{where}: a JSON object was expected, got {type(record).__name__}")
     for name in Pair._fields:
-        value = record.get(name)
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f'{where}: "{name}" must be a non-empty string, got {reprlib.repr(value)}')
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError(f'{where}: "{name}" holds half a character, such as \\ud800: write the character itself')
+        checked_text(f'{where}: "{name}"', record.get(name))
     unknown = sorted(set(record) - set(Pair._fields))
     if unknown:
         raise ValueError(f'{where}: unknown field {reprlib.repr(unknown[0])}; only "prompt" and "completion" are used')
     return Pair(record["prompt"], record["completion"])
+
+
+def checked_text(name: str, value: object) -> str:
+    """Return a value that a person wrote; ValueError, with its name, where it is no text that can be learned."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name} must be a non-empty string, got {reprlib.repr(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{name} holds half a character, such as \\ud800: write the character itself")
+    return value
+
+
+def why_not_json(error: Exception) -> str:
+    """Return what `json.loads` said of a text, and where, of a text of several lines with the line."""
+    if not isinstance(error, json.JSONDecodeError):  # such as thousands of digits, or of brackets
+        return str(error)
+    line = f"line {error.lineno}, " if error.doc.count("\n") > 1 else ""
+    return f"{error.msg} at {line}column {error.colno}"
 
 
 def encode(tokenizer, pairs: Sequence[Pair | dict], max_tokens: int = 1024) -> list[dict[str, list[int]]]:

@@ -278,7 +278,6 @@ _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 _NAMES = {"type": ["string", "array"], "minLength": 1, "minItems": 1, "items": {"type": "string"}}
 _UNUSED = ("auto_mapping", "inference_mode", "megatron_core", "peft_version", "qalora_group_size", "revision")
 SCHEMA = {
-    "type": "object",
     "required": ["peft_type", "target_modules"],
     "additionalProperties": {"enum": [None, False, [], {}]},
     "properties": {
@@ -299,12 +298,20 @@ SCHEMA = {
 }
 
 
-def _read_config(path: Path) -> Config:
-    """Read adapter_config.json, and refuse every field that would change what is computed."""
+def read_record(path: Path) -> dict:
+    """Return what an adapter_config.json says; ValueError where it is no JSON object."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=str)  # NaN is no number
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}): save the adapter again") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} is no configuration of an adapter: save the adapter again")
+    return record
+
+
+def _read_config(path: Path) -> Config:
+    """Read adapter_config.json, and refuse every field that would change what is computed."""
+    record = read_record(path)
     if error := best_match(Draft202012Validator(SCHEMA).iter_errors(record)):
         where = ".".join(map(str, error.absolute_path)) or "it"
         raise ValueError(f"{path}: {where}: {error.message}; load this adapter with PEFT, or save it again")

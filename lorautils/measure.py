@@ -124,7 +124,7 @@ class _Allocated(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.sizes, self.now, self.top, self.course = {}, 0, 0, []
+        self.sizes, self.now, self.course = {}, 0, []
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         self._note((args, kwargs), new=False)
@@ -140,7 +140,6 @@ class _Allocated(TorchDispatchMode):
                 if memory._cdata not in self.sizes:
                     self.sizes[memory._cdata] = memory.nbytes() if new else 0
                     self.now += self.sizes[memory._cdata]
-                    self.top = max(self.top, self.now)
                     weakref.finalize(memory, self._free, memory._cdata)
 
     def _free(self, address: int) -> None:
@@ -151,9 +150,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
     """Return how far `work` raises the memory of torch's tensors above its start, in bytes: the CPU's counterpart of
     `torch.cuda.max_memory_allocated`. Memory that a kernel takes and gives back itself is not seen.
     """
-    with _Allocated() as allocated:
-        work()
-    return allocated.top
+    return max(memory_curve(work), default=0)
 
 
 def memory_curve(work: Callable[[], object]) -> list[int]:

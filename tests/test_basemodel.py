@@ -506,7 +506,7 @@ def alter(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, alter, Path.unlink])
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors"])  # all are listed: see the copied cache
 def test_a_damaged_cache_is_rebuilt(cache, no_pip, stand_in, name, damage):
     folder = fetch(lambda _: None)
     damage(folder / name)

@@ -169,7 +169,7 @@ def test_the_held_out_part_shares_no_prompt_and_is_drawn_by_the_seed(tokenizer):
     sequences, _ = tokens.encode_rows(tokenizer, [Row(str(n), example) for n, example in enumerate(examples)])
     train, held = alike.split(sequences, 0.1, seed=0)
     assert sorted(s.row.where for s in train + held) == sorted(s.row.where for s in sequences)
-    prompts = [{alike.bare(alike.prompt_and_answer(s.row.example)[0]) for s in part} - {""} for part in (train, held)]
+    prompts = [{alike.bare(alike.answers(s.row.example)[-1][0]) for s in part} - {""} for part in (train, held)]
     assert not prompts[0] & prompts[1] and 5 <= len(held) <= 40
     assert alike.split(sequences, 0.1, seed=0) == (train, held) != alike.split(sequences, 0.1, seed=1)
     with pytest.raises(ValueError, match="at least two different prompts"):

@@ -165,6 +165,8 @@ BAD = [
     ("epochs: three", '"epochs": '),
     ("epochs: 0", '"epochs": Not of type Positive: 0'),
     ("learning_rate: .inf", '"learning_rate": '),
+    ("learning_rate: .nan", '"learning_rate": '),
+    ("learning_rate: -1", '"learning_rate": '),
     ("batch_size: 8.5", '"batch_size": '),
     ("batch_size: true", '"batch_size": Not of type PositiveInt: True'),
     ("seed: x", '"seed": '),
@@ -229,18 +231,6 @@ def test_options_win_over_the_file_and_the_file_over_defaults(tiny_model, capsys
     assert main(["train", "--config", config, "--epochs", "1"]) == 0
     assert capsys.readouterr().out.startswith("4 steps, ")
     assert (tmp_path / "file" / "adapter_model.safetensors").exists()
-
-
-def test_a_finished_run_is_not_trained_again(tiny_model, capsys, tmp_path):  # noqa: F811
-    data = lines(tmp_path / "pairs.jsonl", *(json.dumps(pair._asdict()) for pair in EVEN_PAIRS))
-    arguments = ["train", "--data", data, "--epochs", "1", "--output", str(tmp_path / "adapter")]
-    assert main(arguments) == 0
-    before = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
-    capsys.readouterr()
-    assert "holds a run already, its state is finished" in error(capsys, *arguments)
-    assert main([*arguments, "--resume", "auto"]) == 0
-    assert "is finished: there is nothing to do" in capsys.readouterr().out
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == before
 
 
 def test_a_whole_adapter_is_saved_by_the_first_process_alone(monkeypatch, tmp_path):

@@ -207,12 +207,6 @@ def test_a_cache_that_is_a_file(tmp_path, monkeypatch):
     assert finding.text.startswith(f"{tmp_path / 'cache'} cannot be written: NotADirectoryError")
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, a folder in which nobody can write")
-def test_a_cache_in_a_read_only_folder(monkeypatch):
-    (finding,) = cache_findings(monkeypatch, "/proc/lorautils")
-    assert finding.level == "PROBLEM" and "/proc/lorautils cannot be written" in finding.text
-
-
 def test_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Disk(10**9, 9 * 10**8, 10**8))
     problem, _ = cache_findings(monkeypatch, tmp_path)
@@ -248,7 +242,7 @@ def test_another_model_of_the_hub_is_noted_once_it_is_here(tmp_path, monkeypatch
     assert cache_findings(monkeypatch, tmp_path)[0].level == "note"
 
 
-@pytest.mark.parametrize("name", ["other/model-that-nobody-has", "/no/such/folder", "./gone", "a b"])
+@pytest.mark.parametrize("name", ["other/model-that-nobody-has", "/no/such/folder"])
 def test_another_model_that_is_not_here_is_a_problem(tmp_path, monkeypatch, name):
     monkeypatch.setenv("LORAUTILS_MODEL", name)
     first = cache_findings(monkeypatch, tmp_path)[0]

@@ -20,8 +20,8 @@ import test_nb12
 import test_nb13
 import test_nb14
 import test_nb15
-from matplotlib.colors import to_rgb
 from matplotlib.patches import PathPatch, Rectangle
+from test_plots import contrast
 
 from lorautils import ROOT
 from lorautils.figures import drawing, nb00, nb08
@@ -75,15 +75,6 @@ def figure(request):
     drawn.canvas.draw()
     yield drawn
     plt.close("all")
-
-
-def contrast(colour: str, other: str = "white") -> float:
-    """The ratio of contrast of WCAG 2.2."""
-    light = []
-    for channels in (to_rgb(colour), to_rgb(other)):
-        linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-        light.append(0.05 + sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)))
-    return max(light) / min(light)
 
 
 @pytest.mark.parametrize(("width", "height", "least"), [(1220, 480, 23), (358, 800, 9)], ids=["slide", "phone"])

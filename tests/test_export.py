@@ -305,14 +305,6 @@ def test_a_folder_without_its_weights(adapter, tmp_path, monkeypatch, capsys):
     assert "adapter_model.safetensors is missing" in said and "copy the whole folder" in said
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"[1]", b"[" * 100_000, "{}".encode("utf-16")], ids=["empty", "list", "deep", "UTF-16"]
-)
-def test_a_spoiled_configuration(tmp_path, capsys, content):
-    (tmp_path / "adapter_config.json").write_bytes(content)
-    assert "save the adapter again" in error(capsys, "export", str(tmp_path), "--output", str(tmp_path / "new"))
-
-
 def test_a_damaged_adapter(adapter, tmp_path, capsys):
     folder = tmp_path / "adapter"
     folder.mkdir()

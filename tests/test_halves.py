@@ -9,7 +9,6 @@ from torch.testing import assert_close
 
 from lorautils.data import IGNORED
 from lorautils.lora import PROJECTIONS
-from lorautils.scaling import fused as fused_module
 from lorautils.scaling import fused as halves
 from lorautils.scaling.fused import fused, loss_of_fewer_rows
 from lorautils.scaling.fused import loss as fused_loss
@@ -86,8 +85,8 @@ def test_dropout_follows_the_seed_and_not_the_threads(quick_switching):
 
 def test_the_halves_drop_apart_from_each_other_and_from_the_step_before(monkeypatch):
     masks = []
-    real = fused_module.draw_mask
-    monkeypatch.setattr(fused_module, "draw_mask", lambda *given: masks.append(real(*given)) or masks[-1])
+    real = halves.draw_mask
+    monkeypatch.setattr(halves, "draw_mask", lambda *given: masks.append(real(*given)) or masks[-1])
     model = adapted(tiny(), ["q_proj"], lora_dropout=0.5)
     with fused_loss(model) as loss:
         for _ in range(2):

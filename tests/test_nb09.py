@@ -167,8 +167,10 @@ def test_section_2_data_and_order_move_the_score_together_and_rounding_does_not(
     assert sorted(np.diagonal(table)) == sorted(scores(once))
 
 
-def test_section_3_every_best_rate_lies_between_others_with_five_seeds(runs, ranks):
-    for group in [*ranks.values(), knobs.full(runs)]:
+def test_sections_3_to_6_every_best_rate_lies_between_others_with_five_seeds(runs, ranks):
+    targets = records.by(records.select(runs, sweep="targets"), "targets").values()
+    rules = (group for cells in knobs.rules(runs).values() for group in cells.values())
+    for group in [*ranks.values(), knobs.full(runs), *targets, *rules]:
         cells = records.by(group, "learning_rate")
         at = list(cells).index(records.tuned(group)[0]["run"]["learning_rate"])
         assert [len(cell) for cell in list(cells.values())[at - 1 : at + 2]] == [5, 5, 5]
@@ -254,14 +256,6 @@ def test_section_8_at_equal_steps_two_best_rates_of_lora_are_the_last_of_three(r
         2e-3,
         4e-3,
     ]
-
-
-def test_sections_5_and_6_every_best_rate_lies_between_others_with_five_seeds(runs):
-    targets = records.by(records.select(runs, sweep="targets"), "targets").values()
-    for group in [*targets, *(group for cells in knobs.rules(runs).values() for group in cells.values())]:
-        cells = records.by(group, "learning_rate")
-        at = list(cells).index(records.tuned(group)[0]["run"]["learning_rate"])
-        assert [len(cell) for cell in list(cells.values())[at - 1 : at + 2]] == [5, 5, 5]
 
 
 def test_section_8_at_equal_examples_the_smaller_batch_wins(runs):

@@ -44,7 +44,7 @@ def test_a_folder_is_used_if_it_is_empty_or_holds_the_same_run(tiny_model, capsy
     assert run["steps"] == run["of"] == 4 and run["versions"]["torch"].startswith("2.")
     before = adapter(tmp_path / "run")
     assert main([*arguments, "--epochs", "1"]) == 0
-    capsys.readouterr()
+    assert "is finished: there is nothing to do" in capsys.readouterr().out
     said = error(capsys, *arguments, "--epochs", "2")
     assert "epochs is 2.0, and the run in" in said and "has 1.0: go on with the same, or name a new folder" in said
     assert "its state is finished: name a new folder" in error(capsys, *arguments[:-2], "--epochs", "1")

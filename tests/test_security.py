@@ -19,6 +19,7 @@ from jupyter_server.auth import IdentityProvider
 from jupyter_server.serverapp import ServerApp
 from peft import LoraConfig, get_peft_model
 from pyarrow import parquet
+from test_basemodel import Trap
 from traitlets.config.loader import PyFileConfigLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -263,7 +264,7 @@ def for_another(**sizes):
     return lambda folder: save(folder, llama(**sizes))
 
 
-SPOILED = {
+SPOILED = {  # test_robust_api.py mutates both files and gives each field of the configuration wrong values
     "renamed tensor": with_header(lambda header, name: header.update({f"{name}s": header.pop(name)})),
     "tensor of another layer": with_header(
         lambda header, name: header.update({name.replace(".0.", ".7."): header.pop(name)})
@@ -273,24 +274,11 @@ SPOILED = {
     ),
     "transposed shape": with_header(lambda header, name: header[name]["shape"].reverse()),
     "whole numbers": with_header(lambda header, name: header[name].update(dtype="I32")),
-    "an unknown dtype": with_header(lambda header, name: header[name].update(dtype="F33")),
-    "shorter dtype": with_header(lambda header, name: header[name].update(dtype="F16")),
-    "overlapping tensors": with_header(lambda header, name: header[name].update(data_offsets=[8, 520])),
     "offsets beyond the file": with_header(lambda header, name: header[name].update(data_offsets=[0, 2**40])),
-    "offsets backwards": with_header(lambda header, name: header[name].update(data_offsets=[512, 0])),
-    "negative shape": with_header(lambda header, name: header[name].update(shape=[-4, -32])),
     "huge shape": with_header(lambda header, name: header[name].update(shape=[2**40, 2**40])),
-    "no fields": with_header(lambda header, name: header.update({name: {}})),
     "header longer than the file": with_bytes(lambda data: b"\xff" * 8 + data[8:]),
-    "header of no length": with_bytes(lambda data: bytes(8) + data[8:]),
-    "header that is not JSON": with_bytes(lambda data: data[:8] + b"[" + data[9:]),
     "empty file": with_bytes(lambda data: b""),
-    "cut in the length": with_bytes(lambda data: data[:5]),
-    "cut in the header": with_bytes(lambda data: data[:100]),
     "cut in the weights": with_bytes(lambda data: data[: len(data) // 2]),
-    "last byte missing": with_bytes(lambda data: data[:-1]),
-    "something behind": with_bytes(lambda data: data + b"\0"),
-    "a zip": with_bytes(lambda data: b"PK\x03\x04" + data),
     "not a number": with_bytes(lambda data: data[:-4] + b"\0\0\xc0\x7f"),
     "a wider base": for_another(hidden_size=64),
     "a deeper base": for_another(num_hidden_layers=3),
@@ -299,11 +287,7 @@ SPOILED = {
     "other targets": with_config(target_modules=["q_proj"]),
     "targets that are not there": with_config(target_modules=["c_attn"]),
     "more targets": with_config(target_modules=["q_proj", "down_proj", "up_proj"]),
-    "targets as a number": with_config(target_modules=5),
     "rank as a text": with_config(r="four"),
-    "rank below nought": with_config(r=-4),
-    "alpha as a text": with_config(lora_alpha="much"),
-    "a pattern that is none": with_config(rank_pattern={"(": 4}),
     "an unknown method": with_config(peft_type="TELEPATHY"),
     "no method": with_config(peft_type=None),
     "configuration cut": lambda folder: (folder / lora.CONFIG).write_text('{"peft_type": "LO'),
@@ -333,16 +317,6 @@ def test_a_spoiled_adapter_is_refused_by_our_own_load(adapter, spoil):
         lora.load(model, adapter)
     assert str(adapter) in str(caught.value) or "target_modules" in str(caught.value)
     assert not any(isinstance(module, lora.LoRALinear) for module in model.modules()), "half-loaded"
-
-
-class Trap:
-    """A pickle that leaves a file behind when it is read."""
-
-    def __init__(self, file: Path):
-        self.file = file
-
-    def __reduce__(self):
-        return Path.touch, (self.file,)
 
 
 def test_an_adapter_that_is_a_pickle_is_not_run(adapter, tmp_path):

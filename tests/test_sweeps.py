@@ -31,25 +31,10 @@ def ranks(runs):
     return by(select(runs, sweep="rank"), "r")
 
 
-@pytest.fixture(scope="module")
-def targets(runs):
-    return {len(names): group for names, group in by(select(runs, sweep="targets"), "targets").items()}
-
-
 def run(exact=(180, 0, 20, 10), seed=0, rate=2e-3, **configuration):
     counts = zip("ABCD", exact, (200, 200, 210, 146), strict=True)
     scores = {test: {"n": n, "exact": successes} for test, successes, n in counts}
     return {"run": {"seed": seed, "learning_rate": rate, **configuration}, "scores": scores, "english_loss": 4.0}
-
-
-def of_seeds(group, measure="Test-A") -> dict[int, float]:
-    return {record["run"]["seed"]: MEASURES[measure](record) for record in group}
-
-
-def paired(group, other, measure="Test-A"):
-    """The interval of the differences, seed by seed."""
-    first, second = of_seeds(group, measure), of_seeds(other, measure)
-    return over_seeds([first[seed] - second[seed] for seed in first])
 
 
 # --- the functions --------------------------------------------------------------------------------------------------
@@ -157,12 +142,6 @@ def test_trainable_numbers_are_those_of_the_configuration(runs):
 def test_the_stable_rank_of_lora_is_at_most_r(runs):
     for record in (record for record in select(runs, method="LoRA") if record["update"]):
         assert 1 - 1e-6 <= record["update"]["stable_rank"] <= record["run"]["r"] + 1e-6
-
-
-def test_the_best_rate_of_every_cell_has_five_seeds_and_those_of_full_fine_tuning_three(runs, ranks, targets):
-    for group in [*ranks.values(), *targets.values()]:
-        assert sorted(record["run"]["seed"] for record in tuned(group)) == [0, 1, 2, 3, 4]
-    assert sorted(record["run"]["seed"] for record in tuned(select(runs, sweep="full"))) == [0, 1, 2]
 
 
 # --- what notebook 11 says ------------------------------------------------------------------------------------------

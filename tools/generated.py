@@ -18,6 +18,7 @@ import lorautils
 from lorautils import ROOT, results
 from lorautils.exercises import registry
 from tools import lecture
+from tools.pages import PREDICT
 
 NOTEBOOKS = ROOT / "notebooks"
 PAGES = [ROOT / "index.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -178,7 +179,7 @@ def labs() -> str:
 def asked_in(text: str, following: list[nbformat.NotebookNode]) -> str | None:
     """Return the first Predict in a text and the cells below it that stand under the same heading."""
     below = takewhile(lambda cell: not cell.source.startswith("#"), following)
-    found = re.search(r"^> \*\*Predict\.\*\* (.+(?:\n> ?.+)*)", "\n\n".join([text, *(c.source for c in below)]), re.M)
+    found = PREDICT.search("\n\n".join([text, *(c.source for c in below)]))
     return found and in_cell(re.sub(r"\n> ?", " ", found[1]))
 
 

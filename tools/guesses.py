@@ -11,6 +11,7 @@ from html import escape
 import nbformat
 
 from tools import generated
+from tools.pages import PREDICT
 
 LEAD = "Your guess"
 END = '<div class="guesses-end" data-notebook="{}" hidden></div>'
@@ -53,8 +54,7 @@ def plain(text: str) -> str:
 
 def whole(cell: nbformat.NotebookNode) -> str:
     """Return the first paragraph of a cell's Predict, which says what its question is about."""
-    asked = re.search(r"^> \*\*Predict\.\*\* (.+(?:\n> ?.+)*)", cell.source, re.MULTILINE)
-    return plain(re.sub(r"\n> ?", " ", asked[1]))
+    return plain(re.sub(r"\n> ?", " ", PREDICT.search(cell.source)[1]))
 
 
 def data() -> str:

@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from lorautils import ROOT, basemodel, results
+from lorautils.basemodel import sha256_of
 from lorautils.cli.ask import THRESHOLD
 from lorautils.export import gguf, package
 from lorautils.tasks import cron
@@ -180,7 +181,7 @@ def _models(folder: Path) -> dict:
     base = write_base(folder)
     cut = write_bands(folder, factors(), SCALING, basemodel.load_config(basemodel.fetch()))
     names = sorted(path.name for path in folder.iterdir())
-    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
     groups = {"base": [path.name for path in base], "bands": [path.name for path in cut]}
     return {"recipe": _recipe(), **groups, "files": files}
 
@@ -188,11 +189,7 @@ def _models(folder: Path) -> dict:
 def _recipe() -> str:
     """Return a hash of all that the parts are made of; this file is among it."""
     made_of = [Path(__file__), Path(gguf.__file__), cron.ADAPTER / "adapter_model.safetensors"]
-    return hashlib.sha256("".join([basemodel.SOURCE.gguf_sha256, *map(_sha256, made_of)]).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256("".join([basemodel.SOURCE.gguf_sha256, *map(sha256_of, made_of)]).encode()).hexdigest()
 
 
 def _read(folder: Path) -> dict:

@@ -1,5 +1,6 @@
 """What the site and the decks have in common: words for every picture, and no dead link."""
 
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from nbformat import NotebookNode
 
+PREDICT = re.compile(r"^> \*\*Predict\.\*\* (.+(?:\n> ?.+)*)", re.MULTILINE)  # a question to the reader, and its text
 FRAMES = '<div class="frames"'  # how a slider of lorautils.figures.slider begins
 
 

@@ -25,7 +25,7 @@ from traitlets.config import Config
 
 from lorautils import ROOT
 from tools import lecture
-from tools.pages import alt_text, faults, figures, still, without_bars
+from tools.pages import PREDICT, alt_text, faults, figures, still, without_bars
 
 DECKS = ROOT / "build" / "slides"
 WIDTH, HEIGHT = 1280, 720  # pixels, as deck/deck.css expects
@@ -212,7 +212,7 @@ def with_notes(slides: list[list[NotebookNode]], minutes: int) -> list[NotebookN
         share = words(slide) * minutes / total
         read += share
         notes = [f"About {max(0.5, round(2 * share) / 2):g} min; after this slide {read:.0f} of {minutes}."]
-        asked = re.findall(r"^> \*\*Predict\.\*\* (.+(?:\n> ?.+)*)", "\n\n".join(c.source for c in slide), re.MULTILINE)
+        asked = PREDICT.findall("\n\n".join(c.source for c in slide))
         notes += [f"Ask the class, wait for hands, then go on: {question}" for question in asked]
         note = nbformat.v4.new_markdown_cell("\n\n".join(notes), metadata={"slideshow": {"slide_type": "notes"}})
         cells += [slide[0], note, *slide[1:]]

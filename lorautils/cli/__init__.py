@@ -4,10 +4,13 @@ Notebooks 00, 08 and 12 point to it. Answers go to stdout, notices to stderr; ex
 answer that is not cron, 2: an error, in one line on stderr.
 """
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from lorautils import setup
 
 # What a terminal obeys, signs that turn the order of letters round, and halves of characters.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -51,6 +54,19 @@ def underscored(argv: Sequence[str]) -> list[str]:
 def rank() -> int:
     """Return this process's number among those that work together: 0 for the first, and for one that is alone."""
     return int(os.environ.get("RANK", 0))
+
+
+def processes() -> int:
+    """Return how many processes work together; 1 for one that is alone."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+@contextlib.contextmanager
+def at_work() -> Iterator[None]:
+    """Call `setup`, and send to stderr what libraries print: stdout is for answers."""
+    with contextlib.redirect_stdout(sys.stderr):
+        setup()
+        yield
 
 
 def printable(text: str) -> str:

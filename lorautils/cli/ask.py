@@ -1,6 +1,5 @@
 """`lorautils ask`: a schedule in English, answered with a cron expression by the adapter of notebook 00."""
 
-import contextlib
 import io
 import re
 import sys
@@ -8,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lorautils import ROOT
-from lorautils.cli import notice, say
+from lorautils.cli import at_work, notice, say
 from lorautils.cli.options import Parser
 
 SUMMARY = "Answer a schedule in English with a cron expression."
@@ -58,11 +57,10 @@ def run(options) -> int:
     adapter = Path(options.adapter or ROOT / "adapters" / "cron")
     if not (adapter / "adapter_config.json").is_file():
         raise FileNotFoundError(f"{adapter} holds no adapter: name the folder of a saved one with --adapter")
-    from lorautils import evaluation, setup
+    from lorautils import evaluation
     from lorautils.tasks import cron
 
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers
-        setup()
+    with at_work():
         model, tokenizer = evaluation.load_adapter(adapter)
         prompts = [cron.cron_prompt(phrase) for phrase in phrases if phrase.strip()]
         answers = iter(evaluation.answers_with_probability(model, tokenizer, prompts))

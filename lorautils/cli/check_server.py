@@ -1,10 +1,9 @@
 """`lorautils check-server`: does a server use an adapter, and only where it is asked for?"""
 
-import contextlib
-import sys
 from pathlib import Path
 
 from lorautils import ROOT
+from lorautils.cli import at_work
 from lorautils.cli.options import Parser
 
 SUMMARY = "Ask a server for base and adapter, alone and side by side, and compare with PEFT."
@@ -29,11 +28,10 @@ def run(options) -> int:
     """Print who answered what, and return 1 where that is not as it should be."""
     adapter = Path(options.adapter or ROOT / "adapters" / "cron")
     url = options.url.rstrip("/").removesuffix("/v1")
-    from lorautils import evaluation, setup
+    from lorautils import evaluation
     from lorautils.export import check, package
 
-    with contextlib.redirect_stdout(sys.stderr):
-        setup()
+    with at_work():
         way = check.way_of(url, options.key, options.name)
         model, tokenizer = evaluation.load_adapter(adapter, package.base_of(adapter, options.model))
         report = check.check(url, model, tokenizer, _prompts(options.file), way, options.key)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lorautils
-from lorautils.cli import say
+from lorautils.cli import at_work, say
 
 SUMMARY = "Check everything that the course stands on, or a saved adapter, with remedies."
 CODES = "Exit code: 1 if a line begins with PROBLEM, 2 if there is no adapter to examine, else 0."
@@ -262,13 +262,9 @@ def run(options) -> int:
         if options is not None and options.model:
             raise ValueError("--model names the base of an adapter: name the adapter too, with --adapter")
         return report((subject, finding) for subject, check in CHECKS.items() for finding in examine(check))
-    import contextlib
-
-    from lorautils import setup
     from lorautils.cli import checkup
 
-    with contextlib.redirect_stdout(sys.stderr):
-        setup()
+    with at_work():
         found = list(checkup.findings(Path(options.adapter), options.model))
     return report(found)
 

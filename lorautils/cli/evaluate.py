@@ -1,14 +1,12 @@
 """`lorautils evaluate`: scores of answers to the prompts of files, and pairs of answers for a blind judge."""
 
-import contextlib
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorautils.cli import blind, notice, say
+from lorautils.cli import at_work, blind, notice, say
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser
 
@@ -82,11 +80,9 @@ def _check(options) -> None:
 
 def _asked_and_answers(options, data, adapter: str | None) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the prompts with their expected answers, and what the model with an adapter answers."""
-    from lorautils import setup
     from lorautils.formats import tokens
 
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers
-        setup()
+    with at_work():
         model, tokenizer = _loaded(adapter, options.model)
         asked = [tokens.asked(tokenizer, row.example) for row in data.rows]
         return asked, _answers(model, tokenizer, asked)

@@ -1,10 +1,9 @@
 """`lorautils export`: an adapter for llama.cpp, Ollama and others, beside its base or merged into it."""
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import Literal
 
+from lorautils.cli import at_work
 from lorautils.cli.options import Parser
 
 SUMMARY = "Write an adapter for llama.cpp and Ollama, or merged into its base."
@@ -28,11 +27,9 @@ def run(options) -> int:
     if options.base and options.to != "gguf":
         raise ValueError("--base is for `--to gguf`, an adapter beside its base: leave it out")
     output = Path(options.output or f"{Path(options.adapter).resolve().name}-{options.to}")
-    from lorautils import setup
     from lorautils.export import package
 
-    with contextlib.redirect_stdout(sys.stderr):
-        setup()
+    with at_work():
         files = package.export(options.adapter, output, options.to, options.type, options.model, options.base)
     for file in files:
         print(f"{file.stat().st_size:>13,} bytes  {file}")

@@ -4,7 +4,6 @@ import contextlib
 import json
 import secrets
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Literal
 
 from jsonargparse.typing import restricted_number_type
 
-from lorautils.cli import notice, say
+from lorautils.cli import at_work, notice, say
 from lorautils.cli.export import TYPE
 from lorautils.cli.options import Parser
 
@@ -38,13 +37,11 @@ def run(options) -> int:
         import xllamacpp  # noqa: F401
     except ImportError:
         raise ImportError('xllamacpp is missing: python -m pip install -c constraints.txt -e ".[serve]"') from None
-    from lorautils import setup
     from lorautils.export import server
 
     key = options.key or secrets.token_urlsafe(16)
     with tempfile.TemporaryDirectory(prefix="lorautils-serve-") as folder:
-        with contextlib.redirect_stdout(sys.stderr):
-            setup()
+        with at_work():
             base, adapters = _files(options, Path(folder))
         active = 0 if len(adapters) == 1 else None
         with server.running(base, adapters.values(), active=active, key=key, port=int(options.port)) as url:

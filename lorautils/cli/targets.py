@@ -74,7 +74,9 @@ def config(base: nn.Module, options: Train) -> LoraConfig:
         setattr(config, name, getattr(options, name))
     config.rank_pattern = _pattern(base, "rank_pattern", options.rank_pattern)
     config.alpha_pattern = _pattern(base, "alpha_pattern", options.alpha_pattern)
-    config.layers_to_transform = _layers(base, options.layers_to_transform)
+    if (layers := options.layers_to_transform) is not None:
+        count = base.config.get_text_config().num_hidden_layers
+        config.layers_to_transform = _numbers("layers_to_transform", layers, count, "layers")
     config.target_modules = set(chosen(base, options.target_modules))
     paths = [path for path, _ in base.named_modules()]
     if (pattern := options.layers_pattern) is not None:
@@ -133,15 +135,21 @@ def _tokens(base: nn.Module, text: int | str | None, whole: Collection[str]) -> 
     """Return the numbers of tokens of a setting such as 0,7."""
     if text is None:
         return None
-    text = str(text)  # a file may name one number
-    count, parts = base.get_input_embeddings().num_embeddings, [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) < count for part in parts):
-        wanted = f"expected numbers from 0 to {count - 1}, separated by commas"
-        raise ValueError(f"trainable_token_indices is {text!r}, {wanted}: the model has {count} tokens")
+    numbers = _numbers("trainable_token_indices", text, base.get_input_embeddings().num_embeddings, "tokens")
     rows = base.get_input_embeddings().weight  # which the head may share
     named = [(path, module) for path, module in base.named_modules() if _fits(path, whole)]
     if both := [path for path, module in named if getattr(module, "weight", None) is rows]:
         raise ValueError(f"trainable_token_indices: {', '.join(both)} trains whole by modules_to_save: leave one out")
+    return numbers
+
+
+def _numbers(setting: str, text: int | str, count: int, things: str) -> list[int]:
+    """Return the numbers of a setting such as 0,7, each below the count of such things in the model."""
+    text = str(text)  # a file may name one number
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) < count for part in parts):
+        wanted = f"expected numbers from 0 to {count - 1}, separated by commas"
+        raise ValueError(f"{setting} is {text!r}, {wanted}: the model has {count} {things}")
     return [int(part) for part in parts]
 
 
@@ -164,18 +172,6 @@ def _pattern(base: nn.Module, setting: str, text: str | None) -> dict[str, int]:
     if unknown := sorted(pattern.keys() - {*linear_names(base)}):
         raise ValueError(f"{setting}: no layer is named {unknown}; the model has {', '.join(linear_names(base))}")
     return pattern
-
-
-def _layers(base: nn.Module, text: int | str | None) -> list[int] | None:
-    """Return the numbers of a setting such as 0,1,2; None stands for all layers."""
-    if text is None:
-        return None
-    text = str(text)  # a file may name one number
-    count, parts = base.config.get_text_config().num_hidden_layers, [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) < count for part in parts):
-        wanted = f"expected numbers from 0 to {count - 1}, separated by commas"
-        raise ValueError(f"layers_to_transform is {text!r}, {wanted}: the model has {count} layers")
-    return [int(part) for part in parts]
 
 
 def chosen(base: nn.Module, names: str | None) -> list[str]:

@@ -3,7 +3,6 @@
 Used by `lorautils train` under torchrun or accelerate launch. A process that is alone settles everything with itself.
 """
 
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -11,14 +10,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
 
-from lorautils.cli import rank, runs, said_by
+from lorautils.cli import processes, rank, runs, said_by
 
 Result = TypeVar("Result")
 
 
 def told(value: object) -> list:
     """Return what each process tells the others here, the first's first; all of them must come to this line."""
-    if _alone():
+    if processes() == 1:
         return [value]
     from accelerate import PartialState
     from accelerate.utils import gather_object
@@ -64,7 +63,7 @@ def same(run: dict) -> None:
 
 def see(folder: Path) -> None:
     """Raise ValueError unless all processes see one folder, and the same last checkpoint in it."""
-    if _alone():
+    if processes() == 1:
         return
     from lorautils import training
 
@@ -87,10 +86,6 @@ def see(folder: Path) -> None:
                 f"process {number} on {host} does not see the last checkpoint in {folder} that the first sees: "
                 "the shared disk is late, start the run again in a minute"
             )
-
-
-def _alone() -> bool:
-    return int(os.environ.get("WORLD_SIZE", 1)) == 1
 
 
 def _here() -> str:

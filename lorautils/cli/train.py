@@ -1,7 +1,6 @@
 """`lorautils train`: notebook 08's run on files of the reader's own, or on its examples; resumable."""
 
 import contextlib
-import os
 import random
 import sys
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile
 
-from lorautils.cli import notice, rank, runs, together
+from lorautils.cli import notice, processes, rank, runs, together
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser, Train, plain
 
@@ -118,12 +117,12 @@ def _check(options: Train) -> None:
         raise ValueError("keep_best, patience and held_out_steps need examples to measure on: add --held_out 0.1")
     from lorautils.cli import targets
 
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    targets.check(options, processes)
-    if options.batch_size % processes:
+    count = processes()
+    targets.check(options, count)
+    if options.batch_size % count:
         raise ValueError(
-            f"batch_size is {options.batch_size}, and {processes} processes share a batch equally: name a multiple of "
-            f"{processes}, such as {-(-options.batch_size // processes) * processes}"
+            f"batch_size is {options.batch_size}, and {count} processes share a batch equally: name a multiple of "
+            f"{count}, such as {-(-options.batch_size // count) * count}"
         )
     if options.report_to != "none" and find_spec(options.report_to) is None:
         raise ValueError(f"report_to is {options.report_to}, which is not installed: pip install {options.report_to}")
@@ -248,7 +247,7 @@ def _explained(output: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         remedy = "make room, correct what is named here, or name another folder with --output"
-        if isinstance(error, RuntimeError) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if isinstance(error, RuntimeError) and processes() > 1:
             remedy = "another process may have ended before, see what it or its launcher said"
         raise OSError(
             f"the run in {output} ended: {type(error).__name__}: {str(error)[:300]}. Next: {remedy}, then start it "
@@ -263,11 +262,11 @@ def _prepared(options: Train):
     """
     import torch
 
-    from lorautils import setup, training
+    from lorautils import setup
 
     setup(options.seed)
     model = _adapted(options)
-    if training.launched_processes() == 1 and torch.accelerator.is_available():
+    if processes() == 1 and torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     return model
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from lorautils import evaluation
@@ -104,19 +103,15 @@ def check(url: str, model: nn.Module, tokenizer, prompts: Sequence[str], way: Wa
     )
 
 
-@torch.inference_mode()
 def who(model: nn.Module, tokenizer, prompt: str, answer: str) -> str:
     """Return "base" or "adapter": the one for which the tokens of the answer are likelier."""
     start = len(tokenizer(prompt)["input_ids"])
-    ids = tokenizer(prompt + answer, return_tensors="pt")["input_ids"]
-
-    def log_p() -> float:
-        rows = model(ids).logits[0, start - 1 : -1].log_softmax(-1)
-        return rows.gather(1, ids[0, start:, None]).sum().item()
-
+    ids = tokenizer(prompt + answer)["input_ids"]
+    said = server.Completion(ids[:start], ids[start:], [], answer)
     with model.disable_adapter():
-        base = log_p()
-    return "adapter" if log_p() > base else "base"
+        _, base = server.read(model, said)
+    _, adapter = server.read(model, said)
+    return "adapter" if adapter.sum() > base.sum() else "base"
 
 
 def _one_of(given: str | None, served: list[str]) -> str:

@@ -5,7 +5,6 @@ all. An adapter is A and B of each module, in PEFT's two files.
 """
 
 import contextlib
-import json
 import os
 import reprlib
 import shutil
@@ -110,13 +109,7 @@ def configuration(adapter: Path) -> dict:
             f"{adapter} holds no adapter ({lora.CONFIG} is missing): name the folder of a saved one. "
             "`lorautils serve` takes a .gguf too"
         )
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}): save the adapter again") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} is no configuration of an adapter: save the adapter again")
-    return record
+    return lora.read_record(path)
 
 
 def base_of(adapter: Path, given: str | None = None) -> str | None:

@@ -164,7 +164,7 @@ def read(model: nn.Module, said: Completion) -> tuple[Tensor, Tensor]:
     Both are (tokens,). The model reads prompt and answer at once: logits (tokens, vocabulary), a row for the next one.
     """
     log_p = model(torch.tensor([said.prompt + said.tokens])).logits[0, len(said.prompt) - 1 : -1].log_softmax(-1)
-    return log_p.argmax(-1), log_p.gather(1, torch.tensor(said.tokens)[:, None])[:, 0]
+    return log_p.argmax(-1), log_p.gather(1, torch.tensor(said.tokens, dtype=torch.long)[:, None])[:, 0]
 
 
 @contextlib.contextmanager

@@ -41,11 +41,6 @@ def answers(example: Pair | Text | Chat) -> list[tuple[str, str]]:
     return [("".join(said[:place]), example.turns[place]["content"]) for place in example.answers]
 
 
-def prompt_and_answer(example: Pair | Text | Chat) -> tuple[str, str]:
-    """Return what comes before an example's last answer, and that answer; of a text, nothing and all of it."""
-    return answers(example)[-1]
-
-
 def split(sequences: Sequence[Encoded], share: float, seed: int) -> tuple[list[Encoded], list[Encoded]]:
     """Part sequences at random into those to train on and a `share` held out; a prompt is never in both.
 
@@ -53,7 +48,7 @@ def split(sequences: Sequence[Encoded], share: float, seed: int) -> tuple[list[E
     """
     from sklearn.model_selection import GroupShuffleSplit
 
-    groups = [bare(prompt or answer) for prompt, answer in (prompt_and_answer(s.row.example) for s in sequences)]
+    groups = [bare(prompt or answer) for prompt, answer in (answers(s.row.example)[-1] for s in sequences)]
     if len(set(groups)) < 2:
         raise ValueError("held_out needs examples with at least two different prompts: leave it out")
     chosen = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed).split(sequences, groups=groups)

@@ -13,6 +13,8 @@ from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
+from lorautils.data import why_not_json
+
 NOT_UTF8 = "not UTF-8 text; save the file with UTF-8 encoding"
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 UNPACKED = 10**9  # bytes of a Parquet file's rows: kilobytes can hold more, when a text repeats
@@ -89,7 +91,7 @@ def _array(path: Path, text: str) -> Iterator[Record]:
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        why = f"not JSON ({_decoded(error)})"
+        why = f"not JSON ({why_not_json(error)})"
         raise ValueError(f"{path}: {why}; it begins as an array, so it must be one to its end") from None
     for number, row in enumerate(rows, start=1):
         where = f"{path}, item {number}"
@@ -104,16 +106,9 @@ def _line(line: str, where: str) -> Record:
         return Record(where, {}, NOT_UTF8)
     except (ValueError, RecursionError) as error:
         return Record(
-            where, {}, f"not JSON ({_decoded(error)}); one object a line was expected, or one array of objects"
+            where, {}, f"not JSON ({why_not_json(error)}); one object a line was expected, or one array of objects"
         )
     return Record(where, row) if isinstance(row, dict) else Record(where, {}, _no_object(row))
-
-
-def _decoded(error: Exception) -> str:
-    if not isinstance(error, json.JSONDecodeError):  # such as thousands of digits, or of brackets
-        return str(error)
-    line = f"line {error.lineno}, " if error.doc.count("\n") > 1 else ""
-    return f"{error.msg} at {line}column {error.colno}"
 
 
 def _no_object(row: object) -> str:

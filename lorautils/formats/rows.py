@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from lorautils.data import Pair
+from lorautils.data import Pair, checked_text
 from lorautils.formats import files
 
 FORMATS = {  # the fields that a row must have, and those that it may have; the first that fits is taken
@@ -33,6 +33,7 @@ OTHER_NAMES = {  # of the fields of people's files
 }
 ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
 ROLES |= {role: role for role in ("system", "user", "assistant")}
+TURN = ({"role", "content"}, {"from", "value"})  # the fields of a turn, the second as ShareGPT has them
 LONGEST, TURNS = 1_000_000, 1_000  # characters, and turns, of an example: with more, tokens take gigabytes or hours
 
 
@@ -169,20 +170,20 @@ def _prompt_and_completion(fields: dict) -> Pair | Chat:
     if isinstance(prompt, list):
         given = _turns("prompt", prompt)
         return _chat(given + _turns("completion", completion), len(given))
-    return Pair(_string('"prompt"', prompt), _string('"completion"', completion))
+    return Pair(checked_text('"prompt"', prompt), checked_text('"completion"', completion))
 
 
 def _instruction_and_output(fields: dict) -> Chat:
     """The instruction, an empty line and the input are what the user says."""
-    asked = _string('"instruction"', fields["instruction"])
+    asked = checked_text('"instruction"', fields["instruction"])
     if more := fields.get("input"):
-        asked += "\n\n" + _string('"input"', more)
-    answer = {"role": "assistant", "content": _string('"output"', fields["output"])}
+        asked += "\n\n" + checked_text('"input"', more)
+    answer = {"role": "assistant", "content": checked_text('"output"', fields["output"])}
     return Chat([*_system(fields), {"role": "user", "content": asked}, answer])
 
 
 def _text(fields: dict) -> Text:
-    return Text(_string('"text"', fields["text"]))
+    return Text(checked_text('"text"', fields["text"]))
 
 
 MAKE = dict(
@@ -190,16 +191,8 @@ MAKE = dict(
 )
 
 
-def _string(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be a non-empty string, got {reprlib.repr(value)}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{name} holds half a character, such as \\ud800: write the character itself")
-    return value
-
-
 def _system(fields: dict) -> list[dict[str, str]]:
-    return [{"role": "system", "content": _string('"system"', fields["system"])}] if fields.get("system") else []
+    return [{"role": "system", "content": checked_text('"system"', fields["system"])}] if fields.get("system") else []
 
 
 def _turns(name: str, value: object) -> list[dict[str, str]]:
@@ -214,9 +207,7 @@ def _from_a_cell(value: object) -> object:
     if isinstance(value, str) and value.startswith("[{"):
         with suppress(ValueError, RecursionError):
             turns = json.loads(value)
-            if all(isinstance(turn, dict) and turn.keys() >= {"role", "content"} for turn in turns):
-                return turns
-            if all(isinstance(turn, dict) and turn.keys() >= {"from", "value"} for turn in turns):
+            if any(all(isinstance(turn, dict) and turn.keys() >= names for turn in turns) for names in TURN):
                 return turns
     return value
 
@@ -234,9 +225,9 @@ def _turn(name: str, turn: object) -> dict[str, str]:
         kinds = sorted({str(part.get("type")) if isinstance(part, dict) else type(part).__name__ for part in content})
         if kinds != ["text"]:
             raise ValueError(f"{name} has parts of the kind {', '.join(kinds)[:80] or 'none'}; only text is read")
-        content = "".join(_string(name, part.get("text")) for part in content)
+        content = "".join(checked_text(name, part.get("text")) for part in content)
     if (ROLES[role], content) != ("system", ""):  # which some programs write for "no system prompt"
-        _string(name, content)
+        checked_text(name, content)
     return {"role": ROLES[role], "content": content}
 
 

@@ -196,7 +196,6 @@ def fused(model: nn.Module, *, shared_masks: bool = True) -> Iterator[None]:
                 layer.forward = group.forward_of(index)
                 undo.callback(delattr, layer, "forward")  # the method of the class is found again
         if groups:
-            undo.enter_context(plain_attention(model))
             undo.enter_context(short_parts(model))
         yield
 
@@ -220,17 +219,6 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, dropou
 
 AttentionInterface.register("grouped", grouped_attention)
 AttentionMaskInterface.register("grouped", eager_mask)
-
-
-@contextmanager
-def plain_attention(model: nn.Module) -> Iterator[None]:
-    """Let a Llama on a CPU attend by `grouped_attention` instead of sdpa, its default."""
-    config = getattr(getattr(model, "module", model), "config", None)
-    with ExitStack() as undo:
-        if is_llama_on_cpu(model) and config._attn_implementation == "sdpa":
-            undo.callback(setattr, config, "_attn_implementation", "sdpa")
-            config._attn_implementation = "grouped"
-        yield
 
 
 def is_llama_on_cpu(model: nn.Module) -> bool:
@@ -292,9 +280,15 @@ def rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: 
 
 @contextmanager
 def short_parts(model: nn.Module) -> Iterator[None]:
-    """Let a Llama on a CPU compute its frozen norms by `FrozenNorm` and its rotations by `Rotation`."""
+    """Let a Llama on a CPU compute its frozen norms by `FrozenNorm`, its rotations by `Rotation`, and its attention,
+    where that is sdpa, the default, by `grouped_attention`.
+    """
     with ExitStack() as undo:
         if is_llama_on_cpu(model):
+            config = getattr(model, "module", model).config
+            if config._attn_implementation == "sdpa":
+                undo.callback(setattr, config, "_attn_implementation", "sdpa")
+                config._attn_implementation = "grouped"
             undo.callback(setattr, modeling_llama, "apply_rotary_pos_emb", modeling_llama.apply_rotary_pos_emb)
             modeling_llama.apply_rotary_pos_emb = rotate
             for norm in model.modules():
