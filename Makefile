@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export JUPYTER_CONFIG_PATH := $(CURDIR)/jupyter_config
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help setup lab test test-long test-browser test-faults test-portable test-repeat notebooks site slides offline-kit bench clean
+.PHONY: help setup lab test test-long test-browser test-faults test-portable test-repeat notebooks site slides archive offline-kit bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ site: .venv/.site ## the course as pages in build/site, from the stored outputs
 
 slides: .venv/.site ## the lecture and a deck of every notebook in build/slides
 	$(BIN)/python -m tools.slides
+
+archive: site ## the pages in one zip, build/lorautils-VERSION-pages.zip
+	$(BIN)/python -m tools.archive
 
 offline-kit: .venv/.lab ## build/offline-kit: all that a room without network needs, for machines like this one
 	$(BIN)/python -m tools.offline_kit

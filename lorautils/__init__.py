@@ -25,7 +25,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 for _notice in ("bitsandbytes.backends.cpu.ops", "torch.utils.cpp_extension"):
     logging.getLogger(_notice).setLevel(logging.ERROR)
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 ROOT = Path(__file__).parent.parent  # of the clone: adapters/, experiments/results/ and notebooks/ lie there
 
 

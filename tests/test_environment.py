@@ -1,6 +1,8 @@
-"""The three lists of what is installed agree, and Jupyter takes its kernel from this environment."""
+"""The lists of what is installed agree, the doors call what there is, and the kernel is that of this environment."""
 
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -54,6 +56,28 @@ def test_every_direct_dependency_has_a_lower_bound_and_a_pin_that_fits(requireme
 def test_constraints_contain_versions_and_no_address():
     for line in filter(None, CONSTRAINTS):
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+( ; .*)?", line), line
+
+
+@pytest.mark.parametrize("door", ["README.md", "docs/doors.md", "docs/teaching.md", ".devcontainer/devcontainer.json"])
+def test_a_door_calls_commands_that_there_are(door):
+    text = (ROOT / door).read_text(encoding="utf-8")
+    commands = set(re.findall(r"(?:bin/|python -m )lorautils ([\w-]+)", text))
+    targets = set(re.findall(r"""(?:^    |[`"])make ([\w-]+)""", text, re.MULTILINE))
+    assert commands | targets
+    assert commands <= {path.stem.replace("_", "-") for path in (ROOT / "lorautils" / "cli").glob("*.py")}
+    assert targets <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("failing", ["none", "fetch"])
+def test_an_image_of_binder_has_the_model_and_the_copies_or_is_none(failing, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/called\n[ "$3" != {failing} ]\n')
+    python.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    code = subprocess.run([ROOT / "postBuild"], env=os.environ | {"PATH": path}).returncode
+    called = (tmp_path / "called").read_text().splitlines()
+    assert called == ["-m lorautils fetch", "-m lorautils fresh"][: 1 if code else 2]
+    assert (code != 0) == (failing == "fetch")
 
 
 def test_the_kernel_comes_from_this_environment_and_from_no_users_folder():
