@@ -183,6 +183,11 @@ def with_papers(text: str) -> Iterator[nodes.Node]:
         yield nodes.reference("", piece, refuri=address) if paper else nodes.Text(piece)
 
 
+def anchor(title: str) -> str:
+    """Return the anchor that JupyterLab gives to a heading; docs/conf.py names this function."""
+    return title.strip().replace(" ", "-")
+
+
 def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
     """Change the text of a page before Sphinx parses it."""
     if docname.startswith("notebooks/"):
