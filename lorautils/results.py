@@ -41,6 +41,8 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
         >>> [round(end, 2) for end in wilson_interval(54, 60)]
         [0.8, 0.95]
     """
+    if not 0 <= successes <= n or n == 0:  # newer versions of scipy answer with nan
+        raise ValueError(f"{successes} of {n} is no share: it must lie between 0 and n, and n above 0")
     low, high = stats.binomtest(successes, n).proportion_ci(method="wilson")
     return float(low), float(high)
 
