@@ -15,8 +15,6 @@ from experiments.records import MEASURES, Comparison, by, compare, differences, 
 Runs = Sequence[Mapping]
 Pairs = dict[str, tuple[Runs, Runs]]
 TASKS = {"cron": "", "orders": "orders: ", "family": "family: "}  # what the names of their sweeps start with
-# What is asked of each task, beside the rank. The other questions of family are deferred.
-ASKED = {"cron": ("full", "targets", "batch"), "orders": ("full", "targets", "batch"), "family": ()}
 TESTS = ("Test-A", "Test-C")
 SETS = {2: "q, v", 4: "attention", 3: "MLP", 7: "all seven"}  # a set of targets, by how many names it has
 
@@ -297,25 +295,23 @@ def ratio(lora: Runs, full: Runs) -> list[float]:
 
 
 def transfer(runs: Runs, task: str) -> dict[str, list[float]]:
-    """Return rules as differences on a task, one a seed, positive where the rule holds; those that are ASKED of it.
+    """Return rules as differences on a task, one a seed, positive where the rule holds.
 
     On the other tasks a rate is one of three, of four for full fine-tuning.
     """
-    asked = ASKED[task]
-    lora, rules = by(select(runs, sweep=f"{TASKS[task]}rank"), "r"), {}
-    if "full" in asked:
-        other = full(runs) if task == "cron" else select(runs, sweep=f"{TASKS[task]}full")
-        rules["LoRA's best rate is above full fine-tuning's"] = ratio(lora[8], other)
+    lora = by(select(runs, sweep=f"{TASKS[task]}rank"), "r")
+    other = full(runs) if task == "cron" else select(runs, sweep=f"{TASKS[task]}full")
     best = {r: tuned(group) for r, group in lora.items()}
-    rules |= {f"r = 8 is ahead of r = {r}": differences(best[8], best[r]) for r in (1, 128)}
-    if "targets" in asked:
-        where = sets(runs, task)
-        for one, verb, two in (("all seven", "are", "q, v"), ("MLP", "is", "attention"), ("all seven", "are", "MLP")):
-            rules[f"{one} {verb} ahead of {two}"] = differences(where[one], where[two])
-    if "batch" in asked:
-        sizes = batch_cells(runs, "LoRA", task)
-        rules["batches of 32 are ahead of 8, equal steps"] = differences(sizes[32], sizes[8])
-    return rules
+    where, sizes = sets(runs, task), batch_cells(runs, "LoRA", task)
+    return {
+        "LoRA's best rate is above full fine-tuning's": ratio(lora[8], other),
+        "r = 8 is ahead of r = 1": differences(best[8], best[1]),
+        "r = 8 is ahead of r = 128": differences(best[8], best[128]),
+        "all seven are ahead of q, v": differences(where["all seven"], where["q, v"]),
+        "MLP is ahead of attention": differences(where["MLP"], where["attention"]),
+        "all seven are ahead of MLP": differences(where["all seven"], where["MLP"]),
+        "batches of 32 are ahead of 8, equal steps": differences(sizes[32], sizes[8]),
+    }
 
 
 def matched(runs: Runs, measure: str, within: float = 2.0) -> list[float]:

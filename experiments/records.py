@@ -215,10 +215,8 @@ def _smallest(values: Sequence[float], level: float) -> float:
     return float(factor * statistics.stdev(values) / math.sqrt(len(values)))
 
 
-def direction(found: Comparison | None) -> str:
-    """Return what a comparison says of a rule: its word, "reversed" if the opposite is seen, "not asked" for None."""
-    if found is None:
-        return "not asked"
+def direction(found: Comparison) -> str:
+    """Return what a comparison says of a rule: its word, or "reversed" if the opposite is seen."""
     return "reversed" if found.word == "seen" and found.mean < 0 else found.word
 
 
