@@ -147,10 +147,13 @@ def learned_and_forgotten(groups: Mapping[str, Sequence[tuple[float, float, floa
     The rate is the colour. A dashed line at the loss `level` is the untouched model.
     """
     figure, axes = plt.subplots(figsize=(9.5, 5.2), layout="constrained")
+    told = []
     for marker, (name, runs) in zip("Dos", groups.items(), strict=False):
         score, english, rate = np.array(runs).T
         style = {"cmap": "cividis", "norm": LogNorm(0.25, 4), "edgecolor": "black", "linewidth": 0.8}
         dots = axes.scatter(score, english, c=rate, marker=marker, s=75, label=name, **style)
+        medians = (f"{np.median(english[rate == times]):.1f} at {times:g}" for times in sorted(set(rate)))
+        told.append(f"{name}: {', '.join(medians)}")
     axes.axhline(level, color="black", linestyle="--", linewidth=1.5)
     axes.annotate("untouched", (0.01, level), (0, -16), xycoords=("axes fraction", "data"), textcoords="offset points")
     bar = figure.colorbar(dots, ticks=[0.25, 0.5, 1, 2, 4], label="learning rate / the method's best")
@@ -159,6 +162,11 @@ def learned_and_forgotten(groups: Mapping[str, Sequence[tuple[float, float, floa
     axes.set(xlabel="Test-A, exact (%)", ylabel="loss on English (nats per token)", xlim=(28, 102), ylim=(3, 6.5))
     for handle in axes.legend(frameon=False, loc="upper left").legend_handles:
         handle.set_facecolor("white")
+    figure.words = (
+        "Loss on English in nats per token against Test-A, a mark a training, its colour the rate over the method's "
+        f"best. Medians for each rate. {'. '.join(told)}. A dashed line at {level:g}: untouched. Marks above 6.5 lie "
+        "outside."
+    )
     return axes
 
 

@@ -83,16 +83,22 @@ def rows(size: int = 8) -> Figure:
 def hidden(gaps: Sequence[float], differences: Mapping[str, float]) -> Figure:
     """Draw the smallest gap of each answer, in nats, above the largest difference of each way, on one logarithm axis.
 
-    A gap is how far the likeliest token is ahead of the second. A difference below all gaps turns no answer.
+    A gap is how far the likeliest token is ahead of the second. The dashed line is half of the smallest: a difference
+    below it turns no answer.
     """
     figure, axes = plt.subplots(figsize=(9, 0.55 * len(differences) + 2.2), layout="constrained")
     places = np.arange(len(differences))[::-1]
     axes.plot(list(differences.values()), places, "o", color=RED, markersize=11)
     axes.plot(gaps, np.full(len(gaps), len(differences)), "|", color=BLUE, markersize=20, markeredgewidth=2.5)
-    axes.axvline(min(gaps), color=BLUE, linestyle="--", linewidth=1.5)
+    axes.axvline(min(gaps) / 2, color=BLUE, linestyle="--", linewidth=1.5)
     axes.set_yticks([len(differences), *places], ["gap of each answer", *differences])
-    axes.set(xscale="log", xlabel="nats", ylim=(-0.6, len(differences) + 0.7))
+    axes.set(xscale="log", xlabel="gap, or largest difference to PEFT (nats)", ylim=(-0.6, len(differences) + 0.7))
     axes.grid(axis="x", color=GREY, alpha=0.25)
+    told = ", ".join(f"{name} {difference:.0e}" for name, difference in differences.items())
+    figure.words = (
+        f"In nats, on a logarithmic axis. The smallest gaps of the answers: {min(gaps):.1f} to {max(gaps):.1f}. A "
+        f"dashed line at half of the smallest, {min(gaps) / 2:.1f}. Below it the largest difference to PEFT: {told}."
+    )
     return figure
 
 
@@ -105,11 +111,15 @@ def ledger(rows: Sequence[Mapping], gate: float, of: int) -> Figure:
     axes.plot(values, places, "o", color=BLUE, markersize=9)
     axes.axvline(gate, color=RED, linestyle="--", linewidth=2)
     axes.text(gate, len(rows) - 0.35, f" gate {gate:g}", color="#A94A00", weight="bold", va="bottom")
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the gate's line ends at a label
     for place, value, row in zip(places, values, rows, strict=True):
-        axes.annotate(f"{row['right']} of {of}", (value, place), (8, 0), textcoords="offset points", va="center")
+        at = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "bbox": box}
+        axes.annotate(f"{row['right']} of {of}", (value, place), **at)
     axes.set_yticks(list(places), [row["name"] for row in rows])
     axes.set(xscale="log", xlim=(1e-6, 1e3), ylim=(-0.7, len(rows) + 0.4))
     axes.set_xlabel("largest difference to PEFT (nats); beside it the right answers")
+    told = "; ".join(f"{row['name']}: {row['difference']:.1e}, {row['right']} of {of} right" for row in rows)
+    figure.words = f"Largest difference to PEFT in nats, on a logarithmic axis with the gate at {gate:g}. {told}."
     return figure
 
 
@@ -140,31 +150,32 @@ def _farthest(numbers: Sequence[float], levels: Sequence[float]) -> float:
 
 
 def paging() -> Figure:
-    """Draw a batch of three requests: all rows pass the base once, then each takes its own adapter from its place."""
+    """Draw a batch of three requests: all rows pass the base once, and x also goes through the adapter of its row."""
     axes = canvas(
         "A batch of three requests, each a row. All rows pass the frozen base W, which is in the device's memory "
         "once. Beside it, in the same memory, two places hold the adapters that are asked for: cron and orders. "
-        "Row 1 adds cron's s B A x, row 2 adds orders', row 3 adds nothing: it is the base's. Below, a shelf in main "
-        "memory holds many other adapters; an arrow leads from the shelf to a place when one is asked for.",
+        "Before W, row 1 also branches off to cron's A and B, and row 3 to those of orders; behind W a plus adds what "
+        "comes out. Row 2 adds nothing: it is the base's. Below, a shelf in main memory holds many other adapters; an "
+        "arrow leads from the shelf to the device when one is asked for.",
         height=560,
     )
     axes.add_patch(Rectangle((236, 196), 520, 322, facecolor="none", edgecolor=INK, linewidth=2.5))
     write(axes, 496, 540, "memory of the device", weight="bold")
-    w = block(axes, Box(350, 357, 180, 286), W, frozen=True)
-    lock(axes, w.x, w.y + 84, size=54)
-    write(axes, w.x, w.y + 8, "W, once", weight="bold")
-    for y, name, adapter in ((452, "row 1", "cron"), (358, "row 2", "orders"), (264, "row 3", "")):
-        write(axes, 26, y + 40, f"{name}: {adapter or 'base'}", ha="left")
+    w = block(axes, Box(380, 357, 180, 178), W, frozen=True)
+    lock(axes, w.x, w.y + 34, size=54)
+    write(axes, w.x, w.y - 40, "W, once", weight="bold")
+    for y, name, adapter, side in ((420, "row 1", "cron", 62), (357, "row 2", "", 0), (294, "row 3", "orders", -62)):
+        write(axes, 26, y + 24, f"{name}: {adapter or 'base'}", ha="left")
         arrow(axes, (26, y), (w.left[0], y))
         plus = disc(axes, 860, y, "+" if adapter else "", radius=24)
         arrow(axes, (w.right[0], y), plus.left)
         arrow(axes, plus.right, (980, y))
         if adapter:
-            a, b = block(axes, Box(590, y - 40, 90, 16), A), block(axes, Box(684, y - 40, 16, 60), B)
-            arrow(axes, (490, y), (490, a.y), a.left)
+            a, b = block(axes, Box(570, y + side, 90, 16), A), block(axes, Box(664, y + side, 16, 60), B)
+            arrow(axes, (206, y), (206, a.y), a.left)
             arrow(axes, a.right, b.left)
-            arrow(axes, b.right, (860, b.y), plus.bottom)
-            write(axes, 560, y - 74, adapter, color=B, weight="bold")
+            arrow(axes, b.right, (plus.x, b.y), plus.top if side > 0 else plus.bottom)
+            write(axes, 570, y + side / 2, adapter, color=B, weight="bold")
     axes.add_patch(Rectangle((236, 62), 520, 84, facecolor="none", edgecolor=W, linewidth=2.5))
     for place in range(4):
         block(axes, Box(286 + 66 * place, 104, 40, 12), A)
@@ -172,5 +183,5 @@ def paging() -> Figure:
     write(axes, 630, 104, "the others", weight="bold")
     arrow(axes, (590, 146), (590, 196))
     write(axes, 612, 171, "when asked for", ha="left")
-    write(axes, 500, 28, "One pass through W for all rows; then each row adds its own s B A x.")
+    write(axes, 500, 28, "One pass through W for all rows; to it, each row adds its own s B A x.")
     return axes.figure
