@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from experiments import grpo, preferences
+from experiments import grpo, preferences, records
 from experiments.notebook_run import RECIPE
 from lorautils import ROOT, results
 from lorautils.basemodel import load_tokenizer
@@ -23,9 +23,9 @@ from lorautils.figures.words import alt_text
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_prompt
 
-CELLS = {
-    cell.id: cell.source for cell in nbformat.read(ROOT / "notebooks" / "11_several_adapters.ipynb", as_version=4).cells
-}
+NOTEBOOK = nbformat.read(ROOT / "notebooks" / "11_several_adapters.ipynb", as_version=4)
+CELLS = {cell.id: cell.source for cell in NOTEBOOK.cells}
+OUTPUTS = {cell.id: "".join(out.get("text", "") for out in cell.get("outputs", ())) for cell in NOTEBOOK.cells}
 PAGE = (ROOT / "docs" / "adapter_reference.md").read_text(encoding="utf-8")
 DRAWINGS = {
     "shelf": figures.shelf,
@@ -249,6 +249,21 @@ def test_what_needs_equal_ranks(row, tmp_path):
     assert [tried(name, tmp_path / str(r), r=r) for r in (8, 4)] == row[1:]
 
 
+def test_cat_multiplies_the_scaling_into_a_and_linear_its_root_into_both():
+    """As the notebook says, and as exercise 2 asks."""
+    usual = {"target_modules": ["q_proj"], "init_lora_weights": False, "r": 8}
+    model = get_peft_model(tiny(), LoraConfig(lora_alpha=32, **usual), adapter_name="a")
+    model.add_adapter("b", LoraConfig(lora_alpha=16, **usual))
+    for kind in ("cat", "linear"):
+        model.add_weighted_adapter(["a", "b"], [1.0, 0.5], kind, combination_type=kind)
+    layer = model.base_model.model.model.layers[0].self_attn.q_proj
+    A, B = ({name: module.weight for name, module in side.items()} for side in (layer.lora_A, layer.lora_B))
+    assert torch.allclose(A["cat"], torch.cat([4 * A["a"], 1 * A["b"]]))
+    assert torch.equal(B["cat"], torch.cat([B["a"], B["b"]], dim=1))
+    for factor in (A, B):
+        assert torch.allclose(factor["linear"], 2 * factor["a"] + factor["b"], atol=1e-6)
+
+
 def test_no_dora_in_a_mixed_batch(tmp_path):
     assert tried("one a row", tmp_path, r=8, use_dora=True) == "ValueError"
 
@@ -266,6 +281,25 @@ def test_between_a_half_and_seven_tenths_one_skill_goes_as_the_other_comes():
     assert all(mixed[w]["orders"] == 0 and mixed[w]["cron"] >= 94 for w in mixed if w <= 0.5)
     assert all(mixed[w]["cron"] == 0 and mixed[w]["orders"] >= 69 for w in mixed if w >= 0.7)
     assert all(a["cron"] >= b["cron"] for a, b in pairwise(mixed[w] for w in sorted(mixed)))
+
+
+def test_the_trainings_above_the_figure_are_lora_at_four_times_its_best_rate():
+    runs, english = results.read("sweeps.jsonl"), records.MEASURES["English"]
+    groups = {"full": (2e-4, {"sweep": "full"}), "all": (2e-3, {"sweep": "rank"})}
+    groups["mlp"] = 2e-3, {"sweep": "targets", "r": 10}
+    above = [
+        (name, run["run"]["learning_rate"] / best, english(run))
+        for name, (best, wanted) in groups.items()
+        for run in records.select(runs, **wanted)
+        if english(run) > 6.5  # where the figure ends
+    ]
+    assert len(above) == 26 and min(nats for *_, nats in above) > 10
+    assert {(name, round(times, 6)) for name, times, _ in above} == {("all", 4)}
+
+
+def test_neither_training_on_pairs_got_more_of_the_held_out_right_than_the_run_before_it():
+    hits = [int(count) for count in re.findall(r"right (\d+) of 30", OUTPUTS["dpo-run"])]
+    assert len(hits) == 3 and max(hits[1:]) <= hits[0]
 
 
 def test_the_rise_of_each_kind_of_text_is_told_with_its_interval():

@@ -100,3 +100,30 @@ def test_each_request_of_vllms_mixed_batch_was_answered_by_whom_it_named() -> No
         assert len(engine["groups"]) == 5
         for name, group in engine["groups"].items():
             assert group["own"] == group["asked"] == 60 and group["difference"] < 0.5, (engine["dtype"], name)
+
+
+def test_the_ledger_says_what_the_notebook_reads_off_it() -> None:
+    rows = {row["name"]: row for row in results.read("serving.json")["rows"]}
+    faults = [row for name, row in rows.items() if name.startswith("fault: ")]
+    exact = [row["difference"] for name, row in rows.items() if name.startswith("llama.cpp F32")]
+    assert len(exact) == 4 and max(exact) < 1e-3  # the gate; also of the base alone, and off its grid
+    assert min(row["difference"] for row in faults) > 0.1
+    assert sorted(row["right"] > 45 for row in faults) == [False] * 2 + [True] * 4
+    assert rows["llama.cpp Q8_0, base alone"]["same"] == 60 - 14
+    assert rows["llama.cpp Q8_0, adapter beside"]["same"] == 60
+    assert all(row["difference"] > 0.1 for name, row in rows.items() if "Q4_1" in name or "NF4" in name)
+
+
+def test_an_adapter_beside_costs_peft_a_quarter_more_and_8_bits_a_third_of_the_memory() -> None:
+    speed = {row["name"]: row for row in results.read("serving.json")["speed"]["rows"]}
+    assert 1.2 < speed["PEFT"]["cpu_seconds"] / speed["merged, PEFT"]["cpu_seconds"] < 1.3
+    assert 0.3 < speed["Q8_0"]["megabytes"] / speed["F32"]["megabytes"] < 0.4
+
+
+def test_differences_and_gaps_are_told_in_words() -> None:
+    assert "half of the smallest, 2.0. Below it" in figures.hidden([4.0, 9.0], {"F32": 4e-6}).words
+    assert (
+        "F32: 4.0e-06, 59 of 60 right"
+        in figures.ledger([{"name": "F32", "difference": 4e-6, "right": 59}], 1e-3, 60).words
+    )
+    plt.close("all")
