@@ -74,7 +74,7 @@ def held(runs, rule: str) -> str:
 
 
 def test_the_page_counts_the_tasks_on_which_a_rule_held(runs, page):
-    assert line("rate")[4] == held(runs, "LoRA's best rate is above full fine-tuning's")
+    assert line("rate")[4] == held(runs, "LoRA's best rate is above full fine-tuning's") + ": above full fine-tuning's"
     assert line("targets")[4] == held(runs, "all seven are ahead of q, v")
     assert line("r")[4] == held(runs, "r = 8 is ahead of r = 128")
     assert line("batch")[4] == held(runs, "batches of 32 are ahead of 8, equal steps")
@@ -235,6 +235,8 @@ def test_section_6_ten_neighbours_are_behind_and_every_third_layer_is_not_seen_t
     assert found["every third minus all thirty, Test-A"].word == "not seen"
     both = found["embeddings and head minus all thirty, English"]
     assert both.word == "seen" and round(both.mean, 1) == 1.2
+    alone = found["embeddings minus all thirty, English"]
+    assert alone.word == "hint" and round(alone.mean / both.mean, 1) == 0.5
     assert all(
         found[f"{what} minus all thirty, Test-A"].word == "not seen" for what in ("embeddings", "embeddings and head")
     )
@@ -283,6 +285,8 @@ def test_section_10_at_the_same_score_lora_has_forgotten_more_of_everything(runs
 def test_section_11_the_mlp_is_ahead_on_orders_at_the_last_of_three_rates(runs):
     found = records.compare(knobs.transfer(runs, "orders"))
     assert found["all seven are ahead of MLP"].word == "seen" and found["all seven are ahead of MLP"].mean < 0
+    for task in ("cron", "family"):
+        assert records.compare(knobs.transfer(runs, task))["all seven are ahead of MLP"].word == "not seen"
     assert found["all seven are ahead of q, v"].word == found["MLP is ahead of attention"].word == "seen"
     rates = records.by(records.select(runs, sweep="orders: targets"), "learning_rate")
     assert len(rates) == 3 and knobs.sets(runs, "orders")["MLP"][0]["run"]["learning_rate"] == max(rates)
@@ -300,6 +304,8 @@ def test_section_11_on_family_large_batches_are_far_ahead_and_no_place_is(runs):
     assert round(2 ** found["LoRA's best rate is above full fine-tuning's"].mean) == 8
     cells = knobs.batch_cells(runs, "LoRA", "family")
     assert [round(np.mean(scores(cells[size]))) for size in (8, 32)] == [65, 91]
+    rates = records.by(records.select(runs, sweep="family: rank", r=8), "learning_rate")
+    assert cells[8][0]["run"]["learning_rate"] == min(rates) and len(rates) == 3
     assert round(found["all seven are ahead of q, v"].smallest) == 22
 
 

@@ -168,6 +168,16 @@ def test_on_the_shared_gpu_full_fine_tuning_was_the_faster_one():
     assert "{:.0f} seconds a training, LoRA {:.0f}".format(*seconds) in prose("read-times")
 
 
+def test_full_fine_tuning_is_a_hint_ahead_on_test_c_and_takes_twice_the_memory(space):
+    assert space["on_c"]["full fine-tuning"].word == "hint" and space["on_c"]["full fine-tuning"].low > 0
+    base = 4 * 134_515_008
+    memory = {
+        row["method"]: base + 12 * row["trainable"] + row["kept_bytes"]
+        for row in results.read("method_times.json")["methods"]
+    }
+    assert memory["full fine-tuning"] / memory["LoRA"] == pytest.approx(2, abs=0.1)
+
+
 # --- PEFT's comparison ----------------------------------------------------------------------------------------------
 
 
@@ -203,3 +213,12 @@ def test_the_record_holds_the_whole_table_best_first():
     right = [entry["runs"][-1][1] for entry in record["entries"]]
     assert len(right) == 63 and right == sorted(right, reverse=True)
     assert all(0 <= count <= record["of"] for count in right)
+
+
+def test_the_29_equals_have_the_mean_that_the_text_names_and_luck_adds_what_it_says():
+    names = {"results": results, "mean": mean, "np": np}
+    for cell in ("benchmark-data", "benchmark-table", "lab-luckiest"):
+        exec(CELLS[cell].source.partition("_ = figures")[0], names)
+    assert names["equals"] == 29 and f"as good as their mean, {names['level']:.1f} %" in prose("read-benchmark")
+    added = names["luckiest"](29, 0.0).mean() - names["level"]
+    assert 2.5 < added < 3 and "by nearly three points" in prose("runs-move")

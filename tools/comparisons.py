@@ -51,7 +51,6 @@ def families() -> Iterator[Family]:
     yield Family("More examples, or only more steps?", f"{here}#steps-or-data-run", two, knobs.steps(runs))
     yield Family("Is the largest batch the best, at equal steps?", f"{here}#batch-table", two, knobs.batch(runs))
     yield Family("Does dropout stop over-fitting?", f"{here}#dropout-table", two, knobs.dropout(runs))
-    yield Family("Does another start learn more?", f"{here}#starts-table", ("Test-A", "English"), knobs.starts(runs))
 
     methods = records.by(records.select(runs, sweep="methods"), "method")
     methods |= records.by(records.select(runs, sweep="more methods"), "method")
@@ -60,6 +59,7 @@ def families() -> Iterator[Family]:
     cells = {name: records.tuned(group) for name, group in methods.items() if name != "LoRA"}
     pairs = against(cells, "LoRA", records.tuned(knobs.ranks(runs)[8]))
     yield Family("Is another method better than LoRA?", f"{beyond}#methods-pairs", two, pairs)
+    yield Family("Does another start learn more?", f"{beyond}#starts-figure", ("Test-A", "English"), knobs.starts(runs))
 
 
 def judged(family: Family) -> dict[tuple[str, str], tuple[int, records.Comparison]]:

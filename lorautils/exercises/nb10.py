@@ -92,7 +92,7 @@ lokr_layer = Exercise(
         "Each of C's 24 directions meets each of B A's 8.",
     ),
     source="answer = (24 * 24 + 2 * 8 * 24, 24 * 8)  # C, A and B; rank of C times rank of B A",
-    takeaway="Fewer numbers than LoRA at r = 1 has (1,152), and a rank of 192. Yet it was behind LoRA at r = 8.",
+    takeaway="Fewer numbers than LoRA at r = 1 has (1,152), and a rank of 192. Yet LoRA at r = 8 was ahead, by a hint.",
     mistakes=(
         Mistake(
             "rank of B A", (960, 8), "that is the rank of one block. Each row of blocks has other multiples of it."
