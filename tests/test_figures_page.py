@@ -69,7 +69,7 @@ def found(page, name: str, pattern: str) -> list[float]:
 
 def put(page, name: str, **values: float) -> None:
     for label, value in values.items():
-        page.locator(f"#moving-{name}").get_by_label(label.replace("__", ", ").replace("_", " ")).fill(str(value))
+        page.locator(f"#moving-{name}").get_by_label(label.replace("__", ", ").replace("_", " ")).fill(f"{value:g}")
 
 
 def test_the_sentences_say_the_numbers_of_their_notebooks(browser, url):  # noqa: F811
