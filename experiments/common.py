@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from experiments.forgetting import skills, text_losses
-from lorautils import texts
+from lorautils import texts, training
 from lorautils.data import Pair, collate, encode
 from lorautils.evaluation import evaluate, text_loss
 from lorautils.tasks import cron
@@ -19,6 +19,18 @@ PASSAGE = 24  # words of a passage that is read, and as many that are to be cont
 def device() -> str:
     """Return the device that a model is trained and scored on."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def train(model, tokenizer, pairs, **options) -> History:
+    """Train as `lorautils.training.train` does, to the end.
+
+    Raises:
+        KeyboardInterrupt: a signal ended it before; half a training is no record.
+    """
+    history = training.train(model, tokenizer, pairs, **options)
+    if history.interrupted:
+        raise KeyboardInterrupt(f"signal {history.interrupted} ended the training, and nothing of it is recorded")
+    return history
 
 
 def tests(n: int = 200) -> dict[str, list[cron.Example]]:

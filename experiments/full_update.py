@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
-from experiments.common import append, device, outcome
+from experiments.common import append, device, outcome, train
 from experiments.machine import machine
 from lorautils import linalg, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
@@ -23,7 +23,7 @@ from lorautils.lora import PROJECTIONS
 from lorautils.results import RESULTS
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_pairs, cron_prompt
-from lorautils.training import lora_config, train
+from lorautils.training import lora_config
 
 RANKS = [1, 2, 4, 8, 16, 32, 64, 128]
 KEPT = 8  # the rank of the factors that the repository holds

@@ -12,7 +12,7 @@ from peft import get_peft_model
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from experiments.common import append, device
+from experiments.common import append, device, train
 from experiments.machine import machine
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
@@ -22,7 +22,7 @@ from lorautils.results import RESULTS
 from lorautils.scaling import fused
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_pairs, cron_prompt
-from lorautils.training import lora_config, plain_loss, train
+from lorautils.training import lora_config, plain_loss
 
 RECORD = RESULTS / "fused_run.jsonl"
 EXAMPLES, EPOCHS, BATCH_SIZE, LEARNING_RATE, CASES = 400, 3, 8, 2e-3, 200

@@ -25,7 +25,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from trl import GRPOConfig, GRPOTrainer
 
-from experiments.common import append, device, key, outcome, recorded, share_of, validation_scores
+from experiments.common import append, device, key, outcome, recorded, share_of, train, validation_scores
 from experiments.machine import machine
 from experiments.sweeps import spectrum
 from experiments.train_adapter import save_bf16
@@ -35,7 +35,7 @@ from lorautils.lora import PROJECTIONS
 from lorautils.results import RESULTS
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_pairs, cron_prompt
-from lorautils.training import History, lora_config, train
+from lorautils.training import History, lora_config
 
 RECORD, START = RESULTS / "grpo.jsonl", ROOT / "my" / "grpo_start"
 HUMAN_SHARE = 0.6  # of the phrases, as in notebook 08

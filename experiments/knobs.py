@@ -20,11 +20,13 @@ SETS = {2: "q, v", 4: "attention", 3: "MLP", 7: "all seven"}  # a set of targets
 
 
 def against(cells: Mapping[object, Runs], name: str, reference: Runs) -> Pairs:
-    """Return each cell beside the reference, whose seeds are those that the cell has too."""
+    """Return each cell beside the reference, with the seeds that both have."""
     pairs = {}
     for cell, runs in cells.items():
-        seeds = {run["run"]["seed"] for run in runs}
-        pairs[f"{cell} minus {name}"] = (runs, [run for run in reference if run["run"]["seed"] in seeds])
+        shared = by(runs, "seed").keys() & by(reference, "seed").keys()
+        pairs[f"{cell} minus {name}"] = tuple(
+            [run for run in group if run["run"]["seed"] in shared] for group in (runs, reference)
+        )
     return pairs
 
 
@@ -357,7 +359,7 @@ def repeats(runs: Runs) -> list[tuple[float, float]]:
     """
     same: dict[str, list[Mapping]] = {}
     for run in (run for run in runs if ":" not in run["run"]["sweep"]):
-        fields = run["run"] | {"sweep": ""}
+        fields = run["run"] | {"sweep": "", "epochs": float(run["run"]["epochs"])}
         if fields["method"] == "rsLoRA" and fields["r"] == 1:
             fields["method"] = "LoRA"
         same.setdefault(str(sorted(fields.items())), []).append(run)

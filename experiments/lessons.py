@@ -11,7 +11,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from experiments.common import append, device, recorded, scores, share_of
+from experiments.common import append, device, recorded, scores, share_of, train
 from experiments.machine import machine
 from experiments.notebook_run import RECIPE, RESCUE
 from lorautils import release_memory, setup, texts
@@ -21,7 +21,6 @@ from lorautils.results import RESULTS
 from lorautils.scaling import fused
 from lorautils.tasks import cron
 from lorautils.tasks.cron import Example, cron_pairs, cron_prompt
-from lorautils.training import train
 
 RECORD, DATA = RESULTS / "lessons.jsonl", Path(__file__).parent / "data" / "lessons.json"
 TRADES = json.loads(DATA.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from peft import get_peft_model
 
-from experiments.common import append, device, outcome, plain_text, scores, tests
+from experiments.common import append, device, outcome, plain_text, scores, tests, train
 from experiments.forgetting import skills, text_losses
 from experiments.machine import machine
 from experiments.train_adapter import save_bf16
@@ -24,7 +24,7 @@ from lorautils.scaling import fused
 from lorautils.tasks import cron
 from lorautils.tasks.baselines import by_rules, instructed
 from lorautils.tasks.cron import cron_pairs
-from lorautils.training import History, lora_config, plain_loss, train
+from lorautils.training import History, lora_config, plain_loss
 
 RECORD, RESCUE = RESULTS / "notebook_run.jsonl", ROOT / "adapters" / "run"
 RECIPE = {"examples": 2640, "human_share": 0.6, "epochs": 1, "batch_size": 8, "learning_rate": 2e-3}

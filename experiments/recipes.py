@@ -11,7 +11,7 @@ from itertools import product
 
 from peft import get_peft_model
 
-from experiments.common import append, device, key, plain_text, recorded, share_of, validation_scores
+from experiments.common import append, device, key, plain_text, recorded, share_of, train, validation_scores
 from experiments.machine import machine
 from lorautils import release_memory, setup, texts
 from lorautils.basemodel import load_base_model, load_tokenizer
@@ -19,7 +19,7 @@ from lorautils.evaluation import text_loss
 from lorautils.results import RESULTS
 from lorautils.tasks import cron
 from lorautils.tasks.cron import cron_pairs
-from lorautils.training import batches_of, held_out_loss, lora_config, train
+from lorautils.training import batches_of, held_out_loss, lora_config
 
 RECORD = RESULTS / "recipes.jsonl"
 STEPS = 240  # what two cores do in some five minutes, eight short rows a step

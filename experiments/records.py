@@ -186,6 +186,12 @@ def told(found: Mapping[str, Comparison], unit: str = "points") -> str:
     return "\n".join([f"{'':{width}}{unit}", *lines])
 
 
+def missed(found: Mapping[str, Comparison]) -> str:
+    """Return a sentence on the power of a figure: between which true differences those that were not seen would be."""
+    reach = [c.smallest for c in found.values() if c.word != "seen" and c.smallest > 0]
+    return f"To be seen, those that were not would have to be {min(reach):.1f} to {max(reach):.1f} points."
+
+
 def _difference(values: np.ndarray) -> tuple[Interval, float, Callable[[float], float]]:
     """Return mean and interval of differences, the p value of a mean of zero, and which mean has p = level."""
     mean, error = values.mean(), values.std(ddof=1) / math.sqrt(len(values))

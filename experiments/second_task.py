@@ -10,7 +10,7 @@ from itertools import product
 
 from peft import get_peft_model
 
-from experiments.common import append, device, share_of
+from experiments.common import append, device, share_of, train
 from experiments.common import recorded as lines
 from experiments.machine import machine
 from lorautils import release_memory, setup, texts
@@ -19,7 +19,7 @@ from lorautils.evaluation import evaluate, text_loss
 from lorautils.results import RESULTS
 from lorautils.tasks import cron, orders
 from lorautils.tasks.cron import cron_pairs, cron_prompt
-from lorautils.training import lora_config, train
+from lorautils.training import lora_config
 
 RECORD = RESULTS / "second_task.jsonl"
 SEEDS = range(5)

@@ -29,14 +29,13 @@ from peft import (
 from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 
-from experiments.common import append, device, elsewhere, key, outcome, recorded, share_of
+from experiments.common import append, device, elsewhere, key, outcome, recorded, share_of, train
 from experiments.machine import machine
 from experiments.other_tasks import right_answers, training_pairs
 from experiments.plans import RECORD, Run, minutes, sweeps
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.data import collate, encode
-from lorautils.training import train
 
 
 def lora_config(run: Run, **changes) -> LoraConfig:

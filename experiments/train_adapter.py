@@ -15,7 +15,7 @@ from random import Random
 import torch
 from peft import get_peft_model
 
-from experiments.common import append, device, recorded, scores, validation_scores
+from experiments.common import append, device, recorded, scores, train, validation_scores
 from experiments.machine import machine
 from lorautils import setup
 from lorautils.basemodel import load_base_model, load_tokenizer
@@ -24,7 +24,7 @@ from lorautils.results import score_table
 from lorautils.tasks import cron
 from lorautils.tasks.cron import ADAPTER, cron_pairs
 from lorautils.tasks.grammar.adapter_data import adapter_examples
-from lorautils.training import lora_config, train
+from lorautils.training import lora_config
 
 
 def main() -> None:

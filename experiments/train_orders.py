@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from peft import get_peft_model
 
-from experiments.common import device
+from experiments.common import device, train
 from experiments.machine import machine
 from experiments.sweeps import data_hash
 from experiments.train_adapter import save_bf16
@@ -20,7 +20,7 @@ from lorautils.basemodel import load_base_model, load_tokenizer
 from lorautils.evaluation import evaluate, load_adapter, text_loss
 from lorautils.results import RESULTS
 from lorautils.tasks import orders
-from lorautils.training import lora_config, train
+from lorautils.training import lora_config
 
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 

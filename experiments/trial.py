@@ -12,7 +12,7 @@ from itertools import product
 
 from peft import get_peft_model
 
-from experiments.common import append, device, key, recorded, share_of
+from experiments.common import append, device, key, recorded, share_of, train
 from experiments.machine import machine
 from experiments.your_own_data import LONGEST, features, prompts, scores
 from lorautils import release_memory, setup
@@ -21,7 +21,7 @@ from lorautils.evaluation import evaluate
 from lorautils.results import RESULTS
 from lorautils.scaling import fused
 from lorautils.tasks import git_help
-from lorautils.training import lora_config, train
+from lorautils.training import lora_config
 
 RECORD = RESULTS / "trial.jsonl"
 ROWS = 400

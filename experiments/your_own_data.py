@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from peft import get_peft_model
 
-from experiments.common import append, device, recorded
+from experiments.common import append, device, recorded, train
 from experiments.machine import machine
 from lorautils import release_memory, setup
 from lorautils.basemodel import load_base_model, load_tokenizer
@@ -25,7 +25,7 @@ from lorautils.results import RESULTS
 from lorautils.scaling import fused
 from lorautils.tasks import git_help
 from lorautils.tasks.git_help import Example
-from lorautils.training import batches_of, held_out_loss, lora_config, train
+from lorautils.training import batches_of, held_out_loss, lora_config
 
 RECORD = RESULTS / "your_own_data.jsonl"
 BATCH, STEPS, RATE = 4, 24, 2e-3

@@ -4,6 +4,7 @@ test_experiments.py checks that each run is one of experiments/sweeps.py, made w
 """
 
 import math
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments import records
+from experiments import common, records
 from experiments.records import MEASURES, by, seed_interval, select, tuned
 from lorautils import plots, results
 from lorautils.figures import nb11
 from lorautils.figures.words import alt_text
 from lorautils.results import over_seeds
+from lorautils.training import History
 
 PER_RANK = {2: 57_600, 4: 115_200, 3: 190_080, 7: 305_280}  # adapter numbers a unit of rank, by number of targets
 
@@ -127,6 +129,22 @@ def test_every_record_can_be_read(runs):
         for name in ("Test-A", "Test-B", "Test-C", "Test-D", "English", "training loss", "peak memory"):
             assert math.isfinite(MEASURES[name](record))
         assert {score["n"] >= score["equivalent"] >= score["exact"] for score in record["scores"].values()} == {True}
+
+
+def test_every_run_was_trained_to_its_end(runs):
+    """A run that a signal cut short has fewer tokens than the others with the same data and epochs."""
+    trained = {}
+    for one in runs:
+        trained.setdefault((one["data"], float(one["run"]["epochs"])), set()).add(one["trained_tokens"])
+    assert [group for group, tokens in trained.items() if len(tokens) > 1] == []
+
+
+def test_a_training_that_a_signal_ends_is_not_recorded(monkeypatch):
+    for signum, recorded in ((0, True), (15, False)):
+        history = History(interrupted=signum)
+        monkeypatch.setattr("lorautils.training.train", lambda *_, history=history, **__: history)
+        with nullcontext() if recorded else pytest.raises(KeyboardInterrupt, match="signal 15"):
+            assert common.train(None, None, []) is history
 
 
 def test_trainable_numbers_are_those_of_the_configuration(runs):
