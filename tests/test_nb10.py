@@ -149,6 +149,14 @@ def test_at_the_same_score_full_fine_tuning_forgets_least_however_near_the_score
     assert 3 < np.std([records.MEASURES["Test-A"](run) for run in lora], ddof=1) < 4  # what a seed moves
 
 
+def test_none_of_the_other_starts_is_ahead_and_what_would_have_been_seen(space):
+    names = dict(space)
+    exec(CELLS["starts-figure"].source, names)
+    assert all(one.word == "not seen" or one.mean < 0 for one in names["on_a"].values())
+    missed = max(one.smallest for one in names["on_a"].values() if one.word == "not seen")
+    assert f"none was seen ahead; {missed:.0f} points" in prose("settled").lower()
+
+
 def test_a_prefix_leaves_little_of_english(space):
     english = records.seed_interval(space["cells"]["prefix tuning"], "English").mean
     assert english > 8 and "English is gone" in prose("read-verdict")
@@ -220,5 +228,7 @@ def test_the_29_equals_have_the_mean_that_the_text_names_and_luck_adds_what_it_s
     for cell in ("benchmark-data", "benchmark-table", "lab-luckiest"):
         exec(CELLS[cell].source.partition("_ = figures")[0], names)
     assert names["equals"] == 29 and f"as good as their mean, {names['level']:.1f} %" in prose("read-benchmark")
+    points = names["needed"] * 2**0.5 * names["error"]
+    assert f"{points:.1f} points would have been" in prose("read-benchmark")
     added = names["luckiest"](29, 0.0).mean() - names["level"]
     assert 2.5 < added < 3 and "by nearly three points" in prose("runs-move")

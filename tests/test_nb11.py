@@ -175,6 +175,17 @@ def test_the_advantages_of_the_notebook_are_those_of_trl(by_hand, tmp_path):
     assert list(trainer._logs["advantages"]) == pytest.approx(ours.tolist(), rel=1e-5)
 
 
+def test_the_nulls_name_the_change_of_four_points_and_the_lead_of_six_that_would_be_seen():
+    def noise(cell: str) -> float:
+        (outputs,) = (found.outputs for found in NOTEBOOK.cells if found.id == cell)
+        last = outputs[-1].metadata["text/plain"]["verdict"]
+        assert last["outcome"] == "cannot tell"
+        return last["noise"]
+
+    assert round(noise("grpo-verdict")) == 4 and "from four points on" in CELLS["read-grpo"]
+    assert 5 < noise("router-test") < 6 and "A lead of six" in CELLS["router-reload-intro"]
+
+
 # ------------------------------------------------------------------------------- the reference page
 
 

@@ -4,10 +4,11 @@ import math
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 import torch
 
-from lorautils import results
+from lorautils import ROOT, results
 from lorautils.exercises import nb12 as exercises
 from lorautils.figures import nb12 as figures
 from lorautils.scaling.memory import SHAPES, Step, predict
@@ -45,6 +46,13 @@ def test_two_gigabytes_plus_five_per_cent_cover_every_record():
         measured = run["measured"]
         outside = measured["card"] - measured["reserved"]  # what torch cannot give back
         assert measured["peak"] + outside < 1.05 * run["predicted"]["total"] + 2e9
+
+
+def test_the_cost_of_four_bits_that_could_be_missed_at_8b_is_the_one_that_is_told():
+    cells = {cell.id: cell for cell in nbformat.read(ROOT / "notebooks" / "12_laptop_to_cluster.ipynb", 4).cells}
+    found = cells["qlora-recorded"].outputs[-1].metadata["text/plain"]["verdict"]
+    assert "at 8B" in found["question"] and found["outcome"] == "cannot tell"
+    assert f"at 8B a cost of {found['noise'] / found['measured']:.0%}".replace("%", " %") in cells["settled"].source
 
 
 def test_mixed_precision_needs_more_cards_than_bf16_and_no_power_of_two():

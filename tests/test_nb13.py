@@ -11,7 +11,7 @@ from peft import LoraConfig
 from peft.tuners.lora.layer import Linear as PeftLinear
 
 from experiments.scale import SHAPES, Run, flops_per_token
-from lorautils import ROOT, measure
+from lorautils import ROOT, measure, results
 from lorautils.figures import nb13 as figures
 from lorautils.scaling.memory import Step, lora_parameters
 
@@ -66,3 +66,11 @@ def test_what_is_made_again_is_a_forward_pass_of_the_layers(model, method):
     layers = shape.layers * (shape.layer_weights + 2048 * shape.heads * shape.head_size)
     adapter = 0 if method == "full" else lora_parameters(shape, Step(1, 1))
     assert namespace["made_again"](model, method) * own == pytest.approx(2 * (layers + adapter))
+
+
+def test_the_difference_that_the_twenty_pairs_of_seeds_would_show_is_the_one_that_is_told():
+    namespace = {"results": results}
+    exec(CELLS["whole-run"], namespace)
+    exec(CELLS["whole-run-worse"], namespace)
+    assert f"Not seen; twenty pairs of seeds would show {namespace['gap'].smallest:.1f} points" in CELLS["settled"]
+    assert len(namespace["plain"]) == 20
