@@ -79,10 +79,14 @@ def headings(name: str) -> int:
     return len(re.findall(r"^#{1,6} ", prose, re.MULTILINE))
 
 
-def test_every_notebook_opens_without_a_question_and_with_its_table_of_contents(browser, lab):  # noqa: F811
+ALL = pytest.param(STEMS, marks=pytest.mark.long("50 s; the first and the last notebook are opened"))
+
+
+@pytest.mark.parametrize("names", [[STEMS[0], STEMS[-1]], ALL], ids=["two", "all"])
+def test_every_notebook_opens_without_a_question_and_with_its_table_of_contents(browser, lab, names):  # noqa: F811
     with notebook_open(browser, lab, "00_start_here") as (page, outside, errors):
         page.evaluate("() => jupyterapp.commands.execute('toc:show-panel')")
-        for name in STEMS:
+        for name in names:
             page.evaluate(OPEN, f"my/{short(name)}.ipynb")
             page.wait_for_function(READY_OR_ASKS, arg=f"my/{short(name)}.ipynb")
             assert page.locator(".jp-Dialog").all_inner_texts() == [], name

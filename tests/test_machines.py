@@ -120,6 +120,7 @@ def finish(job: Job, before: int) -> bytes:
     return adapter(job.folder / "my-adapter")
 
 
+@pytest.mark.long("a minute; two processes of which one is ended go on in test_runs.py")
 def test_two_machines_of_which_one_is_ended_go_on_to_the_end(tiny_model, tmp_path):  # noqa: F811
     """That the bytes are those of a run without an end: here in the long test, of two processes in test_runs.py."""
     job = Job(tmp_path)

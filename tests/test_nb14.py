@@ -144,6 +144,7 @@ def test_the_experiment_lists_what_is_recorded_and_makes_the_rest(monkeypatch, c
     record = tmp_path / "record.jsonl"
     monkeypatch.setattr(your_own_data, "RECORD", record)
     monkeypatch.setattr(your_own_data, "execute", lambda run: {"right": 1})
+    monkeypatch.setattr(your_own_data, "release_memory", lambda: None)  # of a training, which is not made here
     for words in (["rows"], ["gallery", "--seed", "1"], ["rows"], ["list"]):
         monkeypatch.setattr("sys.argv", ["your_own_data", *words])
         your_own_data.main()

@@ -58,6 +58,7 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "portable.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long("30 s; a tool of those who write the notebooks")
 def test_a_difference_is_told_with_its_cell_and_only_what_was_changed_is_run_again(course):
     """The caller has ATEN_CPU_CAPABILITY: a cell of 02_other shows where it comes through."""
     done = run(course, "threads-4")
@@ -75,7 +76,7 @@ def test_a_difference_is_told_with_its_cell_and_only_what_was_changed_is_run_aga
     assert [(line["notebook"], line["passed"]) for line in lines(course)[2:]] == [("01_good", 2)]
 
 
-@pytest.mark.long("17 s; a notebook that was changed is compared again")
+@pytest.mark.long("17 s; a tool of those who write the notebooks")
 def test_what_another_processor_compared_is_compared_here_again(course):
     assert run(course, "threads-2", "01_good").returncode == 0
     (line,) = lines(course)

@@ -399,7 +399,10 @@ def test_a_browser_finds_no_fault_on_any_page(browser, site, address):  # noqa: 
     assert errors == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+LIGHT = pytest.param("light", marks=pytest.mark.long("15 s; the dark scheme is looked at"))
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, "dark"])
 def test_contrast_in_both_colour_schemes(browser, address, scheme):  # noqa: F811
     with opened(browser, color_scheme=scheme) as (page, _, _):
         for name in ("index.html", "notebooks/00_start_here.html", *(f"docs/{page}.html" for page in PAGES)):

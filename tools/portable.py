@@ -24,8 +24,7 @@ from lorautils.results import RESULTS
 
 NOTEBOOKS = ROOT / "notebooks"
 RECORD = RESULTS / "portable.jsonl"
-# Those of `make test`, and time for what the processor only imitates: MKL as on any processor takes 08 half an hour.
-OPTIONS = [f"@{ROOT / 'tools' / 'nbval.args'}", "--nbval-cell-timeout=3600"]
+OPTIONS = [f"@{ROOT / 'tools' / 'nbval.args'}"]  # those of `make test`
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WORKER = re.compile(r"^\[gw\d+\] .*\n")  # names the interpreter's path
 
