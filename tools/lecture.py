@@ -132,7 +132,7 @@ def photo_cut(*ranks: int) -> Figure:
     photo = photograph()
     U, S, Vh = np.linalg.svd(photo, full_matrices=False)
     images = {f"{k} of {len(S)} directions": U[:, :k] * S[:k] @ Vh[:k] for k in ranks}
-    return plots.pictures(images or {f"all {len(S)} directions": photo}, columns=2 if ranks else 1)
+    return plots.pictures(images or {f"a flower, all {len(S)} directions": photo}, columns=2 if ranks else 1)
 
 
 def cut_or_trained() -> Figure:
