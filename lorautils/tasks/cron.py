@@ -1,5 +1,5 @@
 """The course's task, English -> cron: random schedules, honest splits, prompts, and scoring.
-Notebooks 00 and 08 to 13 train and test on it; grammar/ says what an expression means, and how people say it.
+Notebooks 00 and 08 to 15 train and test on it; grammar/ says what an expression means, and how people say it.
 Format: "minute hour day-of-month month day-of-week", e.g. "At 09:30 AM, Monday through Friday" -> "30 9 * * 1-5"."""
 
 import hashlib
