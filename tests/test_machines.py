@@ -122,7 +122,7 @@ def finish(job: Job, before: int) -> bytes:
 
 @pytest.mark.long("a minute; two processes of which one is ended go on in test_runs.py")
 def test_two_machines_of_which_one_is_ended_go_on_to_the_end(tiny_model, tmp_path):  # noqa: F811
-    """That the bytes are those of a run without an end: here in the long test, of two processes in test_runs.py."""
+    """That the bytes are those of a run without an end: in the test below, of two processes in test_runs.py."""
     job = Job(tmp_path)
     settings(tmp_path)
     job.start()
@@ -131,7 +131,7 @@ def test_two_machines_of_which_one_is_ended_go_on_to_the_end(tiny_model, tmp_pat
     assert finish(job, before=1)
 
 
-@pytest.mark.long("two minutes; one end by SIGTERM is in `make test`")
+@pytest.mark.long("two minutes; two processes of which one is ended go on in test_runs.py")
 @pytest.mark.parametrize("draw", range(2))
 def test_two_machines_that_are_ended_and_then_lost_go_on_to_the_same_bytes(tiny_model, tmp_path, draw):  # noqa: F811
     rng = random.Random(draw)
