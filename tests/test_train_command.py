@@ -221,6 +221,16 @@ def test_a_dry_run_counts_and_predicts_and_trains_nothing(tiny_model, capsys, tm
     assert "packed     6 rows of at most 200 tokens" in out and "steps      3\n" in out
 
 
+@pytest.mark.parametrize(
+    ("options", "warned"), [("--epochs 3", True), ("--epochs 9", False), ("--held_out_steps 2", False)]
+)
+def test_a_patience_that_can_never_end_the_run_is_told(options, warned, tiny_model, capsys, tmp_path):  # noqa: F811
+    data = table(tmp_path / "pairs.jsonl", *[PAIR | {"prompt": f"{n}: "} for n in range(8)])
+    arguments = ["--patience", "3", "--held_out", "0.5", *options.split(), "--dry_run"]
+    assert main(["train", "--data", data, *arguments]) == 0
+    assert ("patience 3 cannot end 3 epochs" in capsys.readouterr().err) == warned
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_of_any_family_trains_by_the_command_and_a_dry_run_knows_its_memory(
     tiny_model,  # noqa: F811

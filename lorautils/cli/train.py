@@ -115,6 +115,11 @@ def _check(options: Train) -> None:
     """Raise where settings do not fit one another, this machine, or what is installed."""
     if (options.keep_best or options.patience or options.held_out_steps) and not options.held_out:
         raise ValueError("keep_best, patience and held_out_steps need examples to measure on: add --held_out 0.1")
+    if options.patience and not options.held_out_steps and options.patience + 1 >= options.epochs:
+        notice(
+            f"patience {options.patience} cannot end {options.epochs:g} epochs with a look after each: "
+            "--held_out_steps 50 looks more often"
+        )
     from lorautils.cli import targets
 
     count = processes()
