@@ -309,17 +309,18 @@ def train(
     history.seconds = time.perf_counter() - start
     history.wrapper = type(trainer.model_wrapped).__name__
     history.trained_tokens = round(epochs * tokens_per_epoch * history.steps / max(history.total_steps, 1))
+    kept = "has the state of its best look" if trainer.best else "keeps what it learned"
     del trainer
     release_memory()
     if history.interrupted and arguments.process_index == 0:
-        _say_how_to_go_on(history, output_dir)
+        _say_how_to_go_on(history, kept, output_dir)
     return history
 
 
-def _say_how_to_go_on(history: History, output_dir: str | Path | None) -> None:
+def _say_how_to_go_on(history: History, kept: str, output_dir: str | Path | None) -> None:
     again = f"To go on: train(..., output_dir={str(output_dir)!r}, resume=True)."
     then = again if output_dir else "It is in memory only, since no output_dir was given."
-    print(f"Stopped after step {history.steps} of {history.total_steps}. The model keeps what it learned.", then)
+    print(f"Stopped after step {history.steps} of {history.total_steps}. The model {kept}.", then)
 
 
 def _check(model: nn.Module, epochs: float, output_dir: str | Path | None) -> None:

@@ -305,11 +305,13 @@ def interrupt_after(step: int):
     return Interrupt()
 
 
-def test_interrupt_saves_and_resume_reaches_the_same_losses(tokenizer, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_interrupt_saves_and_resume_reaches_the_same_losses(tokenizer, tmp_path, monkeypatch, capsys, keep_best):
     def run(folder, **options):
         setup(0)
         model = tiny_lora(dropout=0.1)
-        options |= {"epochs": 4, "seed": 0, "held_out": HELD_OUT, "output_dir": folder, "progress": False}
+        options |= {"epochs": 4, "seed": 0, "held_out": HELD_OUT, "keep_best": keep_best}
+        options |= {"output_dir": folder, "progress": False}
         return model, train(model, tokenizer, PAIRS, **options)
 
     _, whole = run(tmp_path / "whole")
@@ -326,6 +328,7 @@ def test_interrupt_saves_and_resume_reaches_the_same_losses(tokenizer, tmp_path,
     assert [step for step, _ in stopped.held_out] == [2], "whoever interrupts shall not wait for one more look"
     said = capsys.readouterr().out
     assert "Stopped after step 3 of 8" in said and "resume=True" in said
+    assert ("has the state of its best look" in said) == keep_best
     assert evaluate(model, tokenizer, ["Cron:"], max_new_tokens=2)  # the model is usable
     _, resumed = run(tmp_path / "stopped", resume=True)
     assert resumed.steps == 8 and not resumed.interrupted

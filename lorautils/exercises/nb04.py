@@ -152,7 +152,7 @@ mean_ablated = Exercise(
     return ablated""",
     takeaway="What is lost now is only what the head tells *apart*. Zeros also take away what it always brings.",
     mistakes=(
-        Mistake("zeros", lambda heads, h: _filled(heads, h, 0.0), "that is what section 14 did. Put the mean there."),
+        Mistake("zeros", lambda heads, h: _filled(heads, h, 0.0), "that is what section 12 did. Put the mean there."),
         Mistake(
             "mean over features",
             lambda heads, h: _filled(heads, h, heads[h].mean(dim=1, keepdim=True)),
