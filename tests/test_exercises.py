@@ -24,7 +24,7 @@ def said(capsys, exercise, answer):
 
 
 def two_lines(*args):
-    raise ValueError("two\nlines")
+    raise ValueError("two.\nlines")
 
 
 # --- the blank --------------------------------------------------------------------------------------------------
@@ -118,6 +118,11 @@ def moved_by_copy(tensors, step):
     return tuple(i for i in range(len(tensors)) if (before[i] != tensors[i]).any())
 
 
+def in_rising_order(gate, up, down, kept):
+    kept = sorted(kept)
+    return gate[kept], up[kept], down[:, kept]
+
+
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
@@ -133,6 +138,8 @@ def moved_by_copy(tensors, step):
         ("answer_loss", lambda logits, ids, n: torch.nn.CrossEntropyLoss()(logits[n - 1 : len(ids) - 1], ids[n:])),
         ("answer_loss", lambda logits, ids, n: -logits.log_softmax(-1)[range(n - 1, len(ids) - 1), ids[n:]].mean()),
         ("moved", moved_by_copy),
+        ("rank_at_gap", lambda values: (values[:-1] / values[1:]).argmax() + 1),
+        ("rank_at_gap", lambda values: max(range(1, len(values)), key=lambda i: values[i - 1] / values[i])),
         ("keep_the_stop", lambda ids, n, eos: torch.tensor([*ids, *[-100] * (n - len(ids))])),
         ("without_direction", lambda W, d: torch.addr(W, d, d @ W, alpha=-1 / (d @ d).item())),
         ("without_direction", lambda W, d: (W.double() - torch.outer(d, d @ W).double() / (d @ d)).numpy()),
@@ -155,6 +162,13 @@ def test_right_in_another_form_is_right(capsys, name, answer):
         ("weight_shape", torch.tensor([[1536], [576]]), "the values are right, the shape is not"),
         ("weight_shape", (1536, 576, 1), "expected 2 values, got 3 values"),
         ("answer_probability", "0.45", "expected a number, got something of type str"),
+        ("answer_probability", 0.45, "0.45 is near: write the formula"),
+        ("truncation_error", (2, 2.2), "[2, 2.2] is near: write the formula"),
+        ("alpha_and_rate", [0.00025, 0.0019], "[0.00025, 0.0019] is near: write the formula"),
+        ("kv_cache_bytes", 1.1e9, "1.1e+09 is not it"),
+        ("diagnose", ["b left out", "Not fresh", "healthy ", "both zero"], "the words are right, their spelling"),
+        ("cut_adapter", lambda B, A, k: (B[:, :k], A[:k]), "should give values of shape (4, 5), got 2 values"),
+        ("keep_features", in_rising_order, "should give [[[-1, 0.5], [1, 0]]"),
         ("answer_probability", float("nan"), "perhaps a ____ is left in the formula"),
         ("answer_probability", abs, "expected a number, got a function"),
         ("keep_the_stop", [-100, 5], "pass the function itself, check(keep_the_stop), not 2 values"),
@@ -168,7 +182,7 @@ def test_right_in_another_form_is_right(capsys, name, answer):
         (
             "keep_the_stop",
             two_lines,
-            "keep_the_stop([5, 9, 7, 2], 6, 2)\nraises ValueError: two.",
+            "keep_the_stop([5, 9, 7, 2], 6, 2)\nraises ValueError: two.\n",
         ),
     ],
 )

@@ -42,7 +42,7 @@ class Said(str):
 
 EXPECTATION = re.compile(
     r"expected|should give|raises \w+|pass the function itself|^Not yet \(|is not it\. Stuck\? Try hint"
-    r"|nan is not a number|but changes what it was given"
+    r"|nan is not a number|but changes what it was given|is near: write the formula"
 )
 
 

@@ -91,7 +91,7 @@ class Step(Question):
             got, expected = case.observe(answer), case.observe(self.reference)
             if not _alike(got, expected):
                 given = ", ".join(show(plain(argument)) for argument in case.arguments)
-                where = place(got[0].error) if isinstance(got[0], Raised) else ""
+                where = (place(got[0].error) or " (where the check uses it)") if isinstance(got[0], Raised) else ""
                 told = f'not yet, at "{case.name}":\n    given {given}\n    {call_difference(got, expected)}{where}.'
                 return Outcome(False, self._recognised(answer) or told)
         return Outcome(True, f"\x1b[32mstands.\x1b[0m {self.takeaway}")  # in green
@@ -179,7 +179,7 @@ class Build:
 
     def hint(self) -> None:
         """Print which hints there are: each step has its own."""
-        print("Each step has hints of its own:", ", ".join(f"{step.name}.hint()" for step in self.steps))
+        print("Each step has hints of its own:", ", ".join(f".{step.name}.hint()" for step in self.steps))
 
     def _report(self, steps):
         if not self._path().exists():

@@ -218,9 +218,9 @@ def call(function: Callable, arguments: tuple) -> list:
 
 
 def in_words(error: BaseException) -> str:
-    """Return the first line of an error, without the place that a SyntaxError names."""
+    """Return the first line of an error, without its full stop and the place that a SyntaxError names."""
     message = error.msg if isinstance(error, SyntaxError) else error
-    return _cut(f"{type(error).__name__}: {message}".splitlines()[0].rstrip(": "), 150)
+    return _cut(f"{type(error).__name__}: {message}".splitlines()[0].rstrip(": ."), 150)
 
 
 def has_blank(value: Any) -> bool:
@@ -240,7 +240,11 @@ def flat(value: Any) -> list:
 
 
 def _shape(value):
-    return (len(value), *_shape(value[0] if value else None)) if isinstance(value, list) else ()
+    """The shape of nested lists, down to where their lengths begin to differ."""
+    if not isinstance(value, list):
+        return ()
+    shapes = {_shape(item) for item in value}
+    return (len(value), *(shapes.pop() if len(shapes) == 1 else ()))
 
 
 def kind(value: Any) -> str:
@@ -263,7 +267,24 @@ def _difference(got, expected):
         return f"the values are right, the shape is not: expected {kind(expected)}, got {kind(got)}"
     if kind(got) != kind(expected):
         return f"expected {kind(expected)}, got {kind(got)}"
+    if same(_spelt_alike(got), _spelt_alike(expected)):
+        return "the words are right, their spelling is not: look at capitals and blanks"
+    if _is_near(got, expected):
+        return f"{show(got)} is near: write the formula, and let Python keep the digits"
     return f"{show(got)} is not it"
+
+
+def _spelt_alike(value):
+    """The leaves, their texts in small letters and without blanks around."""
+    return [leaf.casefold().strip() if isinstance(leaf, str) else leaf for leaf in flat(value)]
+
+
+def _is_near(got, expected):
+    """Whether decimals are what somebody gives who rounds to two digits."""
+    pairs = list(zip(flat(got), flat(expected), strict=False))
+    return any(isinstance(leaf, float) for leaf, _ in pairs) and all(
+        _is_number(leaf) and _is_number(wanted) and math.isclose(leaf, wanted, rel_tol=0.02) for leaf, wanted in pairs
+    )
 
 
 def call_difference(result: list, wanted: list) -> str:

@@ -26,7 +26,9 @@ count_trainable = Exercise(
     mistakes=(
         Mistake("one layer", 16 * (1152 + 768), "that is one layer. The adapter sits in each of the 30."),
         Mistake("half of it", 30 * 16 * 1152, "that is the A of both layers, or q_proj alone: the two are equal here."),
-        Mistake("only B", 30 * 16 * (576 + 192), "that counts the B of both, (out, r). A is trained, too."),
+        Mistake(
+            "two fifths of it", 30 * 16 * 768, "that is the B of both layers, or v_proj alone: the two are equal here."
+        ),
         Mistake("v_proj as q_proj", 30 * 16 * 2 * 1152, "that takes v_proj for square. Its W is (192, 576)."),
         Mistake("the drawing's r", 30 * 8 * (1152 + 768), "that is r = 8, as in the drawing. Here r is 16."),
         Mistake("W itself", 30 * (576 + 192) * 576, "that counts the weights W, which LoRA does not train."),
@@ -56,7 +58,6 @@ answer_probability = Exercise(
         Mistake("the loss", 0.8, "that is the loss of the whole answer, in nats. Its probability is exp(-loss)."),
         Mistake("sign", math.exp(0.8), "a probability is at most 1. The loss is -ln p: mind the sign."),
         Mistake("per cent", 100 * math.exp(-0.8), "a probability lies between 0 and 1. Divide by 100."),
-        Mistake("rounded", 0.45, "that is rounded too far. Give three digits or more."),
         Mistake("bits", 2**-0.8, "that is a power of 2, for a loss in bits. In nats the base is e: math.exp."),
     ),
 )
@@ -189,6 +190,16 @@ def moved(tensors, step):
         ),
         Mistake(
             "step is not called", lambda tensors, step: [], "step(tensors) was not called, so nothing could change."
+        ),
+        Mistake(
+            "a step on copies",
+            lambda tensors, step: _changed([tensor.clone() for tensor in tensors], step, tensors, _differ),
+            "the copies have changed, the tensors themselves have not. Call step(tensors), and keep the copies.",
+        ),
+        Mistake(
+            "two steps",
+            lambda tensors, step: _with_copy(_differ)(tensors, lambda both: (step(both), step(both))),
+            "you call step twice, and a second step can undo the first one.",
         ),
         Mistake(
             "sums compared",

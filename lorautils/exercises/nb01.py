@@ -25,7 +25,7 @@ lost_entry = Exercise(
         Mistake("rows added", 5, "row 1 + row 2 is (3, 4, 5), which does not begin with 4, 7. Other multiples do."),
         Mistake("the rank itself", 2, "2 is the rank that is wanted. The question is for the lost number x."),
         Mistake("once too often", 15, "3 times row 2 begins with 3, 9. How often does row 2 go into (4, 7)?"),
-        Mistake("zero", 0, "then row 3 would lie in the span of rows without a third entry. Row 2 has one."),
+        Mistake("zero", 0, "then row 3 would need none of row 2, and (4, 7) is no multiple of (2, 1)."),
     ),
 )
 
@@ -92,10 +92,10 @@ def rank_at_gap(values):
         ),
     ),
     cases=(
-        ([6.0, 3.0, 1e-7],),
-        ([20.0, 5.0, 4.9, 3e-3, 2e-3],),
-        ([5e-8, 4e-8, 1e-12],),
-        ([9.0, 0.5, 0.4, 0.3],),
+        (torch.tensor([6.0, 3.0, 1e-7]),),
+        (torch.tensor([20.0, 5.0, 4.9, 3e-3, 2e-3]),),
+        (torch.tensor([5e-8, 4e-8, 1e-12]),),
+        (torch.tensor([9.0, 0.5, 0.4, 0.3]),),
     ),
 )
 
@@ -110,9 +110,11 @@ signs = Exercise(
     ),
     source="""import torch
 
+from lorautils import linalg
+
 numbers = torch.arange(1.0, 13)
 table = torch.outer(numbers, numbers) - 30.5  # two bricks
-answer = tuple(int(torch.linalg.matrix_rank(matrix)) for matrix in (table, table.sign()))""",
+answer = linalg.numerical_rank(table), linalg.numerical_rank(table.sign())""",
     takeaway="The signs of one brick are one brick. Of two they are a staircase: that is what AdamW's first step does.",
     mistakes=(
         Mistake(

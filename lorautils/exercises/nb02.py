@@ -59,8 +59,6 @@ truncation_error = Exercise(
         Mistake("sum", (2, 3), "strengths at right angles add as squares: the root of 2^2 + 1^2."),
         Mistake("the kept part", (2, math.sqrt(116)), "that is the norm of what stays. The error is what is dropped."),
         Mistake("one brick too few", (1, math.sqrt(21)), "one brick leaves an error of 4.6, and 3 was allowed."),
-        Mistake("rounded", (2, 2.24), "right, and rounded. Write the formula and let Python keep the digits."),
-        Mistake("rounded more", (2, 2.2), "right, and rounded. Write the formula and let Python keep the digits."),
         Mistake("the other way round", (math.sqrt(5), 2), "right. First the number of bricks, then the error."),
     ),
 )
@@ -268,6 +266,11 @@ def _columns_of_v(matrix, k):
     return U, S, Vh.T
 
 
+def _rows_of_u(matrix, k):
+    U, S, Vh = svd(matrix, k)
+    return U.T, S, Vh
+
+
 _WIDE = torch.tensor([[3, 1, 0], [1, -2, 1]], dtype=torch.float64)
 
 linalg = Build(
@@ -315,12 +318,15 @@ linalg = Build(
                     "what is taken off is sigma u v^T, and u v^T has the strength 1.",
                 ),
                 Mistake("V for Vh", _columns_of_v, "Vh is (k, n): its rows are the v's."),
+                Mistake("rows of U", _rows_of_u, "U is (m, k): its columns are the u's."),
             ),
             reference=svd,
             needs=("top_direction",),
             cases=(
                 Case("M, both bricks", (_SWAPPED, 2), _parts),
-                Case("all of a wide matrix", (_WIDE, 2), _parts),
+                Case(
+                    "all of a wide matrix", (_WIDE, 2), _parts, follows=True
+                ),  # signs would tell a square U from its rows
                 Case("all of a tall matrix", (_TALL, 3), _parts),
                 Case("five bricks of layer 10's q_proj", (10, 5), _strengths),
             ),

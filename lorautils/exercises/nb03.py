@@ -371,7 +371,7 @@ _M = _matrix([2, 2, 0], [2, 0, -4], [3, 2, -2])
 _SPANS = (
     Case("two columns", (_matrix([3, 1], [4, 1]),), _span),
     Case("three of four dimensions", (_matrix([1, 1, 0], [1, 2, 1], [0, 1, 3], [1, 0, 1]),), _span),
-    Case("M, whose columns are dependent", (_M,), _span),
+    Case("M / 10, whose columns are dependent", (_M / 10,), _span),  # M itself leaves no rounding
 )
 
 linalg = Build(
@@ -405,6 +405,11 @@ linalg = Build(
                     "only the last column subtracted",
                     _last_only,
                     "the third column must be at a right angle to the first one, too: subtract all shadows.",
+                ),
+                Mistake(
+                    "rows for columns",
+                    lambda A: orthonormal(A).T,
+                    "yours are the rows of what you return: torch.stack(..., dim=1) makes columns.",
                 ),
                 Mistake(
                     "not made unit length",

@@ -30,9 +30,7 @@ kv_cache_bytes = Exercise(
     takeaway="Exactly 1 GiB, for one text. With a KV head for each query head it would be 4 GiB.",
     mistakes=(
         Mistake("query heads", 2 * 32 * 32 * 128 * 2 * 8192, "the cache holds the 8 KV heads, not 32."),
-        Mistake(
-            "heads of 64", 2 * 32 * 8 * 64 * 2 * 8192, "a half, as if heads had 64 numbers, or k or v were left out."
-        ),
+        Mistake("half", 2 * 32 * 8 * 64 * 2 * 8192, "a half: are heads 128 wide, k and v in, and two bytes a number?"),
         Mistake("float32", 2 * 32 * 8 * 128 * 4 * 8192, "that is float32. A number in bf16 takes two bytes."),
         Mistake(
             "numbers", 32 * 8 * 128 * 8192, "that counts the numbers of the keys. Add the values, then take bytes."
@@ -73,9 +71,13 @@ four_bugs = Exercise(
             "only a value of the second token can turn the output. Who lets it in?",
         ),
         Mistake(
-            "the last two exchanged", _swapped("groups", "pairs"), "a wrong turn would spare no head, and token 0."
+            "the last two exchanged", _swapped("groups", "pairs"), "a wrong turn would spare token 0, and no head."
         ),
-        Mistake("first and third", _swapped("mask", "groups"), "if keys went to the wrong heads, who would hear whom?"),
+        Mistake(
+            "first and third",
+            _swapped("mask", "groups"),
+            "with the wrong groups a token alone would be wrong, too. In 1 it is right.",
+        ),
         Mistake("first and last", _swapped("mask", "pairs"), "which of the two spares the first token?"),
         Mistake("second and third", _swapped("softmax", "groups"), "in 3 the weights of every head still sum to one."),
         Mistake("second and last", _swapped("softmax", "pairs"), "in 4 the weights of every token still sum to one."),

@@ -134,7 +134,7 @@ keep_features = Exercise(
             "those in `kept` were to stay, and you removed them.",
         ),
     ),
-    cases=((_GATE, _UP, _DOWN, [0, 2]), (_GATE, _UP, _DOWN, [1])),
+    cases=((_GATE, _UP, _DOWN, [2, 0]), (_GATE, _UP, _DOWN, [1])),
 )
 
 fold_norm = Exercise(
@@ -490,6 +490,11 @@ _DECODER_LAYER = Step(
             "the layer returns what it computes and forgets the stream. Add each result to x.",
         ),
         Mistake(
+            "first text only",
+            _ordered(lambda x, norm1, attention, norm2, mlp: (y := x + attention(norm1(x))[0]) + mlp(norm2(y))),
+            "your Attention returns a tensor, so [0] is its first text. The one of transformers returns a tuple.",
+        ),
+        Mistake(
             "the results normalised",
             _ordered(lambda x, norm1, attention, norm2, mlp: (y := x + norm1(attention(x))) + norm2(mlp(y))),
             "the norms stand before attention and MLP, not behind them: the results are added as they are.",
@@ -544,7 +549,9 @@ _DECODER_LAYER = Step(
     needs=("attention", "rms_norm", "mlp"),
     cases=(
         Case("one token", (torch.tensor([[[1.0, -2, 0.5, 3]]]),), _layer_of),
-        Case("three tokens", (torch.tensor([[[1.0, -2, 0, 1], [3, -1, 2, 0], [0, 1, 1, -4]]]),), _layer_of),
+        Case(
+            "two texts", (torch.tensor([[[1.0, -2, 0, 1], [3, -1, 2, 0]], [[0, 1, 1, -4], [2, 0, 1, 1]]]),), _layer_of
+        ),
         Case("layer 10", (10,), _in_layer("")),
     ),
 )
