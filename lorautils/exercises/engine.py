@@ -5,6 +5,7 @@ wrong answer: whoever gives the same value, or a function that behaves alike on 
 """
 
 import copy
+import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -169,11 +170,15 @@ class Exercise(Question):
             if same(got, self._observe(mistake.answer)):
                 return f"Not yet ({mistake.name}): {mistake.message}"
         if not self.cases:
-            return f"Not yet: {_difference(got, expected)}. Stuck? Try hint()."
+            return f"Not yet: {self._told(answer)}. Stuck? Try hint()."
         trials = zip(self.cases, got, expected, strict=True)
         case, result, wanted = next(trial for trial in trials if not same(*trial[1:]))
-        call = f"{self.name}({', '.join(show(plain(argument)) for argument in case)})"
+        call = f"{self.name}({', '.join(map(_argument, case))})"
         return f"Not yet: {call}\n{call_difference(result, wanted)}."
+
+    def _told(self, answer):
+        """What is wrong with a value that is no known mistake."""
+        return _difference(plain(answer), plain(self.reference))
 
     def _observe(self, answer):
         """The answer as plain data; of a function, case by case, what it returns and leaves in its arguments."""
@@ -218,16 +223,16 @@ def call(function: Callable, arguments: tuple) -> list:
 
 
 def in_words(error: BaseException) -> str:
-    """Return the first line of an error, without the place that a SyntaxError names."""
+    """Return the first line of an error, without its full stop and the place that a SyntaxError names."""
     message = error.msg if isinstance(error, SyntaxError) else error
-    return _cut(f"{type(error).__name__}: {message}".splitlines()[0].rstrip(": "), 150)
+    return _cut(f"{type(error).__name__}: {message}".splitlines()[0].rstrip(": ."), 150)
 
 
 def has_blank(value: Any) -> bool:
     """Return whether there is a blank in plain data."""
     if isinstance(value, dict):
         value = list(value.values())
-    return isinstance(value, Blank) or (isinstance(value, (list, tuple)) and any(map(has_blank, value)))
+    return isinstance(value, Blank) or (isinstance(value, (list, tuple, set)) and any(map(has_blank, value)))
 
 
 def _is_number(value):
@@ -240,7 +245,11 @@ def flat(value: Any) -> list:
 
 
 def _shape(value):
-    return (len(value), *_shape(value[0] if value else None)) if isinstance(value, list) else ()
+    """The shape of nested lists, down to where their lengths begin to differ."""
+    if not isinstance(value, list):
+        return ()
+    shapes = {_shape(item) for item in value}
+    return (len(value), *(shapes.pop() if len(shapes) == 1 else ()))
 
 
 def kind(value: Any) -> str:
@@ -255,12 +264,18 @@ def kind(value: Any) -> str:
     return "a function" if callable(value) else f"something of type {type(value).__name__}"
 
 
+def _unquoted(value):
+    return [show(leaf).strip("'") for leaf in flat(value)]
+
+
 def _difference(got, expected):
     """What is wrong with a value, without giving the answer away."""
     if _is_number(got) and got != got:
         return "nan is not a number; perhaps a ____ is left in the formula"
     if same(flat(got), flat(expected)):
         return f"the values are right, the shape is not: expected {kind(expected)}, got {kind(got)}"
+    if _unquoted(got) == _unquoted(expected):
+        return f"the values are right, but numbers have no quotes: expected {kind(expected)}"
     if kind(got) != kind(expected):
         return f"expected {kind(expected)}, got {kind(got)}"
     return f"{show(got)} is not it"
@@ -273,7 +288,7 @@ def call_difference(result: list, wanted: list) -> str:
     got, expected = result[0], wanted[0]
     if same(got, expected):
         return "returns the right value, but changes what it was given"
-    if same(flat(got), flat(expected)):
+    if same(flat(got), flat(expected)) and kind(got) != kind(expected):
         return f"gives the right values in the wrong shape: expected {kind(expected)}, got {kind(got)}"
     if kind(got) != kind(expected) and (len(_shape(expected)) > 1 or show(got) == show(expected)):
         return f"should give {kind(expected)}, got {kind(got)}"
@@ -291,6 +306,11 @@ def _first_difference(got, expected, place=" at "):
     return _first_difference(got[index], expected[index], f"{place}[{index}]")
 
 
+def _argument(value):
+    """An argument as it is shown: a function by its name."""
+    return value.__name__.strip("_") if inspect.isfunction(value) else show(plain(value))
+
+
 def _cut(text, most):
     return text if len(text) <= most else text[: most - 3] + "..."
 
@@ -301,6 +321,8 @@ def show(value: Any) -> str:
         text = "[" + ", ".join(map(show, value[:12])) + (", ..." if len(value) > 12 else "") + "]"
     elif isinstance(value, dict):
         text = "{" + ", ".join(f"{show(key)}: {show(plain(item))}" for key, item in list(value.items())[:12]) + "}"
+    elif isinstance(value, (set, frozenset)):
+        text = "{" + ", ".join(sorted(map(show, value))[:12]) + "}" if value else "an empty set"
     elif isinstance(value, float):
         text = f"{value:.4g}"
     elif isinstance(value, int) and abs(value) > sys.float_info.max:

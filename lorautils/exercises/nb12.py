@@ -179,6 +179,11 @@ def smallest_number(copied, split, card):
             "where the quotient is a whole number, it is the answer. math.ceil leaves it alone.",
         ),
         Mistake(
+            "full to the brim",
+            lambda copied, split, card: max(1, math.ceil(split / (card - copied))) if copied <= card else 0,
+            "a card that copied alone fills has no room for split: 0, not a division by zero.",
+        ),
+        Mistake(
             "no way out",
             lambda copied, split, card: max(1, math.ceil(split / (card - copied))),
             "if copied alone is more than the card, no number of devices will do: 0.",

@@ -125,6 +125,8 @@ which_broken = Exercise(
             ("d", "k_proj"),
             "in d both A and B have the other sign: compare the product, not B.",
         ),
+        Mistake("the file's name", ("c.gguf", "k_proj"), "it is. Write the letter alone."),
+        Mistake("llama.cpp's name", ("c", "attn_k"), "it is. Write the module as PEFT does."),
         Mistake(
             "q instead of k",
             ("c", "q_proj"),

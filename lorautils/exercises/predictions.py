@@ -55,9 +55,9 @@ def _buttons(asked: dict, kept: str | None) -> ipywidgets.ToggleButtons:
     )
 
 
-def _field(asked: dict, kept: float | None) -> ipywidgets.Text:
+def _field(asked: dict, kept: str | float | None) -> ipywidgets.Text:
     return ipywidgets.Text(
-        value="" if kept is None else f"{kept:g}", description=LEAD, placeholder="a number", continuous_update=False
+        value=f"{kept:g}" if isinstance(kept, int | float) else "", description=LEAD, placeholder="a number", continuous_update=False
     )
 
 
