@@ -157,6 +157,7 @@ def test_right_in_another_form_is_right(capsys, name, answer):
         ("answer_probability", "0.45", "expected a number, got something of type str"),
         ("who_answers", ["0", "0", "1", "base", "0"], "the values are right, but numbers have no quotes"),
         ("spelling", ["29.mlp.up_proj"], "it wraps 1, but not model.layers.20.mlp.gate_proj; expected are 20 modules"),
+        ("spelling", r".*(2\d", "missing ), unterminated subpattern at position 2."),
         ("spelling", "all-linear", "it wraps 210, also model.layers.0.self_attn.q_proj; expected are 20 modules"),
         ("what_moved", lambda first, second: {"steps"}, "should give {'numbers', 'scaling'}, got {'steps'}"),
         ("what_moved", lambda first, second: set(), "should give {'steps'}, got an empty set"),

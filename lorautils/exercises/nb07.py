@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from .engine import Exercise, Mistake, has_blank, kind, plain
+from .engine import Exercise, Mistake, has_blank, in_words, kind, plain
 
 NOTEBOOK = "07_peft_lora_config"
 
@@ -76,9 +76,12 @@ class Spelling(Exercise):
     def _verdict(self, answer):
         names = [answer] if isinstance(answer, str) else plain(answer)
         readable = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        if answer is ... or has_blank(answer) or readable:
+        if not (answer is ... or has_blank(answer) or readable):
+            return f"Not yet: expected {self._wanted()}, got {kind(names)}. Stuck? Try hint()."
+        try:
             return super()._verdict(answer)
-        return f"Not yet: expected {self._wanted()}, got {kind(names)}. Stuck? Try hint()."
+        except re.error as error:
+            return f"Not yet: expected {self._wanted()}; {in_words(error)}."
 
     def _observe(self, answer):
         return [path for path in _PATHS if _wraps(answer, path)]

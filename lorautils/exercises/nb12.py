@@ -36,7 +36,7 @@ lost_step = Exercise(
     difficulty=2,
     minutes=6,
     hints=(
-        "Which power of two is at most w? math.floor(math.log2(w)) is its exponent; math.frexp finds it too.",
+        "Which power of two is at most w? math.floor(math.log2(w)) is its exponent; that of math.frexp(w) is one more.",
         "The result is rounded to the nearest number. Half of the way to the neighbour decides.",
     ),
     source="""import math

@@ -141,8 +141,8 @@ ship = Exercise(
     difficulty=2,
     minutes=6,
     hints=(
-        "Go through each case line by line, and strike out what it forbids. The table of section 5 is about a base "
-        "that was born on its grid; the line of each case says which base it has.",
+        "Go through each case line by line, and strike out what it forbids. Most lines of section 5's table are about "
+        "a base that was born on its grid; the line of each case says which base it has.",
         "On the phone the base is off the grid, and 4 bits cost what the lines 'off its grid' say. On the laptop "
         "nothing but the size speaks against 8 bits. On the GPU there are fifty adapters.",
     ),
@@ -169,6 +169,7 @@ ship = Exercise(
             ["b", "a", "b"],
             "fifty merged models are fifty times the base's memory.",
         ),
+        Mistake("vLLM for the laptop", ["b", "d", "d"], "vLLM needs a GPU. One user, two adapters: what is simpler?"),
         Mistake(
             "merged for the laptop",
             ["b", "b", "d"],

@@ -56,9 +56,8 @@ def _buttons(asked: dict, kept: str | None) -> ipywidgets.ToggleButtons:
 
 
 def _field(asked: dict, kept: str | float | None) -> ipywidgets.Text:
-    return ipywidgets.Text(
-        value=f"{kept:g}" if isinstance(kept, int | float) else "", description=LEAD, placeholder="a number", continuous_update=False
-    )
+    typed = f"{kept:g}" if isinstance(kept, int | float) else ""  # a newer course may ask for a number
+    return ipywidgets.Text(value=typed, description=LEAD, placeholder="a number", continuous_update=False)
 
 
 def number(text: str) -> float | None:
