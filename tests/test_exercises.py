@@ -172,6 +172,18 @@ def test_right_in_another_form_is_right(capsys, name, answer):
         ("answer_probability", float("nan"), "perhaps a ____ is left in the formula"),
         ("answer_probability", abs, "expected a number, got a function"),
         ("keep_the_stop", [-100, 5], "pass the function itself, check(keep_the_stop), not 2 values"),
+        ("who_answers", ["0", "0", "1", "base", "0"], "the values are right, but numbers have no quotes"),
+        ("spelling", ["29.mlp.up_proj"], "it wraps 1, but not model.layers.20.mlp.gate_proj; expected are 20 modules"),
+        ("spelling", r".*(2\d", "missing ), unterminated subpattern at position 2."),
+        ("spelling", "all-linear", "it wraps 210, also model.layers.0.self_attn.q_proj; expected are 20 modules"),
+        ("what_moved", lambda first, second: {"steps"}, "should give {'numbers', 'scaling'}, got {'steps'}"),
+        ("what_moved", lambda first, second: set(), "should give {'steps'}, got an empty set"),
+        (
+            "join",
+            lambda A1, B1, s1, A2, B2, s2: (torch.cat([s1 * A1, s2 * A2], dim=1), torch.cat([B1, B2], dim=1)),
+            "should give [[[2, 4, 0], [0, -0.5, 0.5]], [[1, 2], [3, 0.5]]], got [[[2, 4, 0, 0, -0.5, 0.5]], ",
+        ),
+        ("as_matrix", lambda update, size: torch.ones(2, 3), "as_matrix(linear, 3)"),
         ("keep_the_stop", lambda ids: ids, "keep_the_stop([5, 9, 7, 2], 6, 2)\nraises TypeError"),
         (
             "keep_the_stop",
@@ -189,6 +201,12 @@ def test_right_in_another_form_is_right(capsys, name, answer):
 def test_an_unknown_wrong_answer_is_told_what_is_wrong(capsys, name, answer, expected):
     verdict = said(capsys, by_name(name), answer)
     assert verdict.startswith("Not yet: ") and expected in verdict
+
+
+@each_exercise
+def test_a_case_that_fails_can_be_told_from_the_others(exercise):
+    calls = [", ".join(map(exercises.engine._argument, case)) for case in exercise.cases]
+    assert len(set(calls)) == len(calls)
 
 
 def test_a_check_does_not_change_the_cases(capsys):

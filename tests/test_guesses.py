@@ -324,7 +324,7 @@ def test_a_damaged_file_and_a_choice_that_is_gone_stop_nothing(my):
     chooser("00#six-6")[0].value = "0.001"
     assert kept(my) == {"00#six-6": "0.001"}
     (my / "guesses.json").write_text('{"00#six-6": "1000", "00#lab-weights": "all"}')
-    assert chooser("00#six-6")[0].value is None
+    assert chooser("00#six-6")[0].value is None and chooser("00#lab-weights")[0].value == ""
     assert "these two cells" in looked_back("00_start_here.ipynb")
 
 

@@ -5,6 +5,7 @@ wrong answer: whoever gives the same value, or a function that behaves alike on 
 """
 
 import copy
+import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -169,11 +170,15 @@ class Exercise(Question):
             if same(got, self._observe(mistake.answer)):
                 return f"Not yet ({mistake.name}): {mistake.message}"
         if not self.cases:
-            return f"Not yet: {_difference(got, expected)}. Stuck? Try hint()."
+            return f"Not yet: {self._told(answer)}. Stuck? Try hint()."
         trials = zip(self.cases, got, expected, strict=True)
         case, result, wanted = next(trial for trial in trials if not same(*trial[1:]))
-        call = f"{self.name}({', '.join(show(plain(argument)) for argument in case)})"
+        call = f"{self.name}({', '.join(map(_argument, case))})"
         return f"Not yet: {call}\n{call_difference(result, wanted)}."
+
+    def _told(self, answer):
+        """What is wrong with a value that is no known mistake."""
+        return _difference(plain(answer), plain(self.reference))
 
     def _observe(self, answer):
         """The answer as plain data; of a function, case by case, what it returns and leaves in its arguments."""
@@ -227,7 +232,7 @@ def has_blank(value: Any) -> bool:
     """Return whether there is a blank in plain data."""
     if isinstance(value, dict):
         value = list(value.values())
-    return isinstance(value, Blank) or (isinstance(value, (list, tuple)) and any(map(has_blank, value)))
+    return isinstance(value, Blank) or (isinstance(value, (list, tuple, set)) and any(map(has_blank, value)))
 
 
 def _is_number(value):
@@ -259,12 +264,18 @@ def kind(value: Any) -> str:
     return "a function" if callable(value) else f"something of type {type(value).__name__}"
 
 
+def _unquoted(value):
+    return [show(leaf).strip("'") for leaf in flat(value)]
+
+
 def _difference(got, expected):
     """What is wrong with a value, without giving the answer away."""
     if _is_number(got) and got != got:
         return "nan is not a number; perhaps a ____ is left in the formula"
     if same(flat(got), flat(expected)):
         return f"the values are right, the shape is not: expected {kind(expected)}, got {kind(got)}"
+    if _unquoted(got) == _unquoted(expected):
+        return f"the values are right, but numbers have no quotes: expected {kind(expected)}"
     if kind(got) != kind(expected):
         return f"expected {kind(expected)}, got {kind(got)}"
     if same(_spelt_alike(got), _spelt_alike(expected)):
@@ -294,7 +305,7 @@ def call_difference(result: list, wanted: list) -> str:
     got, expected = result[0], wanted[0]
     if same(got, expected):
         return "returns the right value, but changes what it was given"
-    if same(flat(got), flat(expected)):
+    if same(flat(got), flat(expected)) and kind(got) != kind(expected):
         return f"gives the right values in the wrong shape: expected {kind(expected)}, got {kind(got)}"
     if kind(got) != kind(expected) and (len(_shape(expected)) > 1 or show(got) == show(expected)):
         return f"should give {kind(expected)}, got {kind(got)}"
@@ -312,6 +323,11 @@ def _first_difference(got, expected, place=" at "):
     return _first_difference(got[index], expected[index], f"{place}[{index}]")
 
 
+def _argument(value):
+    """An argument as it is shown: a function by its name."""
+    return value.__name__.strip("_") if inspect.isfunction(value) else show(plain(value))
+
+
 def _cut(text, most):
     return text if len(text) <= most else text[: most - 3] + "..."
 
@@ -322,6 +338,8 @@ def show(value: Any) -> str:
         text = "[" + ", ".join(map(show, value[:12])) + (", ..." if len(value) > 12 else "") + "]"
     elif isinstance(value, dict):
         text = "{" + ", ".join(f"{show(key)}: {show(plain(item))}" for key, item in list(value.items())[:12]) + "}"
+    elif isinstance(value, (set, frozenset)):
+        text = "{" + ", ".join(sorted(map(show, value))[:12]) + "}" if value else "an empty set"
     elif isinstance(value, float):
         text = f"{value:.4g}"
     elif isinstance(value, int) and abs(value) > sys.float_info.max:

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from .engine import Exercise, Mistake, has_blank, kind, plain
+from .engine import Exercise, Mistake, has_blank, in_words, kind, plain
 
 NOTEBOOK = "07_peft_lora_config"
 
@@ -61,7 +61,7 @@ fused_count = Exercise(
 def _wraps(targets, path):
     """PEFT's rule for one path: a string must match all of it, an entry of a list its end in whole parts."""
     if isinstance(targets, str):
-        return re.fullmatch(targets, path) is not None
+        return (targets == "all-linear" and path != "lm_head") or re.fullmatch(targets, path) is not None
     return any(path == entry or path.endswith(f".{entry}") for entry in targets)
 
 
@@ -76,12 +76,23 @@ class Spelling(Exercise):
     def _verdict(self, answer):
         names = [answer] if isinstance(answer, str) else plain(answer)
         readable = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        if answer is ... or has_blank(answer) or readable:
+        if not (answer is ... or has_blank(answer) or readable):
+            return f"Not yet: expected {self._wanted()}, got {kind(names)}. Stuck? Try hint()."
+        try:
             return super()._verdict(answer)
-        return f"Not yet: expected {self._wanted()}, got {kind(names)}. Stuck? Try hint()."
+        except re.error as error:
+            return f"Not yet: expected {self._wanted()}; {in_words(error)}."
 
     def _observe(self, answer):
         return [path for path in _PATHS if _wraps(answer, path)]
+
+    def _told(self, answer):
+        """How many modules it wraps, and one that it wraps or leaves out by mistake."""
+        found, wanted = self._observe(answer), self._observe(self.reference)
+        extra = [path for path in found if path not in wanted]
+        missing = [path for path in wanted if path not in found]
+        one = f"also {extra[0]}" if extra else f"but not {missing[0]}"
+        return f"it wraps {len(found)}, {one}; expected are {len(wanted)} modules"
 
     def _wanted(self):
         return "a list of names, or a string that is a valid regular expression"
@@ -169,8 +180,8 @@ def _lost(trained, saved, adapter):
     ]
 
 
-_Q = "base_model.model.model.layers.0.self_attn.q_proj"
-_HEAD = "base_model.model.score"
+_Q = "layers.0.q_proj"
+_HEAD = "score"
 _AB = [f"{_Q}.lora_A.default.weight", f"{_Q}.lora_B.default.weight"]
 _SAVED = [f"{_Q}.lora_A.weight", f"{_Q}.lora_B.weight"]
 
@@ -209,6 +220,13 @@ lost = Exercise(
             "whole parts only: an adapter called 'a' must not touch the end of another part. Put the dots in.",
         ),
         Mistake(
+            "one dot",
+            lambda trained, saved, adapter: [
+                n for n in trained if n.replace(f".{adapter}", "").replace(".modules_to_save", "") not in saved
+            ],
+            "whole parts only: an adapter called 'a' must not touch the beginning of `.attn`. A dot on each side.",
+        ),
+        Mistake(
             "always default",
             lambda trained, saved, adapter: _lost(trained, saved, "default"),
             "the adapter has the name that it was given, not always 'default'.",
@@ -233,11 +251,12 @@ lost = Exercise(
     ),
     cases=(
         (_AB, _SAVED, "default"),
-        ([*_AB, f"{_HEAD}.weight"], _SAVED, "default"),
-        ([*_AB, f"{_HEAD}.modules_to_save.default.weight"], [*_SAVED, f"{_HEAD}.weight"], "default"),
+        ([f"{_HEAD}.weight", *_AB], _SAVED, "default"),
+        ([f"{_HEAD}.modules_to_save.default.weight", *_AB], [f"{_HEAD}.weight", *_SAVED], "default"),
         ([name.replace("default", "a") for name in _AB], _SAVED, "a"),
-        ([f"{_Q}.lora_A.a.weight", "base_model.model.schema.weight"], [f"{_Q}.lora_A.weight"], "a"),
-        (["base_model.model.beta.lora_A.a.weight"], ["base_model.model.beta.lora_A.weight"], "a"),
-        (_AB, [*_SAVED[:1], f"{_HEAD}.weight"], "default"),
+        ([f"{_Q}.lora_A.a.weight", "schema.weight"], [f"{_Q}.lora_A.weight"], "a"),
+        (["beta.lora_A.a.weight"], ["beta.lora_A.weight"], "a"),
+        (["h.0.attn.lora_A.a.weight"], ["h.0.attn.lora_A.weight"], "a"),
+        (_AB, [_SAVED[0], f"{_HEAD}.weight"], "default"),
     ),
 )

@@ -5,7 +5,7 @@ The conventions behind them: -100 marks a label without loss; merged weight = W 
 
 import json
 import shutil
-from math import comb
+from math import comb, erfc, sqrt
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -27,6 +27,7 @@ fair_epochs = Exercise(
     takeaway="Three epochs of 4 are twice the steps: a gain there may come from the steps alone.",
     mistakes=(
         Mistake("the same epochs", 3, "with 3 epochs, batches of 4 make 300 steps, and the other run made 150."),
+        Mistake("rounded", 2, "2 epochs of 4 are 200 steps. A training may end within an epoch."),
         Mistake("the wrong way", 6, "smaller batches make more steps an epoch, so you need fewer epochs."),
         Mistake("steps", 150, "that is the number of steps. How many epochs are 150 steps of 4?"),
         Mistake("one epoch", 1, "one epoch of 4 is 100 steps, and the other run made 150."),
@@ -159,7 +160,7 @@ diagnosis = Exercise(
     difficulty=2,
     minutes=10,
     hints=(
-        "audit_folder(folder) reads the files without a model. Three of the four are told by it, or by its silence.",
+        "audit_folder(folder) reads the files without a model. It tells two of the four; on the others it is silent.",
         "One of the two about which it says nothing differs from the original in adapter_config.json.",
     ),
     source='answer = ["b", "d", "a", "c"]',
@@ -167,6 +168,11 @@ diagnosis = Exercise(
     mistakes=(
         Mistake(
             "silence is soundness",
+            ["b", "c", "a", "c"],
+            "the audit is silent on two, and one of them is sound. Compare each configuration with the original.",
+        ),
+        Mistake(
+            "2 and 4 changed",
             ["b", "c", "a", "d"],
             "the two about which the audit is silent are changed about. Compare each configuration with the original.",
         ),
@@ -216,6 +222,11 @@ def _better(first, second, judge=_two_sided):
     return "first" if one > other else "second"
 
 
+def _bell(one: int, other: int) -> float:
+    """The same chance by a bell curve, whose spread is the root of the number of coins."""
+    return erfc(abs(one - other) / sqrt(2 * max(1, one + other)))
+
+
 def _by_totals(first, second):
     one, other = sum(first), sum(second)
     return "cannot tell" if one == other else "first" if one > other else "second"
@@ -255,6 +266,11 @@ def better(first, second):
             "before you looked, either run could have led: count both directions.",
         ),
         Mistake(
+            "a bell curve",
+            lambda first, second: _better(first, second, _bell),
+            "a bell curve is for many coins: 4 to 0 happens once in 8, and it says once in 22. Count exactly.",
+        ),
+        Mistake(
             "all cases are coins",
             lambda first, second: _better(
                 first,
@@ -270,11 +286,12 @@ def better(first, second):
         ),
     ),
     cases=(
-        ([True] * 10 + [True] * 6, [True] * 10 + [False] * 6),
-        ([True] * 10 + [True] * 5, [True] * 10 + [False] * 5),
+        ([True] * 6 + [True] * 10, [False] * 6 + [True] * 10),
+        ([True] * 5 + [True] * 10, [False] * 5 + [True] * 10),
+        ([True] * 4, [False] * 4),
         ([False] * 8 + [True] * 2 + [True] * 20, [True] * 8 + [False] * 2 + [True] * 20),
         ([False] * 9 + [True], [True] * 9 + [False]),
         ([True, False], [True, False]),
-        ([True] * 30 + [False] * 3, [True] * 27 + [False] * 3 + [True] * 3),
+        ([True] * 3 + [False] * 3 + [True] * 27, [False] * 3 + [True] * 3 + [True] * 27),
     ),
 )

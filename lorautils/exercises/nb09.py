@@ -100,7 +100,7 @@ seeds_needed = Exercise(
 
 def seeds_needed(spread, difference):
     return math.ceil((2.8 * spread / difference) ** 2)""",
-    takeaway="Half the difference costs four times the seeds. That is why nobody has seen a gain of one point here.",
+    takeaway="Half the difference costs four times the seeds. That is why nobody has seen one point on Test-A.",
     mistakes=(
         Mistake(
             "no square",
@@ -153,6 +153,12 @@ def _moved(first, second, **changes):
 
 _RUN = {"r": 8, "alpha": 32, "targets": 7, "examples": 400, "epochs": 3, "batch_size": 8}
 
+
+def _turned(**fields):
+    """The run after other fields were turned; these stand first, so that they are seen where a call is shown."""
+    return fields | {name: value for name, value in _RUN.items() if name not in fields}
+
+
 what_moved = Exercise(
     name="what_moved",
     question="Write what_moved(first, second): which of steps, scaling, numbers, examples differ, as a set of words.",
@@ -198,6 +204,13 @@ def what_moved(first, second):
             "that counts the examples that are read. A batch of them makes one step.",
         ),
         Mistake(
+            "a part of a batch",
+            lambda first, second: _moved(
+                first, second, steps=lambda run: run["epochs"] * run["examples"] / run["batch_size"]
+            ),
+            "100 examples in batches of 8 are 13 steps: the last batch is smaller. Round up in each epoch.",
+        ),
+        Mistake(
             "numbers from r alone",
             lambda first, second: (
                 _moved(first, second) - {"numbers"} | ({"numbers"} if first["r"] != second["r"] else set())
@@ -211,13 +224,13 @@ def what_moved(first, second):
         ),
     ),
     cases=(
-        (_RUN, _RUN | {"batch_size": 32}),
-        (_RUN, _RUN | {"r": 64}),
-        (_RUN, _RUN | {"r": 64, "alpha": 256}),
-        (_RUN, _RUN | {"examples": 800}),
-        (_RUN, _RUN | {"examples": 100, "epochs": 12, "batch_size": 8}),
-        (_RUN, _RUN | {"targets": 2, "r": 28, "alpha": 112}),
-        (_RUN, _RUN | {"targets": 2}),
-        (_RUN, _RUN | {"batch_size": 16, "epochs": 6}),
+        (_RUN, _turned(batch_size=32)),
+        (_RUN, _turned(r=64)),
+        (_RUN, _turned(r=64, alpha=256)),
+        (_RUN, _turned(examples=800)),
+        (_RUN, _turned(examples=100, epochs=12, batch_size=8)),
+        (_RUN, _turned(targets=2, r=28, alpha=112)),
+        (_RUN, _turned(targets=2)),
+        (_RUN, _turned(batch_size=16, epochs=6)),
     ),
 )

@@ -22,8 +22,11 @@ prefix_numbers = Exercise(
     takeaway="A tenth of LoRA's number at r = 8, and all of it stands in the KV cache.",
     mistakes=(
         Mistake(
-            "prompt tuning", 20 * 576, "that is prompt tuning: 20 vectors at the input. A prefix is in every layer."
+            "prompt tuning",
+            20 * 576,
+            "that is prompt tuning, or a prefix of one token. Here 20 tokens have keys and values in every layer.",
         ),
+        Mistake("hidden vectors", 20 * 30 * 576, "in a layer a token has keys and values there, no vector of 576."),
         Mistake("keys only", 20 * 30 * 3 * 64, "a cached token has keys and values."),
         Mistake("query heads", 20 * 30 * 2 * 9 * 64, "there are 9 query heads, but keys and values have 3."),
         Mistake("one layer", 20 * 2 * 3 * 64, "that is one layer. The model has 30."),
@@ -103,6 +106,7 @@ lokr_layer = Exercise(
         Mistake("B A as one matrix", (1152, 192), "what trains is B and A, 24 x 8 and 8 x 24, not their product."),
         Mistake("C as two factors", (768, 192), "C is no product: its 24 x 24 numbers train as they are."),
         Mistake("LoRA", (9216, 8), "that is LoRA with r = 8. LoKr's factors are 24 wide, not 576."),
+        Mistake("the other order", (192, 960), "the numbers come first, then the rank."),
         Mistake("numbers alone", 960, "so many train. Which rank can the update reach? Give both: (numbers, rank)."),
         Mistake("rank alone", 192, "that is the rank. How many numbers train? Give both: (numbers, rank)."),
     ),
@@ -120,15 +124,15 @@ def _narrow(h, bend=lambda x: x):
     return bend(h @ _DOWN.T.to(h.dtype)) @ _UP.T.to(h.dtype)
 
 
-def _bent(h):
+def _with_relu(h):
     return _narrow(h, torch.relu)
 
 
-def _odd(h):
+def _with_tanh(h):
     return _narrow(h, torch.tanh)
 
 
-def _shifted(h):
+def _with_bias(h):
     return _linear(h) + 1.0
 
 
@@ -139,6 +143,10 @@ def _rows():
 
 def _columns(update, size):
     return update(torch.eye(size)).T
+
+
+def _doubles(update, size):
+    return torch.allclose(update(2 * torch.eye(size)), 2 * update(torch.eye(size)))
 
 
 def _fits(update, size):
@@ -180,6 +188,11 @@ def as_matrix(update, size):
             "update(-h) = -update(h) holds with a tanh too, and no matrix does what a tanh does. Compare other rows.",
         ),
         Mistake(
+            "only the double",
+            lambda update, size: _columns(update, size) if _doubles(update, size) else None,
+            "update(2 h) = 2 update(h) holds with a relu too, and no matrix does what a relu does. Compare other rows.",
+        ),
+        Mistake(
             "only zero",
             lambda update, size: None if update(torch.zeros(1, size)).any() else _columns(update, size),
             "update(0) = 0 rules out a bias. A relu gives 0 for 0 as well: compare other rows.",
@@ -190,5 +203,5 @@ def as_matrix(update, size):
             "that says whether there is a matrix. Return it, or None where there is none.",
         ),
     ),
-    cases=((_linear, 3), (_narrow, 3), (_bent, 3), (_odd, 3), (_shifted, 3)),
+    cases=((_linear, 3), (_narrow, 3), (_with_relu, 3), (_with_tanh, 3), (_with_bias, 3)),
 )

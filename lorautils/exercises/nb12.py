@@ -36,7 +36,7 @@ lost_step = Exercise(
     difficulty=2,
     minutes=6,
     hints=(
-        "Which power of two is at most w? math.floor(math.log2(w)) is its exponent; math.frexp finds it too.",
+        "Which power of two is at most w? math.floor(math.log2(w)) is its exponent; that of math.frexp(w) is one more.",
         "The result is rounded to the nearest number. Half of the way to the neighbour decides.",
     ),
     source="""import math
@@ -177,6 +177,11 @@ def smallest_number(copied, split, card):
             "one too many",
             lambda copied, split, card: int(split / (card - copied)) + 1 if copied < card else 0,
             "where the quotient is a whole number, it is the answer. math.ceil leaves it alone.",
+        ),
+        Mistake(
+            "full to the brim",
+            lambda copied, split, card: max(1, math.ceil(split / (card - copied))) if copied <= card else 0,
+            "a card that copied alone fills has no room for split: 0, not a division by zero.",
         ),
         Mistake(
             "no way out",

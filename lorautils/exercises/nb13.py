@@ -83,6 +83,11 @@ largest_thief = Exercise(
             "many calls may still be short ones. What you wait for is their sum, in seconds.",
         ),
         Mistake(
+            "calls times seconds",
+            _name_of_largest(lambda name, calls, seconds, needed: (name not in needed, calls * seconds)),
+            "the seconds are those of all its calls already.",
+        ),
+        Mistake(
             "longest call",
             _name_of_largest(lambda name, calls, seconds, needed: (name not in needed, seconds / calls)),
             "that is the longest single call. A kernel takes its calls times that.",
@@ -96,7 +101,7 @@ largest_thief = Exercise(
     cases=(
         ([("mm", 800, 0.60), ("add", 900, 0.05), ("copy_", 200, 0.12), ("sdpa", 3, 0.04), ("ge", 9, 0.01)], ["mm"]),
         ([("bmm", 10, 0.03), ("rsqrt", 61, 0.01), ("mul", 700, 0.21), ("bernoulli_", 1, 0.05)], ["mm", "bmm"]),
-        ([("addmm", 2, 0.50), ("mm", 9, 0.70), ("sum", 8, 0.02), ("exp", 2, 0.04)], ["mm", "addmm"]),
+        ([("mm", 9, 0.70), ("ge", 20, 0.001), ("sum", 8, 0.03), ("exp", 2, 0.04), ("addmm", 2, 0.5)], ["mm", "addmm"]),
     ),
 )
 
@@ -185,6 +190,16 @@ is_faster = Exercise(
             "one turn with a large gain pulls the mean up. Asked is the gain of each turn.",
         ),
         Mistake(
+            "seconds, not ratios",
+            lambda first, other, again: (
+                "yes"
+                if min(a - b for a, b in zip(first, other, strict=True))
+                > max(abs(a - c) for a, c in zip(first, again, strict=True))
+                else "cannot tell"
+            ),
+            "a second is much of a short turn and little of a long one. Compare ratios.",
+        ),
+        Mistake(
             "one turn is enough",
             _judged(max, _widest),
             "in one turn, yes. Asked is the gain of each turn: take the smallest.",
@@ -219,9 +234,9 @@ is_faster = Exercise(
         ([2.0, 2.2, 2.1], [1.7, 1.8, 1.8], [1.6, 2.1, 2.2]),
         ([2.0, 2.0, 2.0], [1.8, 1.0, 1.9], [2.2, 1.9, 2.0]),
         ([2.0, 2.0, 2.0], [1.8, 1.8, 1.8], [2.5, 2.0, 2.0]),
-        ([2.0, 2.0, 2.0], [1.9, 0.7, 1.7], [2.2, 2.0, 2.2]),
+        ([2.0, 2.0, 2.0], [2.1, 0.7, 1.7], [2.2, 2.0, 2.2]),
         ([2.0, 2.0, 2.0], [1.8, 1.8, 1.2], [3.0, 2.0, 2.0]),
-        ([2.0, 4.0, 9.0], [1.0, 2.5, 5.0], [2.1, 3.9, 8.8]),
+        ([2.0, 4.0, 20.0], [1.0, 2.5, 12.0], [2.1, 3.9, 22.0]),
         ([1.0, 1.1, 1.0], [2.0, 2.1, 2.2], [1.0, 1.1, 1.0]),
     ),
 )
@@ -288,5 +303,5 @@ two_shares = Exercise(
             "that is how many such steps the device could have made in the time. Turn both over.",
         ),
     ),
-    cases=((134e6, 2.4e6, 172, 0.8, 160e9), (1e9, 10e6, 2048, 20, 700e9), (8e9, 21e6, 1000, 0.5, 4e14)),
+    cases=((134e6, 2.4e6, 172, 0.8, 250e9), (1e9, 10e6, 2048, 20, 700e9), (8e9, 21e6, 1000, 0.5, 4e14)),
 )

@@ -125,6 +125,8 @@ which_broken = Exercise(
             ("d", "k_proj"),
             "in d both A and B have the other sign: compare the product, not B.",
         ),
+        Mistake("the file's name", ("c.gguf", "k_proj"), "it is. Write the letter alone."),
+        Mistake("llama.cpp's name", ("c", "attn_k"), "it is. Write the module as PEFT does."),
         Mistake(
             "q instead of k",
             ("c", "q_proj"),
@@ -139,8 +141,8 @@ ship = Exercise(
     difficulty=2,
     minutes=6,
     hints=(
-        "Go through each case line by line, and strike out what it forbids. The table of section 5 is about a base "
-        "that was born on its grid; the line of each case says which base it has.",
+        "Go through each case line by line, and strike out what it forbids. Most lines of section 5's table are about "
+        "a base that was born on its grid; the line of each case says which base it has.",
         "On the phone the base is off the grid, and 4 bits cost what the lines 'off its grid' say. On the laptop "
         "nothing but the size speaks against 8 bits. On the GPU there are fifty adapters.",
     ),
@@ -167,6 +169,7 @@ ship = Exercise(
             ["b", "a", "b"],
             "fifty merged models are fifty times the base's memory.",
         ),
+        Mistake("vLLM for the laptop", ["b", "d", "d"], "vLLM needs a GPU. One user, two adapters: what is simpler?"),
         Mistake(
             "merged for the laptop",
             ["b", "b", "d"],

@@ -55,10 +55,9 @@ def _buttons(asked: dict, kept: str | None) -> ipywidgets.ToggleButtons:
     )
 
 
-def _field(asked: dict, kept: float | None) -> ipywidgets.Text:
-    return ipywidgets.Text(
-        value="" if kept is None else f"{kept:g}", description=LEAD, placeholder="a number", continuous_update=False
-    )
+def _field(asked: dict, kept: str | float | None) -> ipywidgets.Text:
+    typed = f"{kept:g}" if isinstance(kept, int | float) else ""  # a newer course may ask for a number
+    return ipywidgets.Text(value=typed, description=LEAD, placeholder="a number", continuous_update=False)
 
 
 def number(text: str) -> float | None:
