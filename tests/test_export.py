@@ -296,6 +296,11 @@ def test_errors_of_export(adapter, tmp_path, monkeypatch, capsys, arguments, say
     assert {path.name for path in tmp_path.iterdir()} == {"taken", "file"}
 
 
+def test_the_current_folder_is_no_new_one(adapter, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert ". is there already: name a new folder" in error(capsys, "export", str(adapter), "--output", ".")
+
+
 def test_a_folder_without_its_weights(adapter, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     half = tmp_path / "half"

@@ -45,7 +45,7 @@ def export(
     adapter, output = Path(adapter), Path(output)
     if to == "merged" and kind not in ("F32", "F16"):
         raise ValueError(f"--type {kind} is for GGUF files: take F16 or F32, or `--to merged-gguf`")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and (not output.name or not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} is there already: name a new folder with --output")
     name = base_of(adapter, model)
     write = _beside(adapter, name, kind, base) if to == "gguf" else _merged(adapter, name, kind, to)
@@ -229,7 +229,7 @@ def card(files: Sequence[Path], adapter: Path, name: str | None, to: str, templa
 - LoRA: r = {record.get("r", 8)}, alpha = {record.get("lora_alpha", 8)}
 - Written by lorautils {lorautils.__version__}, `lorautils export --to {to}`
 
-Send a prompt exactly as the training had it, to `/v1/completions`. The chat endpoint, and the TEMPLATE in the
+Send a prompt exactly as the training had it, to `/v1/completions`. A chat endpoint, and the TEMPLATE of a
 Modelfile, put the base model's chat template around it:
 
 ```
