@@ -100,8 +100,9 @@ def words(command: str) -> list[str] | None:
         rest[:2] = SAME[tuple(rest[:2])]
     if rest[0] != "rm":
         rest = [LONG.get(word, word) for word in rest]
-    text = " ".join(rest).replace("HEAD^", "HEAD~1")
-    return re.sub(r"^log (.*)-(?:n )?(\d+)$", r"log \1-n \2", text).split(" ")
+    if rest[0] == "log" and (count := re.fullmatch(r"-(\d+)", rest[-1])):
+        rest[-1:] = ["-n", count[1]]
+    return [word.replace("HEAD^", "HEAD~1") for word in rest]
 
 
 def equivalent(answer: str, wanted: str) -> bool:
