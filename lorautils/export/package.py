@@ -141,7 +141,7 @@ def check_fits(factors: Factors, config: PretrainedConfig) -> None:
 def check_base(path: str | Path, factors: Factors, config: PretrainedConfig) -> None:
     """Raise ValueError unless a GGUF has the architecture, the hyperparameters and the tensors of an adapter's base."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there: name the GGUF of the base with --base")
+        raise FileNotFoundError(f"{path} is no file: name the GGUF of the base with --base")
     fields, shapes = header(path)
     said, wanted = fields.get("general.architecture"), hyperparameters(config)
     optional = {f"{config.model_type}.{name}" for name in ("context_length", "vocab_size")}

@@ -29,7 +29,7 @@ REASONS = {  # a sign in llama.cpp's log, and what to do: the first that fits is
     r"wrong base model|arch mismatch": "name the base that the adapter was trained on with --base",
     r"to be 'adapter'": "this file holds a model: name it with --base",
     r"key not found": "this file holds no model: name the adapter as adapter, and its base with --base",
-    r"corrupted|magic|key.value|exceeds": "the file is damaged: write or download it again",
+    r"corrupted|magic|key.value|exceeds": "the file is damaged, or no GGUF: name one, or write or download it again",
     r"": "`lorautils doctor` checks the rest",
 }
 LARGEST = 16_000_000  # bytes of an answer
@@ -129,9 +129,8 @@ def send(url: str, body: dict | None, key: str = ""):
         with (DIRECT.open if here else urllib.request.urlopen)(request, timeout=600) as answer:
             return json.loads(answer.read(LARGEST))
     except urllib.error.HTTPError as error:
-        kind, remedy = (OSError, "look at the request")
-        if error.code == 401:
-            kind, remedy = (PermissionError, "give its key with --key")
+        no_key = (PermissionError, "give its key with --key")
+        kind, remedy = no_key if error.code == 401 else (OSError, "look at the request")
         said = " ".join(error.read().decode(errors="replace")[:300].split())
         raise kind(f"{url} answered {error.code}: {said}. Next: {remedy}") from None
     except urllib.error.URLError as error:
