@@ -83,13 +83,10 @@ def read(adapter: str | Path) -> tuple[Factors, float]:
     for key in (key for key in tensors if key.endswith("lora_A.weight")):
         module = key.removeprefix(lora.PREFIX).removesuffix(".lora_A.weight")
         factors[module] = tensors.get(key.replace("lora_A", "lora_B")), tensors[key]
-    if 2 * len(factors) != len(tensors) or not all(_is_pair(*pair) for pair in factors.values()):
+    pairs = [b is not None and b.dim() == a.dim() == 2 and b.shape[1] == a.shape[0] for b, a in factors.values()]
+    if 2 * len(factors) != len(tensors) or not all(pairs):
         raise ValueError(f"{adapter / lora.WEIGHTS} holds other things than pairs of A and B: {UNKNOWN}")
     return factors, alpha
-
-
-def _is_pair(b: Tensor | None, a: Tensor) -> bool:
-    return b is not None and b.dim() == a.dim() == 2 and b.shape[1] == a.shape[0]
 
 
 def checked(adapter: Path, name: str | None, base: str | Path | None) -> tuple[Factors, float, PretrainedConfig]:

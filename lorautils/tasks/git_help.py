@@ -201,14 +201,11 @@ def _conversation(row: Example, intents: list[dict], rng: Random) -> list[dict[s
 def write() -> None:
     """Write the files in cases/."""
     for part, path in FILES.items():
-        lines = [json.dumps(_messages(row), ensure_ascii=False) for row in made(part)]
+        rows = [{"messages": turns(row.question, row.answer), "kind": row.kind} for row in made(part)]
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     items = ",\n".join(json.dumps(chat, ensure_ascii=False) for chat in conversations())
     CHATS.write_text(f"[{items}]\n", encoding="utf-8")
-
-
-def _messages(row: Example) -> dict:
-    return {"messages": turns(row.question, row.answer), "kind": row.kind}
 
 
 if __name__ == "__main__":
