@@ -50,7 +50,7 @@ test-portable: .venv/.test ## the notebooks' outputs under other instruction set
 	$(BIN)/nox -s portable -- $(NAMES)
 
 test-repeat: .venv/.test ## `make test` five times in a row, beside two processes that keep two cores busy, about three hours
-	@busy=; trap 'kill $$busy' EXIT; \
+	@busy=; trap 'kill $$busy' EXIT; trap 'exit 1' INT TERM; \
 	for core in 1 2; do nice -n 5 sh -c 'while :; do :; done' & busy="$$busy $$!"; done; \
 	for run in 1 2 3 4 5; do \
 	  echo "=== run $$run of 5"; \

@@ -1,6 +1,8 @@
 """What recorded trainings have in common: the tests, their scores and losses, and a file that grows line by line."""
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import torch
@@ -120,6 +122,13 @@ def key(run: dict) -> str:
 
 
 def share_of(runs: list, words: list[str]) -> list:
-    """Return the runs of share I of N if the words of a command are ["I/N"], all runs if there are none."""
-    index, shares = map(int, words[0].split("/")) if words else (0, 1)
+    """Return the runs of share I of N if the words of a command are ["I/N"], all runs if there are none.
+
+    SystemExit for other words: who counts the shares from 1 would leave out run 0.
+    """
+    said = " ".join(words)
+    found = re.fullmatch(r"(\d+)/(\d+)", said or "0/1")
+    index, shares = map(int, found.groups()) if found else (0, 0)
+    if index >= shares:
+        sys.exit(f"expected a share I/N whose I is 0 to N - 1, such as 0/4, got: {said}")
     return runs[index::shares]

@@ -201,8 +201,10 @@ def main() -> None:
         record = {"kind": kind, "seed": int(seed), **lora(int(seed), int(r), float(rate), *folder or [None])}
     elif kind == "compare":
         record = {"kind": kind, **compare(*rest)}
-    else:
+    elif kind == "controls":
         record = {"kind": kind, **controls()}
+    else:
+        sys.exit(f"expected full, lora, compare or controls, got: {kind}")
     append(RESULTS / "full_update.jsonl", {**record, "machine": machine()})
 
 

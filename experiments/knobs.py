@@ -316,16 +316,16 @@ def transfer(runs: Runs, task: str) -> dict[str, list[float]]:
     }
 
 
-def matched(runs: Runs, measure: str, within: float = 2.0) -> list[float]:
+def matched(runs: Runs, measure: str) -> list[float]:
     """Return by how much more LoRA (r = 8) has of a measure than full fine-tuning at the same score: a mean a seed.
 
-    Pairs are all runs of a seed, of any rate, above 85 % on Test-A and at most `within` points apart.
+    Pairs are all runs of a seed, of any rate, above 85 % on Test-A and at most two points apart.
     """
     good = [run for run in runs if run["run"]["sweep"] in ("rank", "full", "twenty seeds") and is_good(run)]
     gaps: dict[int, list[float]] = {}
     for full in (run for run in good if run["run"]["method"] == "full fine-tuning"):
         for lora in (run for run in good if run["run"]["method"] == "LoRA" and run["run"]["r"] == 8):
-            near = abs(MEASURES["Test-A"](lora) - MEASURES["Test-A"](full)) <= within
+            near = abs(MEASURES["Test-A"](lora) - MEASURES["Test-A"](full)) <= 2
             if lora["run"]["seed"] == full["run"]["seed"] and near:
                 gaps.setdefault(full["run"]["seed"], []).append(MEASURES[measure](lora) - MEASURES[measure](full))
     return [float(np.mean(gaps[seed])) for seed in sorted(gaps)]

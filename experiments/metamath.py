@@ -18,7 +18,9 @@ QUESTIONS = 1319  # of GSM8K's test
 
 def git(folder: Path, *arguments: str) -> str:
     """Return what git prints."""
-    return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["git", "-C", folder, *arguments], stdout=subprocess.PIPE, encoding="utf-8", check=True
+    ).stdout
 
 
 def run(text: str) -> dict | None:

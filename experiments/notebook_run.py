@@ -1,12 +1,12 @@
 """The run of notebook 08 over several seeds, beside full fine-tuning and what needs no training.
 
 `python -m experiments.notebook_run LoRA 0` appends one line to results/notebook_run.jsonl. The first word is one of
-TRAININGS, or untouched, few-shot, nearest, rules; the second is the seed. `rescue 0` trains LoRA and saves it in
+TRAININGS or of UNTRAINED; the second is the seed. `rescue 0` trains LoRA and saves it in
 adapters/run, from which notebook 08 goes on where its training is too slow.
 """
 
+import argparse
 import json
-import sys
 from dataclasses import asdict
 
 from peft import get_peft_model
@@ -36,6 +36,7 @@ TRAININGS = {
     "long run": RECIPE | {"examples": 3200, "epochs": 3},
 }
 REPLAYED = 1 / 20  # of the pairs, where plain text is mixed in
+UNTRAINED = ("untouched", "few-shot", "nearest", "rules")
 LOOKS = 6  # at the held-out loss, in a training
 
 
@@ -124,7 +125,10 @@ def rescue(seed: int) -> None:
 
 def main() -> None:
     """Run one kind with one seed and append the result, or make the rescue adapter."""
-    kind, seed = sys.argv[1], int(sys.argv[2])
+    parser = argparse.ArgumentParser(prog="python -m experiments.notebook_run")
+    parser.add_argument("kind", choices=[*TRAININGS, *UNTRAINED, "rescue"])
+    parser.add_argument("seed", type=int)
+    kind, seed = vars(parser.parse_args()).values()
     if kind == "rescue":
         return rescue(seed)
     result = trained(kind, seed, recipe_of(kind)) if kind in TRAININGS else untrained(kind, seed)

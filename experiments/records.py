@@ -58,7 +58,7 @@ def select(runs: Iterable[Mapping], **wanted) -> list[Mapping]:
     Raises:
         ValueError: there is no such run.
     """
-    found = [run for run in runs if all(run["run"][name] == value for name, value in wanted.items())]
+    found = [run for run in runs if all(run["run"].get(name) == value for name, value in wanted.items())]
     if not found:
         raise ValueError(f"no recorded run has {wanted}: `python -m experiments.sweeps list` shows what is recorded")
     return found

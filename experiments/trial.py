@@ -74,13 +74,13 @@ def main() -> None:
     """Run a share of what is missing, or show how far it is."""
     words = sys.argv[1:]
     done = {key(record["run"]) for record in recorded(RECORD)}
-    left = [run for run in runs() if key(asdict(run)) not in done]
     if words == ["list"]:
-        print(f"{len(runs()) - len(left)} of {len(runs())} runs recorded")
+        print(f"{sum(key(asdict(run)) in done for run in runs())} of {len(runs())} runs recorded")
         return
-    for run in share_of(left, words):
-        append(RECORD, {"run": asdict(run), **execute(run), "machine": machine()})
-        release_memory()
+    for run in share_of(runs(), words):  # of all, recorded or not: processes that start later have the same shares
+        if key(asdict(run)) not in done:
+            append(RECORD, {"run": asdict(run), **execute(run), "machine": machine()})
+            release_memory()
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def spoiled(fault: str, tokenizer, seed: int) -> list[dict[str, list[int]]]:
     return made
 
 
-def gallery(fault: str, seed: int = 0, *, steps: int = STEPS, look_every: int = 4, progress: bool = False) -> Run:
+def gallery(fault: str, seed: int = 0, *, steps: int = STEPS) -> Run:
     """Train with one fault, look at rows that were not trained on, as they are used, and ask some."""
     setup(seed)
     tokenizer, model = load_tokenizer(), get_peft_model(load_base_model(), lora_config()).to(device())
@@ -122,9 +122,9 @@ def gallery(fault: str, seed: int = 0, *, steps: int = STEPS, look_every: int = 
         loss=fused.loss,
         optimizer=torch.optim.AdamW(others, rate) if fault == "frozen adapter" else None,
         held_out=held_out,
-        held_out_steps=look_every,
+        held_out_steps=4,
         seed=seed,
-        progress=progress,
+        progress=False,
     )
     asked = [row for row in validation if row.kind == "command"][:ASKED]
     answers = evaluate(model, tokenizer, prompts(tokenizer, asked), max_new_tokens=LONGEST)

@@ -13,6 +13,7 @@ from test_export import save_adapter, save_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lorautils import evaluation
+from lorautils.export import check as check_server
 from lorautils.export import gguf, package, server
 
 PROMPTS = ["Every day at 10.", "noon\n", "It is 7 o'clock.", "in an hour"]
@@ -118,6 +119,19 @@ def test_a_fake_server(served, capsys, fault, exit_code, says):
     assert ("FAULT" in said) == bool(exit_code)
     if fault is last_slot:
         assert "alone:        base 4 of 4, adapter 4 of 4" in said, "one by one, nothing shows"
+
+
+def test_a_wrong_key_is_told_where_a_server_hides_its_adapters_alone(served, capsys, monkeypatch):
+    def get(request):
+        key = request.headers["Authorization"] == "Bearer ключ".encode().decode("latin-1")  # as curl sends it
+        hidden = (200, [{"id": 0}]) if key else (401, {"error": "Invalid API Key"})
+        request.say(*(hidden if request.path == "/lora-adapters" else (200, {"data": [{"id": "base"}]})))
+
+    monkeypatch.setattr(Answer, "do_GET", get)
+    with Fake(served, None) as url:
+        assert check_server.way_of(url, "ключ").adapter == {"lora": [{"id": 0, "scale": 1}]}
+        assert "Invalid API Key" in (said := error(capsys, "check-server", url, "--key", "wrong"))
+        assert "--key" in said
 
 
 def test_llama_cpp_passes_and_a_wrong_alpha_does_not(served, capsys):

@@ -147,6 +147,7 @@ def bases(tiny, tmp_path_factory):
     writer.write_model(folder / "qwen.gguf", model, tokenizer("qwen2"), "F16")
     (folder / "cut.gguf").write_bytes((folder / ".gguf").read_bytes()[:3000])
     (folder / "text.gguf").write_text("no model at all " * 20)
+    (folder / "folder.gguf").mkdir()
     return folder
 
 
@@ -168,7 +169,8 @@ def test_a_base_that_fits_is_named_in_the_modelfile_and_in_the_card(adapter, bas
         ("qwen", "its architecture is qwen2, expected llama"),
         ("cut", "cannot be read as GGUF"),
         ("text", "cannot be read as GGUF"),
-        ("missing", "is not there"),
+        ("missing", "is no file: name the GGUF"),
+        ("folder", "is no file: name the GGUF"),
     ],
 )
 def test_a_base_that_does_not_fit_is_refused_before_anything_is_written(adapter, bases, tmp_path, capsys, name, says):
@@ -294,6 +296,11 @@ def test_errors_of_export(adapter, tmp_path, monkeypatch, capsys, arguments, say
     (tmp_path / "file").touch()
     assert says in error(capsys, "export", *[str(adapter) if word == "ADAPTER" else word for word in arguments])
     assert {path.name for path in tmp_path.iterdir()} == {"taken", "file"}
+
+
+def test_the_current_folder_is_no_new_one(adapter, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert ". is there already: name a new folder" in error(capsys, "export", str(adapter), "--output", ".")
 
 
 def test_a_folder_without_its_weights(adapter, tmp_path, monkeypatch, capsys):

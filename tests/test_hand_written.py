@@ -52,6 +52,11 @@ def test_cases_are_loaded_by_kind_or_all_in_the_order_of_the_file(name, kinds):
         cron.hand_written(name, "a kind")
 
 
+def test_a_test_without_kinds_says_so():
+    with pytest.raises(ValueError, match="expected a kind of test_c, or None for all, got 'schedule'"):
+        cron.hand_written("test_c", "schedule")
+
+
 def test_no_text_stands_twice_and_one_alone_in_two_of_all_tests_and_the_validation_split():
     """That training has none of them is held in test_cron.py, by their fingerprints."""
     cases = {name: cron.hand_written(name) for name in HASHES} | {"A": cron.test_a(), "B": cron.test_b()}

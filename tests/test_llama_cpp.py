@@ -330,6 +330,7 @@ def broken(tiny, name: str) -> list[str]:
         "a model as adapter": [base, "--base", base],
         "an adapter as model": ["--base", str(tiny.second)],
         "a text": ["--base", str(tiny.model / "config.json")],
+        "a folder": ["--base", str(tiny.model)],
         "two of one name": [str(tiny.first), str(tiny.first), "--base", base],
         "no folder": [str(folder / "nowhere"), "--base", base],
     }[name]
@@ -345,7 +346,8 @@ def broken(tiny, name: str) -> list[str]:
         ("another model's adapter", "incorrect shape", "name the base that the adapter was trained on"),
         ("a model as adapter", "expect general.type to be 'adapter'", "this file holds a model"),
         ("an adapter as model", "key not found", "this file holds no model"),
-        ("a text", "invalid magic", "the file is damaged"),
+        ("a text", "invalid magic", "or no GGUF: name one"),
+        ("a folder", "failed to read magic", "or no GGUF: name one"),
         ("two of one name", "have the same name", "rename"),
         ("no folder", "holds no adapter", "name the folder"),
     ],

@@ -32,7 +32,7 @@ def course(tmp_path, monkeypatch):
 
 def write(folder, name, *sources):
     cells = [v4.new_markdown_cell(f"# About {name}", id="title")]
-    cells += [v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources)]
+    cells += [v4.new_code_cell(source, id=f"cell-{i}", execution_count=9) for i, source in enumerate(sources)]
     path = folder / "notebooks" / f"{name}.ipynb"
     nb = v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "gone", "display_name": "My kernel"}})
     nbformat.write(nb, path)

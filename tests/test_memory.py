@@ -262,6 +262,8 @@ def test_terms_add_up_and_print():
         ({"method": "lora"}, "method must be one of LoRA, QLoRA, full, got 'lora'"),
         ({"precision": "fp32"}, "precision must be one of float32"),
         ({"sharding": "ZeRO"}, "sharding must be one of DDP, FSDP"),
+        ({"targets": ("q_proj", "qkv")}, r"targets must be names of q_proj, .*, got \('q_proj', 'qkv'\)"),
+        ({"targets": "all-linear"}, "targets must be names of q_proj, .*, got 'all-linear'"),
     ],
 )
 def test_refuses_what_it_does_not_know(changes, message):

@@ -77,6 +77,7 @@ def test_a_command_may_be_spelled_otherwise(answer):
         ("", "git status"),
         ("You can use git status", "git status"),
         ('git commit -m "Fix', 'git commit -m "Fix"'),
+        ("git commit -m Fix the date", 'git commit -m "Fix the date"'),  # git takes the last two words for files
         ("git rm notes.txt", "git rm --cached notes.txt"),
         ("git reset --hard HEAD~2", "git reset --soft HEAD~2"),
         ("git log --oneline -n 4", "git log --oneline -n 40"),

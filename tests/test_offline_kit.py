@@ -33,6 +33,13 @@ def test_the_course_in_the_kit_is_what_git_does_not_ignore(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+def test_a_course_that_is_no_clone_hears_what_git_says(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(offline_kit, "ROOT", tmp_path)  # as a zip of the repository leaves it
+    with pytest.raises(subprocess.CalledProcessError):
+        offline_kit.copy_course(tmp_path / "course")
+    assert "not a git repository" in capfd.readouterr().err
+
+
 def test_the_pages_go_along_where_they_are_built(tmp_path, monkeypatch):
     site, kit = tmp_path / "site", tmp_path / "kit"
     monkeypatch.setattr(offline_kit, "SITE", site)

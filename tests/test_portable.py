@@ -101,9 +101,13 @@ def test_every_value_of_every_factor_is_in_the_plan():
     assert {configuration.workers for configuration in tool.CONFIGURATIONS.values()} == {1, 2}
 
 
-@pytest.mark.parametrize("arguments", [["avx512"], ["threads-2", "99_none"]])
-def test_an_unknown_name_is_refused(capsys, arguments):
-    assert tool.main(arguments) == 2 and arguments[-1] in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "there"), [(["avx512"], "there are threads-2"), (["threads-2", "99_none"], "there are 00_start_here")]
+)
+def test_an_unknown_name_is_refused_with_those_that_there_are(capsys, arguments, there):
+    assert tool.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert arguments[-1] in said and there in said
 
 
 def test_nox_offers_every_configuration_and_both_bounds():

@@ -2,11 +2,16 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
+from lorautils import ROOT
 from tools import suite
 
 TESTS = """
@@ -55,3 +60,28 @@ def test_what_was_never_run_is_not_recorded(course, capsys):
     assert suite.main(["idle"]) == 2 and suite.main([]) == 2
     assert "python -m tools.suite CONDITION" in capsys.readouterr().err
     assert not (course / "suite.jsonl").exists()
+
+
+@pytest.mark.skipif(not (os.name == "posix" and shutil.which("make")), reason="the Makefile wants make and sh")
+def test_a_repetition_that_ctrl_c_ends_leaves_no_busy_process(course):
+    (course / "bin").mkdir()
+    (course / ".venv").mkdir()
+    for name in ("pyproject.toml", "constraints.txt", ".venv/.lab", ".venv/.site", ".venv/.test"):
+        (course / name).touch()
+    (course / "bin" / "make").write_text("#!/bin/sh\nexec sleep 60\n")  # in the place of `make test`
+    (course / "bin" / "make").chmod(0o755)
+    command = [shutil.which("make"), "-f", ROOT / "Makefile", "test-repeat"]
+    path = {"PATH": f"{course / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    started = {"cwd": course, "env": os.environ | path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(
+        command, **started, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ) as run:
+        deadline, found = time.monotonic() + 30, []
+        while "sleep" not in [process.name() for process in found] and time.monotonic() < deadline:
+            time.sleep(0.2)
+            found = psutil.Process(run.pid).children(recursive=True)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+    _, left = psutil.wait_procs(found, timeout=5)
+    for process in left:
+        process.kill()
+    assert len(found) >= 4 and not left

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments import common, records
+from experiments import common, full_update, notebook_run, records, trial
 from experiments.records import MEASURES, by, seed_interval, select, tuned
 from lorautils import plots, results
 from lorautils.figures import nb11
@@ -37,6 +37,36 @@ def run(exact=(180, 0, 20, 10), seed=0, rate=2e-3, **configuration):
     counts = zip("ABCD", exact, (200, 200, 210, 146), strict=True)
     scores = {test: {"n": n, "exact": successes} for test, successes, n in counts}
     return {"run": {"seed": seed, "learning_rate": rate, **configuration}, "scores": scores, "english_loss": 4.0}
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+def test_shares_that_start_one_after_the_other_make_every_run_once(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(trial, "RECORD", tmp_path / "trial.jsonl")
+    monkeypatch.setattr(trial, "execute", lambda run: made.append(run) or {})
+    monkeypatch.setattr(trial, "release_memory", lambda: None)  # of a training, which is not made here
+    for share in ("0/3", "1/3", "2/3", "1/3"):
+        monkeypatch.setattr("sys.argv", ["trial", share])
+        trial.main()
+    assert len(made) == len(set(made)) == len(trial.runs())
+
+
+@pytest.mark.parametrize("words", [["3/3"], ["0/0"], ["1-3"], ["0/3", "1/3"]], ids=str)
+def test_what_is_no_share_is_refused(words):
+    with pytest.raises(SystemExit, match="0 to N - 1"):
+        common.share_of([1, 2, 3], words)
+
+
+@pytest.mark.parametrize(("script", "words"), [(notebook_run, ["lora", "0"]), (full_update, ["control"])])
+def test_a_misspelt_kind_records_nothing(monkeypatch, script, words):
+    monkeypatch.setattr("sys.argv", ["script", *words])
+    for work in {"untrained", "controls"} & set(vars(script)):
+        monkeypatch.setattr(script, work, lambda *given: {})
+    monkeypatch.setattr(script, "append", lambda path, record: pytest.fail(f"recorded {record}"))
+    with pytest.raises(SystemExit):
+        script.main()
 
 
 # --- the functions --------------------------------------------------------------------------------------------------
@@ -70,6 +100,8 @@ def test_select_finds_by_value_and_says_what_is_missing():
     assert select(recorded, r=8, seed=1) == [recorded[2]]
     with pytest.raises(ValueError, match=r"experiments\.sweeps list"):
         select(recorded, r=16)
+    with pytest.raises(ValueError, match="rank"):
+        select(recorded, rank=8)
 
 
 def test_by_sorts_and_takes_lists_as_keys():

@@ -50,7 +50,7 @@ http://127.0.0.1:8000:
 def copy_course(target: Path) -> None:
     """Copy all files as they are now, but those that git ignores."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(listing, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -147,8 +147,8 @@ def main(arguments: list[str]) -> int:
     name, *notebooks = arguments or [""]
     notebooks = [Path(notebook).stem for notebook in notebooks] or known
     if name not in CONFIGURATIONS or (unknown := sorted(set(notebooks) - set(known))):
-        wrong = repr(name) if name not in CONFIGURATIONS else unknown[0]
-        print(f"no such configuration or notebook: {wrong}; there are {', '.join(CONFIGURATIONS)}", file=sys.stderr)
+        wrong, there = (unknown[0], known) if name in CONFIGURATIONS else (repr(name), CONFIGURATIONS)
+        print(f"no such configuration or notebook: {wrong}; there are {', '.join(there)}", file=sys.stderr)
         return 2
     print(f"{name}: {CONFIGURATIONS[name].meaning}", flush=True)
     if waiting := [notebook for notebook in notebooks if not is_done(recorded(name).get(notebook), notebook)]:

@@ -57,11 +57,14 @@ class Report(NamedTuple):
 def way_of(url: str, key: str = "", adapter: str | None = None) -> Way:
     """Ask a server what it serves: llama.cpp numbers its adapters, others give each the name of a model.
 
-    `adapter` is that number or name, by default the first. ValueError says what there is.
+    `adapter` is that number or name, by default the first. ValueError says what there is, PermissionError that the key
+    is wrong: llama.cpp tells its models to everybody, its adapters not.
     """
     try:
         with server.understood(url):
             numbered = [str(int(entry["id"])) for entry in server.send(f"{url}/lora-adapters", None, key)]
+    except PermissionError:
+        raise
     except OSError:
         with server.understood(url):
             models = server.send(f"{url}/v1/models", None, key)["data"]

@@ -45,7 +45,7 @@ def export(
     adapter, output = Path(adapter), Path(output)
     if to == "merged" and kind not in ("F32", "F16"):
         raise ValueError(f"--type {kind} is for GGUF files: take F16 or F32, or `--to merged-gguf`")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and (not output.name or not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} is there already: name a new folder with --output")
     name = base_of(adapter, model)
     write = _beside(adapter, name, kind, base) if to == "gguf" else _merged(adapter, name, kind, to)
@@ -83,13 +83,10 @@ def read(adapter: str | Path) -> tuple[Factors, float]:
     for key in (key for key in tensors if key.endswith("lora_A.weight")):
         module = key.removeprefix(lora.PREFIX).removesuffix(".lora_A.weight")
         factors[module] = tensors.get(key.replace("lora_A", "lora_B")), tensors[key]
-    if 2 * len(factors) != len(tensors) or not all(_is_pair(*pair) for pair in factors.values()):
+    pairs = [b is not None and b.dim() == a.dim() == 2 and b.shape[1] == a.shape[0] for b, a in factors.values()]
+    if 2 * len(factors) != len(tensors) or not all(pairs):
         raise ValueError(f"{adapter / lora.WEIGHTS} holds other things than pairs of A and B: {UNKNOWN}")
     return factors, alpha
-
-
-def _is_pair(b: Tensor | None, a: Tensor) -> bool:
-    return b is not None and b.dim() == a.dim() == 2 and b.shape[1] == a.shape[0]
 
 
 def checked(adapter: Path, name: str | None, base: str | Path | None) -> tuple[Factors, float, PretrainedConfig]:
@@ -141,7 +138,7 @@ def check_fits(factors: Factors, config: PretrainedConfig) -> None:
 def check_base(path: str | Path, factors: Factors, config: PretrainedConfig) -> None:
     """Raise ValueError unless a GGUF has the architecture, the hyperparameters and the tensors of an adapter's base."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there: name the GGUF of the base with --base")
+        raise FileNotFoundError(f"{path} is no file: name the GGUF of the base with --base")
     fields, shapes = header(path)
     said, wanted = fields.get("general.architecture"), hyperparameters(config)
     optional = {f"{config.model_type}.{name}" for name in ("context_length", "vocab_size")}
@@ -229,7 +226,7 @@ def card(files: Sequence[Path], adapter: Path, name: str | None, to: str, templa
 - LoRA: r = {record.get("r", 8)}, alpha = {record.get("lora_alpha", 8)}
 - Written by lorautils {lorautils.__version__}, `lorautils export --to {to}`
 
-Send a prompt exactly as the training had it, to `/v1/completions`. The chat endpoint, and the TEMPLATE in the
+Send a prompt exactly as the training had it, to `/v1/completions`. A chat endpoint, and the TEMPLATE of a
 Modelfile, put the base model's chat template around it:
 
 ```

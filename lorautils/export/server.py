@@ -29,7 +29,7 @@ REASONS = {  # a sign in llama.cpp's log, and what to do: the first that fits is
     r"wrong base model|arch mismatch": "name the base that the adapter was trained on with --base",
     r"to be 'adapter'": "this file holds a model: name it with --base",
     r"key not found": "this file holds no model: name the adapter as adapter, and its base with --base",
-    r"corrupted|magic|key.value|exceeds": "the file is damaged: write or download it again",
+    r"corrupted|magic|key.value|exceeds": "the file is damaged, or no GGUF: name one, or write or download it again",
     r"": "`lorautils doctor` checks the rest",
 }
 LARGEST = 16_000_000  # bytes of an answer
@@ -121,7 +121,7 @@ def send(url: str, body: dict | None, key: str = ""):
     """Send JSON to a server, or only ask where there is none, and return its answer; OSError gives its own words."""
     if not url.startswith(("http://", "https://")):
         raise OSError(f"{url} is no address of a server: give one such as http://127.0.0.1:8080")
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}".encode()}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers)
     here = urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # a proxy would see key and prompt
@@ -129,9 +129,10 @@ def send(url: str, body: dict | None, key: str = ""):
         with (DIRECT.open if here else urllib.request.urlopen)(request, timeout=600) as answer:
             return json.loads(answer.read(LARGEST))
     except urllib.error.HTTPError as error:
-        remedy = "give its key with --key" if error.code == 401 else "look at the request"
+        no_key = (PermissionError, "give its key with --key")
+        kind, remedy = no_key if error.code == 401 else (OSError, "look at the request")
         said = " ".join(error.read().decode(errors="replace")[:300].split())
-        raise OSError(f"{url} answered {error.code}: {said}. Next: {remedy}") from None
+        raise kind(f"{url} answered {error.code}: {said}. Next: {remedy}") from None
     except urllib.error.URLError as error:
         raise OSError(f"{url} does not answer ({error.reason}): start the server, or correct the address") from None
     except (ValueError, RecursionError, http.client.HTTPException) as error:

@@ -96,7 +96,7 @@ class Step:
     device; "FSDP" splits weights, gradients and moments, and gathers one layer at a time (`fully_shard` a layer).
     precision: "float32" or "bfloat16" of all but the adapter; "mixed" stores weights, gradients and moments in float32
     and computes with copies in bf16: torch's autocast, or FSDP's `MixedPrecisionPolicy(param_dtype=torch.bfloat16)`.
-    ValueError for a number below 1 or a word that is not known.
+    ValueError for a batch, length, r or devices below 1, or a word that is not known.
     """
 
     batch: int
@@ -116,6 +116,8 @@ class Step:
     def __post_init__(self):
         if min(self.batch, self.length, self.r, self.devices) < 1:
             raise ValueError(f"batch, length, r and devices must be at least 1, got {self}")
+        if not set(self.targets) <= set(PROJECTIONS):
+            raise ValueError(f"targets must be names of {', '.join(PROJECTIONS)}, got {self.targets!r}")
         choices = {"method": METHODS, "precision": PRECISIONS, "device": ("cuda", "cpu"), "sharding": SHARDINGS}
         for name, known in choices.items():
             _one_of(name, getattr(self, name), known)

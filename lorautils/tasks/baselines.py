@@ -36,8 +36,8 @@ def by_rules(text: str) -> str:
     return f"{int(time[2])} {hour} {day} {month} {weekday}"
 
 
-def instructed(train: Sequence[Example], texts: Iterable[str], k: int = 4) -> list[str]:
-    """Return for each text a prompt that says what is asked for and shows the k training examples most like the text.
+def instructed(train: Sequence[Example], texts: Iterable[str]) -> list[str]:
+    """Return for each text a prompt that says what is asked for and shows the four training examples most like it.
 
     They stand as earlier turns of the chat, the most alike last.
     """
@@ -46,5 +46,5 @@ def instructed(train: Sequence[Example], texts: Iterable[str], k: int = 4) -> li
         "<|im_start|>system\nAnswer with a cron expression alone: minute, hour, day of the month, month, day of the "
         "week, five fields with a blank between them.<|im_end|>\n"
     )
-    shots = nearest(train, texts, k)
+    shots = nearest(train, texts, 4)
     return [told + few_shot_prompt(near[::-1], text) for near, text in zip(shots, texts, strict=True)]

@@ -5,7 +5,6 @@ Format: "minute hour day-of-month month day-of-week", e.g. "At 09:30 AM, Monday 
 import hashlib
 import json
 import re
-import reprlib
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -191,7 +190,7 @@ def hand_written(name: str, kind: str | None = None) -> list[Example]:
     rows = [json.loads(line) for line in _lines(f"{name}.jsonl")]
     kinds = sorted({row["kind"] for row in rows if "kind" in row})
     if kind not in (None, *kinds):
-        raise ValueError(f"expected a kind of {name}, {', '.join(kinds)}, or None for all, got {reprlib.repr(kind)}")
+        raise ValueError(f"expected a kind of {name}, {', '.join([*kinds, 'or None for all'])}, got {kind!r:.60}")
     return [Example(r["text"], r["cron"] or NOT_CRON, r["family"]) for r in rows if kind in (None, r.get("kind"))]
 
 

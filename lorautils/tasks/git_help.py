@@ -100,8 +100,9 @@ def words(command: str) -> list[str] | None:
         rest[:2] = SAME[tuple(rest[:2])]
     if rest[0] != "rm":
         rest = [LONG.get(word, word) for word in rest]
-    text = " ".join(rest).replace("HEAD^", "HEAD~1")
-    return re.sub(r"^log (.*)-(?:n )?(\d+)$", r"log \1-n \2", text).split(" ")
+    if rest[0] == "log" and (count := re.fullmatch(r"-(\d+)", rest[-1])):
+        rest[-1:] = ["-n", count[1]]
+    return [word.replace("HEAD^", "HEAD~1") for word in rest]
 
 
 def equivalent(answer: str, wanted: str) -> bool:
@@ -200,14 +201,11 @@ def _conversation(row: Example, intents: list[dict], rng: Random) -> list[dict[s
 def write() -> None:
     """Write the files in cases/."""
     for part, path in FILES.items():
-        lines = [json.dumps(_messages(row), ensure_ascii=False) for row in made(part)]
+        rows = [{"messages": turns(row.question, row.answer), "kind": row.kind} for row in made(part)]
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     items = ",\n".join(json.dumps(chat, ensure_ascii=False) for chat in conversations())
     CHATS.write_text(f"[{items}]\n", encoding="utf-8")
-
-
-def _messages(row: Example) -> dict:
-    return {"messages": turns(row.question, row.answer), "kind": row.kind}
 
 
 if __name__ == "__main__":
