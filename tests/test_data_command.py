@@ -138,6 +138,11 @@ def test_a_long_list_is_cut_and_says_so(capsys, tmp_path):
     assert code == 1 and "nearly so: 9\n" in out and out.count("\n         line ") == 5 and "and 4 more\n" in out
 
 
+def test_a_file_that_is_named_twice_repeats_its_rows(capsys, tmp_path):
+    code, out = said(capsys, tmp_path, GOOD, str(tmp_path / "mine.jsonl"))
+    assert code == 1 and "nearly so: 40\n" in out and "note " not in out
+
+
 def test_characters_of_several_tokens_are_shown_whole(tokenizer):
     (sequence,) = tokens.encode_rows(tokenizer, [Row("here", Pair("你好", "👩‍🚀 é"))])[0]
     shown = report.shown(tokenizer, sequence, width=30)
