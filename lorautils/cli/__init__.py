@@ -5,10 +5,12 @@ answer that is not cron, 2: an error, in one line on stderr.
 """
 
 import contextlib
+import io
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lorautils import setup
 
@@ -21,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lorautils.cli import doctor
 
     argv = sys.argv[1:] if argv is None else argv
+    with contextlib.suppress(AttributeError):  # a notebook's has none
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file on Windows may not have every letter
     try:
         from lorautils.cli import ask, check_server, data, evaluate, export, fetch, fresh, options, serve, train
     except ImportError as error:  # the doctor, whom a broken environment needs, does without a library
@@ -85,15 +89,28 @@ def notice(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
 
+def lines(file: str) -> list[str]:
+    """Return the lines of a text file, or of - (stdin), without their ends; OSError or ValueError says what it is."""
+    name = "standard input" if file == "-" else file
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise OSError(f"{name} cannot be read ({error.strerror}): name a text file") from None
+    text = raw.decode("utf-8-sig", errors="surrogateescape")
+    if re.search(r"[\0\udc80-\udcff]", text):
+        raise ValueError(f"{name} is not UTF-8 text: save it with UTF-8 encoding")
+    return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+
+
 def said_by(error: Exception) -> str:
-    """Return what an error says, in one line."""
+    """Return what an error says."""
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"{error.filename} is not there: check its name and the current folder"
-    return " ".join(str(error).split())
+    return str(error)
 
 
-def fail(error: Exception | str) -> int:
+def fail(text: str) -> int:
     """Say in one line what went wrong, and return the exit code for it."""
     who = f"process {rank()}: " if rank() else ""
-    print(printable(f"lorautils: {who}{' '.join(str(error).split())}"), file=sys.stderr, flush=True)
+    print(printable(f"lorautils: {who}{' '.join(text.split())}"), file=sys.stderr, flush=True)
     return 2

@@ -35,6 +35,8 @@ def state_of(folder: Path, run: dict, resume: bool) -> str:
 
     FileExistsError says that there are other files; ValueError names the setting that differs.
     """
+    if folder.is_file():
+        raise FileExistsError(f"{folder} is a file, expected a folder: name a new one with --output")
     if all(path.name == PART for path in folder.glob("*")):
         return "new"
     try:

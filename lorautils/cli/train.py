@@ -350,6 +350,10 @@ def _check_same(options: Train, config) -> None:
     """Raise ValueError for a setting that the adapter that is trained further has otherwise."""
     from lorautils.cli import targets
 
+    if config.peft_type != "LORA":
+        raise ValueError(
+            f"the adapter in {options.from_adapter} is {config.peft_type.value}, expected LORA: name another"
+        )
     for name in targets.KNOBS:
         given, own = getattr(options, name), getattr(config, name)
         if given not in (own, getattr(Train, name)):
