@@ -177,5 +177,6 @@ def test_the_held_out_part_shares_no_prompt_and_is_drawn_by_the_seed(tokenizer):
     prompts = [{alike.bare(alike.answers(s.row.example)[-1][0]) for s in part} - {""} for part in (train, held)]
     assert not prompts[0] & prompts[1] and 5 <= len(held) <= 40
     assert alike.split(sequences, 0.1, seed=0) == (train, held) != alike.split(sequences, 0.1, seed=1)
-    with pytest.raises(ValueError, match="at least two different prompts"):
-        alike.split(sequences[:1] * 4, 0.5, seed=0)
+    for few, share in ((sequences[:1] * 4, 0.5), (sequences[:2], 0.6)):
+        with pytest.raises(ValueError, match="different prompts, leaves none to train on"):
+            alike.split(few, share, seed=0)

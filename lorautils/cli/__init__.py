@@ -6,13 +6,12 @@ answer that is not cron, 2: an error, in one line on stderr.
 
 import contextlib
 import io
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lorautils import setup
+from lorautils import rank, setup
 
 # What a terminal obeys, signs that turn the order of letters round, and halves of characters.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -37,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, command in commands.items():
         own = command.parser() if hasattr(command, "parser") else options.Parser()
         subcommands.add_subcommand(name, own, help=command.SUMMARY)
+    if argv and argv[0] in commands:
+        parser.prog = f"lorautils {argv[0]}"  # whose --help an error points to
     try:
         given = parser.parse_args(underscored(argv))
         return commands[given.subcommand].run(given[given.subcommand])
@@ -53,16 +54,6 @@ def underscored(argv: Sequence[str]) -> list[str]:
     end = argv.index("--") if "--" in argv else len(argv)
     names = [re.sub(r"^--\w[\w-]*", lambda name: f"--{name[0][2:].replace('-', '_')}", word) for word in argv[:end]]
     return [*names, *argv[end:]]
-
-
-def rank() -> int:
-    """Return this process's number among those that work together: 0 for the first, and for one that is alone."""
-    return int(os.environ.get("RANK", 0))
-
-
-def processes() -> int:
-    """Return how many processes work together; 1 for one that is alone."""
-    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 @contextlib.contextmanager
@@ -106,6 +97,8 @@ def said_by(error: Exception) -> str:
     """Return what an error says."""
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"{error.filename} is not there: check its name and the current folder"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file that was named is not UTF-8 text ({error}): save it with UTF-8 encoding"
     return str(error)
 
 

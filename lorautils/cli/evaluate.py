@@ -71,10 +71,6 @@ def _check(options) -> None:
         raise ValueError("--blind and --against need each other: a second adapter, and a file for the pairs")
     if options.blind and options.output:
         raise ValueError("--output is for the answers of one model, --blind for those of two: leave one out")
-    if options.against and options.against == options.adapter:
-        raise ValueError(
-            f"--adapter and --against are both {options.against}: name two adapters, or leave --adapter out"
-        )
     for name in ("output", "blind"):
         if (path := getattr(options, name)) and Path(path).exists():
             raise FileExistsError(f"{path} is there already: name a new file with --{name}")

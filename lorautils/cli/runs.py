@@ -13,8 +13,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from lorautils import basemodel
-from lorautils.cli import rank
+from lorautils import basemodel, rank
 from lorautils.cli.options import Train
 
 NAME, PART = "run.json", "run.json.part"
