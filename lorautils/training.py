@@ -127,9 +127,9 @@ class AnswerTrainer(Trainer):
     best: dict[str, torch.Tensor] | None = None  # what trains, when the held-out loss was lowest
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int]:
-        # the row that fills the last batch of several processes is the one without loss
-        lengths = [len(f["input_ids"]) for f in self.train_dataset if f["labels"][-1] != IGNORED]
         several = self.args.world_size > 1
+        features = self.train_dataset[:-1] if several else self.train_dataset  # but the one that fills the last batch
+        lengths = [len(feature["input_ids"]) for feature in features]
         return LengthSortedSampler(lengths, self.args.train_batch_size, self.args.seed, fill=several)
 
     def _get_num_items_in_batch(self, batch_samples, device) -> torch.Tensor:

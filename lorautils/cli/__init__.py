@@ -1,6 +1,6 @@
 """The command line: `lorautils COMMAND`, one module a command; `lorautils --help` lists them.
 
-Notebooks 00, 08 and 12 point to it. Answers go to stdout, notices to stderr; exit 0: done, 1: a problem found or an
+Notebook 00 points to it first. Answers go to stdout, notices to stderr; exit 0: done, 1: a problem found or an
 answer that is not cron, 2: an error, in one line on stderr.
 """
 
