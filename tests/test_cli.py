@@ -334,7 +334,7 @@ def test_errors_of_train(capsys, tmp_path):
     (tmp_path / "mine" / "thesis.md").write_text("# Thesis")
     for resume in ([], ["--resume", "auto"]):
         said = error(capsys, "train", "--output", str(tmp_path / "mine"), *resume)
-        assert "holds files, but no run.json: name a new folder with --output" in said
+        assert "holds files, but no run.json that can be read: name a new folder with --output" in said
     assert "invalid choice: 'maybe' (choose from 'auto')" in error(capsys, "train", "--resume", "maybe")
     assert "report_to is trackio, which is not installed: pip install trackio" in error(
         capsys, "train", "--output", output, "--report_to", "trackio"

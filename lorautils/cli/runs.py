@@ -42,7 +42,9 @@ def state_of(folder: Path, run: dict, resume: bool) -> str:
         there = json.loads((folder / NAME).read_text(encoding="utf-8"))
         state, differing = there["state"], list(differences(there, run))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FileExistsError(f"{folder} holds files, but no run.json: name a new folder with --output") from None
+        raise FileExistsError(
+            f"{folder} holds files, but no run.json that can be read: name a new folder with --output"
+        ) from None
     if not resume:
         raise FileExistsError(
             f"{folder} holds a run already, its state is {state}: name a new folder with --output, or let this run go "
