@@ -53,6 +53,8 @@ def run(options) -> int:
     """Print a cron expression for each phrase; why there is none, and doubts, go to stderr."""
     phrases = _phrases(options)
     adapter = Path(options.adapter or ROOT / "adapters" / "cron")
+    if not (adapter / "adapter_config.json").is_file():  # before torch is loaded
+        raise FileNotFoundError(f"{adapter} holds no adapter: name the folder of a saved one with --adapter")
     from lorautils import evaluation
     from lorautils.tasks import cron
 
