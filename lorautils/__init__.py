@@ -66,6 +66,16 @@ def my_folder() -> Path:
     return Path(os.environ.get("LORAUTILS_MY", ROOT / "my"))
 
 
+def rank() -> int:
+    """Return this process's number among those that torchrun or accelerate launched; 0 for one that is alone."""
+    return int(os.environ.get("RANK", 0))
+
+
+def processes() -> int:
+    """Return how many processes torchrun or accelerate launched for this run; 1 for one that is alone."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def release_memory() -> None:
     """Give the memory of replaced models back to the system: a model is half a gigabyte, and two are easily kept.
 

@@ -69,7 +69,7 @@ def why_not_json(error: Exception) -> str:
     """Return what `json.loads` said of a text, and where, of a text of several lines with the line."""
     if not isinstance(error, json.JSONDecodeError):  # such as thousands of digits, or of brackets
         return str(error)
-    line = f"line {error.lineno}, " if error.doc.count("\n") > 1 else ""
+    line = f"line {error.lineno}, " if "\n" in error.doc.strip() else ""
     return f"{error.msg} at {line}column {error.colno}"
 
 

@@ -1,6 +1,7 @@
 """What a model answers, and what a text costs it.
 
-Notebooks 00 and 08 use it. An answer is greedy: at each step the likeliest token, until the end-of-text token.
+Every notebook with answers of a model uses it, 00 first. An answer is greedy: at each step the likeliest token, until
+the end-of-text token.
 The loss of a text is the mean of -log p(token | everything before it), in nats per token.
 """
 

@@ -92,19 +92,18 @@ def error_lines(
     xlabel: str,
     ylabel: str,
     log: bool = True,
-    apart: float = 1.025,
 ) -> Axes:
     """Draw lines[name][x] = (mean, low, high), each line in a colour, dash and marker of its own.
 
     A point whose low and high are nan is drawn without an interval. The x axis is logarithmic unless `log` is False,
-    with a tick at each x that occurs; on a logarithmic axis each line stands by the factor `apart` beside the next.
+    with a tick at each x that occurs; on a logarithmic axis each line stands a little beside the next.
     """
     _, axes = plt.subplots(figsize=(9.5, 5), layout="constrained")
     colours = [BLUE, ORANGE, GREEN, RED, PURPLE, GREY] * 2
     axes.set_prop_cycle(color=colours, marker=list("os^Dv*") * 2, linestyle=["-", "--", "-.", ":"] * 3)
     for index, (name, points) in enumerate(lines.items()):
         mean, low, high = np.array(list(points.values())).T
-        x = np.array(list(points)) * (apart ** (index - (len(lines) - 1) / 2) if log else 1.0)
+        x = np.array(list(points)) * (1.025 ** (index - (len(lines) - 1) / 2) if log else 1.0)
         axes.errorbar(x, mean, [mean - low, high - mean], capsize=4, lw=2, ms=7, label=name)
     ticks = sorted({x for points in lines.values() for x in points})
     axes.set(xscale="log" if log else "linear", xlabel=xlabel, ylabel=ylabel)

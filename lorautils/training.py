@@ -33,7 +33,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
-from lorautils import release_memory
+from lorautils import processes, rank, release_memory
 from lorautils.data import IGNORED, Pair, collate, encode
 from lorautils.lora import PROJECTIONS
 
@@ -127,9 +127,9 @@ class AnswerTrainer(Trainer):
     best: dict[str, torch.Tensor] | None = None  # what trains, when the held-out loss was lowest
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler[int]:
-        # the row that fills the last batch of several processes is the one without loss
-        lengths = [len(f["input_ids"]) for f in self.train_dataset if f["labels"][-1] != IGNORED]
         several = self.args.world_size > 1
+        features = self.train_dataset[:-1] if several else self.train_dataset  # but the one that fills the last batch
+        lengths = [len(feature["input_ids"]) for feature in features]
         return LengthSortedSampler(lengths, self.args.train_batch_size, self.args.seed, fill=several)
 
     def _get_num_items_in_batch(self, batch_samples, device) -> torch.Tensor:
@@ -385,9 +385,9 @@ def _arguments(model: nn.Module, output_dir: str | Path | None, **chosen) -> Tra
         **chosen,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # or one process would split its batches over all GPUs (DataParallel)
-    if launched_processes() != arguments.world_size:
+    if processes() != arguments.world_size:
         raise ValueError(
-            f"{launched_processes()} processes were launched, but this one works with {arguments.world_size}, so they "
+            f"{processes()} processes were launched, but this one works with {arguments.world_size}, so they "
             "would train apart: launch with torchrun, or with accelerate launch and one of the files in configs/"
         )
     return arguments
@@ -495,19 +495,13 @@ def save_adapter(model: PeftModel, folder: str | Path) -> bool:
     whole = None  # what PEFT saves anyway
     if isinstance(model, FSDPModule):
         whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, ignore_frozen_params=True))
-    first = int(os.environ.get("RANK", 0)) == 0
-    if first:
+    if first := rank() == 0:
         model.save_pretrained(folder, state_dict=whole)
     return first
 
 
-def launched_processes() -> int:
-    """Return how many processes torchrun or accelerate launch started for this run; 1 if neither did."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
 def uses_accelerator(model: nn.Module | None = None) -> bool:
     """Say whether to train on GPUs: one process by itself if its model is there, several if each has one of its own."""
-    if launched_processes() == 1 and model is not None:
+    if processes() == 1 and model is not None:
         return next(model.parameters()).device.type != "cpu"
-    return torch.accelerator.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", launched_processes()))
+    return torch.accelerator.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", processes()))

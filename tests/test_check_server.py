@@ -31,7 +31,7 @@ def served(tmp_path_factory):
     with both.disable_adapter():
         answers["base"] = evaluation.evaluate(both, tokenizer, PROMPTS, max_new_tokens=24)
     prompts = folder / "prompts.txt"
-    prompts.write_text("".join(prompt.replace("\n", "\\n") + "\n" for prompt in PROMPTS), encoding="utf-8")
+    prompts.write_text("".join(prompt.replace("\n", "\\n") + "\n" for prompt in PROMPTS), encoding="utf-8-sig")
     return SimpleNamespace(folder=folder, model=model, adapter=adapter, answers=answers, prompts=prompts)
 
 

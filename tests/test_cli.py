@@ -316,6 +316,14 @@ def test_errors_of_ask(capsys, tmp_path):
     assert "holds no adapter" in error(capsys, "ask", "noon", "--adapter", str(tmp_path))
 
 
+def test_what_stdout_has_no_sign_for_is_written_out(monkeypatch, tmp_path):
+    path = lines(tmp_path / "pairs.jsonl", '{"prompt": "今日", "completion": "b"}')
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
+    assert main(["data", path]) == 0
+    sys.stdout.seek(0)
+    assert r"\u4eca" in sys.stdout.read()
+
+
 def test_errors_of_train(capsys, tmp_path):
     bad = lines(tmp_path / "pairs.jsonl", '{"prompt": "a", "completion": "b"}', '{"prompt": "a"}')
     output = str(tmp_path / "output")
@@ -326,7 +334,7 @@ def test_errors_of_train(capsys, tmp_path):
     (tmp_path / "mine" / "thesis.md").write_text("# Thesis")
     for resume in ([], ["--resume", "auto"]):
         said = error(capsys, "train", "--output", str(tmp_path / "mine"), *resume)
-        assert "holds files, but no run.json: name a new folder with --output" in said
+        assert "holds files, but no run.json that can be read: name a new folder with --output" in said
     assert "invalid choice: 'maybe' (choose from 'auto')" in error(capsys, "train", "--resume", "maybe")
     assert "report_to is trackio, which is not installed: pip install trackio" in error(
         capsys, "train", "--output", output, "--report_to", "trackio"

@@ -138,6 +138,11 @@ def test_a_long_list_is_cut_and_says_so(capsys, tmp_path):
     assert code == 1 and "nearly so: 9\n" in out and out.count("\n         line ") == 5 and "and 4 more\n" in out
 
 
+def test_a_file_that_is_named_twice_repeats_its_rows(capsys, tmp_path):
+    code, out = said(capsys, tmp_path, GOOD, str(tmp_path / "mine.jsonl"))
+    assert code == 1 and "nearly so: 40\n" in out and "note " not in out
+
+
 def test_characters_of_several_tokens_are_shown_whole(tokenizer):
     (sequence,) = tokens.encode_rows(tokenizer, [Row("here", Pair("你好", "👩‍🚀 é"))])[0]
     shown = report.shown(tokenizer, sequence, width=30)
@@ -172,5 +177,6 @@ def test_the_held_out_part_shares_no_prompt_and_is_drawn_by_the_seed(tokenizer):
     prompts = [{alike.bare(alike.answers(s.row.example)[-1][0]) for s in part} - {""} for part in (train, held)]
     assert not prompts[0] & prompts[1] and 5 <= len(held) <= 40
     assert alike.split(sequences, 0.1, seed=0) == (train, held) != alike.split(sequences, 0.1, seed=1)
-    with pytest.raises(ValueError, match="at least two different prompts"):
-        alike.split(sequences[:1] * 4, 0.5, seed=0)
+    for few, share in ((sequences[:1] * 4, 0.5), (sequences[:2], 0.6)):
+        with pytest.raises(ValueError, match="different prompts, leaves none to train on"):
+            alike.split(few, share, seed=0)

@@ -106,7 +106,7 @@ def test_checkpointing_recomputes_the_layers():
 
 
 def test_processes_that_do_not_know_of_one_another_are_refused(monkeypatch):
-    monkeypatch.setattr(training, "launched_processes", lambda: 2)
+    monkeypatch.setattr(training, "processes", lambda: 2)
     with pytest.raises(ValueError, match="2 processes were launched, but this one works with 1"):
         training.train(tiny_lora(), load_tokenizer(), EVEN_PAIRS, progress=False)
 

@@ -37,11 +37,11 @@ def jsonl(table, newline="\n"):
     return "".join(json.dumps(row, ensure_ascii=False) + newline for row in table)
 
 
-def table(given, delimiter=","):
+def table(given, delimiter=",", indent=None):
     """CSV as a spreadsheet writes it; a list of turns is JSON in its cell."""
 
     def cell(value):
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=indent)
 
     flat = [{name: cell(value) for name, value in row.items()} for row in given]
     written = io.StringIO(newline="")
@@ -69,6 +69,7 @@ KINDS = {  # how a file is written: its ending, and its bytes
     "array": ("json", lambda given: json.dumps(given).encode()),
     "pretty array named jsonl": ("jsonl", lambda given: json.dumps(given, indent=2).encode("utf-8-sig")),
     "CSV": ("csv", lambda given: table(given).encode()),
+    "CSV of pretty turns": ("csv", lambda given: table(given, indent=2).encode()),
     "CSV of Excel": ("CSV", lambda given: table(given, ";").encode("utf-8-sig")),
     "TSV in UTF-16": ("tsv", lambda given: table(given, "\t").encode("utf-16")),
     "Parquet": ("parquet", parquet),
@@ -240,6 +241,9 @@ def test_a_row_of_a_table_with_too_many_or_too_few_fields_is_named(tmp_path, lin
         ("mine.jsonl", b"\n\n", "no rows are in it"),
         ("mine.json", b"[]", "no rows are in it"),
         ("mine.csv", b"prompt,completion\n", "no rows are in it"),
+        ("mine.csv", b"text,text,,\na,b,,\n", "two columns have one name"),
+        ("mine.csv", "text\n\ufffd\n".encode() + b"caf\xe9\n", "line 3: not UTF-8"),
+        ("mine.json", b'[{"text": "a"},\n {"text": }]', "at line 2, column 11"),
         ("mine.json", b'[{"text": "a"}, {"text": ', "it begins as an array"),
         ("mine.json", b'{\n "data": [{"text": "a"}]\n}', 'the list in "data"'),
         ("mine.jsonl", '{"text": "a"}'.encode("utf-16-le"), "UTF-16 without its mark"),
@@ -251,6 +255,16 @@ def test_a_file_that_holds_nothing_is_answered(tmp_path, name, content, message)
     with pytest.raises(ValueError) as refused:
         rows.read([write(tmp_path / name, content)])
     assert message in str(refused.value) and name in str(refused.value)
+
+
+def test_the_files_of_a_setting_are_those_of_these_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [f"{place}-{'n' * 20}.jsonl" for place in range(20)]  # together longer than a name can be
+    for name in (*names, "a1.jsonl", "a[1].jsonl", "b, c.jsonl"):
+        write(tmp_path / name, b"x")
+    assert files.files(",".join(names)) == names
+    assert files.files("a[1].jsonl, none.jsonl") == ["a[1].jsonl", "none.jsonl"]
+    assert files.files("b, c.jsonl") == ["b, c.jsonl"] and files.files("a*") == ["a1.jsonl", "a[1].jsonl"]
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path):

@@ -3,8 +3,10 @@
 Greedy answers agree under many faults. So the log-probability of every token of an answer is compared, in nats.
 """
 
+import contextlib
 import json
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments import serving
 from lorautils import ROOT, basemodel, evaluation
-from lorautils.cli import check_server
+from lorautils.cli import check_server, main, serve
 from lorautils.export import gguf, package
 from lorautils.tasks import cron, orders
 
@@ -380,6 +382,16 @@ def test_a_server_that_is_gone(tiny):
 def test_without_xllamacpp_the_command_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     assert '".[serve]"' in error(capsys, "serve")
+
+
+def test_a_key_that_serve_makes_is_one_that_check_server_takes(monkeypatch, capsys):
+    monkeypatch.setattr(secrets, "token_bytes", lambda size: b"\xf8" * size)  # in base 64 a dash comes first
+    monkeypatch.setattr(serve, "_files", lambda *_: ("base.gguf", {}))
+    monkeypatch.setattr(serve, "_wait", lambda: None)
+    monkeypatch.setattr(server, "running", lambda *_, **__: contextlib.nullcontext("http://127.0.0.1:1"))
+    assert main(["serve"]) == 0
+    key = re.search(r"Key: (\S+)\n", capsys.readouterr().out)[1]
+    assert check_server.parser().parse_args(["http://127.0.0.1:1", "--key", key]).key == key
 
 
 def test_adapters_of_two_bases_are_not_served_together(tiny, tmp_path, capsys):

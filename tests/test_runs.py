@@ -38,6 +38,7 @@ def test_a_folder_is_used_if_it_is_empty_or_holds_the_same_run(tiny_model, capsy
     data = lines(tmp_path / "pairs.jsonl", *ROWS)
     arguments = ["train", "--data", data, "--output", str(tmp_path / "run"), "--resume", "auto"]
     (tmp_path / "run").mkdir()
+    assert "is a file, expected a folder" in error(capsys, *arguments[:4], data)
     assert main([*arguments, "--epochs", "1"]) == 0
     run = run_of(tmp_path / "run")
     assert run["state"] == "finished" and run["settings"]["epochs"] == 1 and len(run["files"]["data"][data]) == 64

@@ -7,13 +7,13 @@ import shutil
 import pytest
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import IA3Config, LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 from test_cli import error, lines, tiny_model  # noqa: F401
 
 from lorautils import basemodel, training
 from lorautils.audit import audit
-from lorautils.cli import evaluate, main, targets
+from lorautils.cli import blind, evaluate, main, targets
 from lorautils.cli.forecast import unfilled
 from lorautils.cli.options import Train
 from lorautils.data import Pair
@@ -162,6 +162,7 @@ def test_errors_of_evaluate(capsys, tmp_path):
     assert "holds no adapter" in error(capsys, "evaluate", data, "--adapter", str(tmp_path))
     assert "texts.jsonl, line 1 is a text" in error(capsys, "evaluate", text)
     assert "is there already" in error(capsys, "evaluate", data, "--output", text)
+    assert "nowhere is no folder" in error(capsys, "evaluate", data, "--output", str(tmp_path / "nowhere" / "answers"))
     assert "nowhere.csv is not there" in error(capsys, "evaluate", str(tmp_path / "nowhere.csv"))
 
 
@@ -414,6 +415,13 @@ def test_a_field_of_lora_that_cannot_be_kept_is_refused_and_a_file_may_name_one_
         assert f"{flags[2:].partition('=')[0]} " in said and "leave" in said
 
 
+def test_a_forecast_of_a_training_that_goes_on_is_of_the_adapter_there(tiny_model, tmp_path):  # noqa: F811
+    get_peft_model(basemodel.load_base_model(), LoraConfig(r=64, target_modules=["q_proj"])).save_pretrained(tmp_path)
+    size = dict(config=basemodel.load_config(), batch=1, length=8, predicted=4)
+    new = unfilled(Train(r=64, target_modules="q_proj", lora_dropout=0), **size)
+    assert unfilled(Train(from_adapter=str(tmp_path)), **size) == new > unfilled(Train(target_modules="q_proj"), **size)
+
+
 def test_a_forecast_is_near_the_ledger(tiny_model):  # noqa: F811
     from lorautils.scaling import memory
 
@@ -455,6 +463,10 @@ def test_an_adapter_is_trained_further_with_old_rows_mixed_in(tiny_model, capsys
     said = error(capsys, *more, str(tmp_path / "third"), "--r", "16")
     assert "r is 16, and the adapter in" in said and "has 4: leave it out" in said
     assert "are both set" in error(capsys, *more, str(tmp_path / "third"), "--target_modules", "q_proj")
+    ia3 = IA3Config(task_type="CAUSAL_LM", target_modules=["q_proj"], feedforward_modules=[])
+    get_peft_model(basemodel.load_base_model(), ia3).save_pretrained(tmp_path / "ia3")
+    other = error(capsys, *more[:3], "--from_adapter", str(tmp_path / "ia3"), "--output", str(tmp_path / "third"))
+    assert "is IA3, expected LORA" in other
     missing = error(capsys, *more[:3], "--from_adapter", str(tmp_path / "none"), "--output", str(tmp_path / "third"))
     assert "adapter_model.safetensors is not there" in missing
 
@@ -476,6 +488,7 @@ SCORES = [
     ("loose", "a  b", "A b", 1),
     ("loose", "-5", "5", 0),
     ("json", '{"a": 1, "b": 2}', '{"b":2,"a":1.0}', 1),
+    ("json", "[1, true]", "[1, 1]", 0),
     ("json", "{}", "none", 0),
     ("words", "the red house", "the house", 0.8),
     ("words", "yes", "", 0),
@@ -494,23 +507,35 @@ def test_blind_pairs_are_written_judged_and_counted(tiny_model, capsys, tmp_path
     said = {str(tmp_path / "adapter"): ["good"] * 40, None: ["good"] + ["bad"] * 39}
     monkeypatch.setattr(evaluate, "_loaded", lambda adapter, name: (adapter, basemodel.load_tokenizer()))
     monkeypatch.setattr(evaluate, "_answers", lambda model, tokenizer, asked: said[model])
-    blind = tmp_path / "blind.jsonl"
-    command = ["evaluate", data, "--against", str(tmp_path / "adapter"), "--blind", str(blind)]
+    written = tmp_path / "blind.jsonl"
+    command = ["evaluate", data, "--against", str(tmp_path / "adapter"), "--blind", str(written)]
+    assert "leave one out" in error(capsys, *command, "--output", str(tmp_path / "answers"))
     assert main(command) == 0
     assert "39 pairs of answers that differ, of 40" in capsys.readouterr().out
-    pairs = [json.loads(line) for line in blind.read_text(encoding="utf-8").splitlines()]
+    pairs = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
     assert {pair["A"] for pair in pairs} == {"good", "bad"} == {pair["B"] for pair in pairs}, "the order is drawn"
-    assert 'line 1: "better" is \'\'; write "A", "B" or "="' in error(capsys, "evaluate", "--judged", str(blind))
+    assert 'line 1: "better" is \'\'; write "A", "B" or "="' in error(capsys, "evaluate", "--judged", str(written))
     judged = [pair | {"better": "A" if pair["A"] == "good" else "B"} for pair in pairs]
     judged[-1]["better"] = "="
-    lines(blind, *map(json.dumps, judged))
-    assert main(["evaluate", "--judged", str(blind)]) == 0
+    lines(written, *map(json.dumps, judged))
+    assert main(["evaluate", "--judged", str(written)]) == 0
     out = capsys.readouterr().out
     assert f"the model itself better: 0, {tmp_path / 'adapter'} better: 38\nequally good: 1\n" in out
     assert "is there already" in error(capsys, *command)
     assert "need each other" in error(capsys, *command[:4])
-    lines(blind, "A", *map(json.dumps, judged[1:]))
-    assert "line 1 is no JSON" in error(capsys, "evaluate", "--judged", str(blind))
-    lines(blind, *map(json.dumps, judged[1:]))
-    assert "has 38 pairs and its key 39" in error(capsys, "evaluate", "--judged", str(blind))
+    lines(written, "A", *map(json.dumps, judged[1:]))
+    assert "line 1 is no JSON" in error(capsys, "evaluate", "--judged", str(written))
+    lines(written, *map(json.dumps, judged[1:]))
+    assert "has 38 pairs and its key 39" in error(capsys, "evaluate", "--judged", str(written))
     assert "no file was given" in error(capsys, "evaluate")
+
+
+def test_pairs_of_any_letters_may_be_saved_by_any_editor(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    blind.write(path, ("one", "two"), ["a\u2028b", "half a letter \ufffd"], (["1", "2"], ["3", "4"]))
+    judged = path.read_text(encoding="utf-8").replace('"better": ""', '"better": "="')
+    path.write_text(judged, encoding="utf-8-sig", newline="\r\n")
+    assert "equally good: 2" in blind.counted(path)
+    path.write_text(judged, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"pairs\.jsonl is not UTF-8 text"):
+        blind.counted(path)

@@ -272,6 +272,19 @@ def test_another_loss_is_one_argument(tokenizer):
     assert halved.loss == pytest.approx([loss / 2 for loss in plain.loss], rel=1e-5)
 
 
+def test_every_example_is_trained_on_also_one_that_ends_without_loss(tokenizer):
+    seen = []
+
+    @contextmanager
+    def noting(model):
+        yield lambda model, batch: seen.extend(batch["input_ids"][:, 0].tolist()) or answer_loss(model, batch)
+
+    ends = [IGNORED, 9, IGNORED, 9, 9]  # of a chat, what stands after its last answer
+    rows = [{"input_ids": [n, 8, 9], "labels": [IGNORED, 8, end]} for n, end in enumerate(ends, start=10)]
+    train(tiny_lora(), tokenizer, rows, epochs=1, batch_size=2, loss=noting, progress=False)
+    assert sorted(seen) == [10, 11, 12, 13, 14]
+
+
 def test_only_what_requires_a_gradient_moves(tokenizer):
     model = tiny_lora()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -1,13 +1,11 @@
 """`lorautils ask`: a schedule in English, answered with a cron expression by the adapter of notebook 00."""
 
-import io
 import re
-import sys
 from datetime import datetime
 from pathlib import Path
 
 from lorautils import ROOT
-from lorautils.cli import at_work, notice, say
+from lorautils.cli import at_work, lines, notice, say
 from lorautils.cli.options import Parser
 
 SUMMARY = "Answer a schedule in English with a cron expression."
@@ -55,7 +53,7 @@ def run(options) -> int:
     """Print a cron expression for each phrase; why there is none, and doubts, go to stderr."""
     phrases = _phrases(options)
     adapter = Path(options.adapter or ROOT / "adapters" / "cron")
-    if not (adapter / "adapter_config.json").is_file():
+    if not (adapter / "adapter_config.json").is_file():  # before torch is loaded
         raise FileNotFoundError(f"{adapter} holds no adapter: name the folder of a saved one with --adapter")
     from lorautils import evaluation
     from lorautils.tasks import cron
@@ -86,22 +84,10 @@ def _phrases(options) -> list[str]:
     """Return what is asked: the words of the command line, or the lines of a file, of which some may be empty."""
     if options.file and options.phrase:
         raise ValueError(f"got the phrase {' '.join(options.phrase)!r} and --file: give one of them")
-    phrases = _lines(options.file) if options.file else [" ".join(options.phrase)]
+    phrases = lines(options.file) if options.file else [" ".join(options.phrase)]
     if not any(phrase.strip() for phrase in phrases):
         raise ValueError(f"there is no phrase to answer: give one, such as lorautils ask {EXAMPLE}")
     return phrases
-
-
-def _lines(file: str) -> list[str]:
-    name = "standard input" if file == "-" else file
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise OSError(f"{name} cannot be read ({error.strerror}): name a text file with one phrase a line") from None
-    text = raw.decode("utf-8-sig", errors="replace")
-    if {"\ufffd", "\0"} & set(text):
-        raise ValueError(f"{name} is not UTF-8 text: give one phrase a line, saved with UTF-8 encoding")
-    return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
 
 
 def _tell(name: str, phrase: str, answer, explain: bool) -> bool:

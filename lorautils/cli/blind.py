@@ -9,6 +9,8 @@ import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from lorautils.cli import lines
+
 CHOICES = {"A", "B", "="}
 
 
@@ -47,12 +49,14 @@ def counted(path: Path) -> str:
     """Return how often each model's answer was judged better; ValueError names a pair that is not judged."""
     from lorautils import results
 
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    judged = [line for line in lines(str(path)) if line.strip()]
     key = _key(key_of(path))
-    if len(lines) != len(key["A"]):
-        raise ValueError(f"{path} has {len(lines)} pairs and its key {len(key['A'])}: judge the file as it was written")
+    if len(judged) != len(key["A"]):
+        raise ValueError(
+            f"{path} has {len(judged)} pairs and its key {len(key['A'])}: judge the file as it was written"
+        )
     wins = dict.fromkeys(key["models"], 0)
-    for number, (line, a) in enumerate(zip(lines, key["A"], strict=True), start=1):
+    for number, (line, a) in enumerate(zip(judged, key["A"], strict=True), start=1):
         try:
             better = json.loads(line)["better"]
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -66,7 +70,7 @@ def counted(path: Path) -> str:
     first, second = key["models"]
     said = [
         f"{first} better: {wins[first]}, {second} better: {wins[second]}",
-        f"equally good: {len(lines) - sum(wins.values())}",
+        f"equally good: {len(judged) - sum(wins.values())}",
     ]
     said.append(f"the same answer, not judged: {key['same']}")
     if total := sum(wins.values()):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lorautils import ROOT
-from lorautils.cli import at_work
+from lorautils.cli import at_work, lines
 from lorautils.cli.options import Parser
 
 SUMMARY = "Ask a server for base and adapter, alone and side by side, and compare with PEFT."
@@ -49,8 +49,7 @@ def _prompts(file: str | None) -> list[str]:
 
     if file is None:
         return [cron.cron_prompt(case.text) for case in cron.test_c()[:12]]
-    lines = Path(file).read_text(encoding="utf-8").splitlines()
-    prompts = [line.replace("\\n", "\n") for line in lines if line.strip()]
+    prompts = [line.replace("\\n", "\n") for line in lines(file) if line.strip()]
     if not prompts:
         raise ValueError(f"{file} holds no prompts: write one a line")
     return prompts

@@ -1,7 +1,9 @@
 """`lorautils data`: what a training would make of files: recognised, counted, and one example shown token by token."""
 
+from lorautils import basemodel
 from lorautils.cli import say
 from lorautils.cli.options import Parser, PositiveInt
+from lorautils.formats import report, rows, tokens
 
 SUMMARY = "Show what a training would make of your files, and what would go wrong."
 FORMATS = """A row has the fields "messages" (turns with role and content), "conversations" (turns with from and value),
@@ -27,12 +29,7 @@ def parser() -> Parser:
 
 def run(options) -> int:
     """Print the report; return 1 if it has a problem."""
-    from lorautils.formats import rows
-
     data = rows.read(options.file, renamed(options.rename), options.chat)
-    from lorautils import basemodel
-    from lorautils.formats import report, tokens
-
     tokenizer = basemodel.load_tokenizer(options.model)
     sequences, refused = tokens.encode_rows(tokenizer, data.rows)
     if not sequences:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lorautils.cli import at_work, blind, notice, say
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser
+from lorautils.formats import alike, rows, tokens
 
 SUMMARY = "Score the answers of an adapter, or of the untouched model, on your files."
 
@@ -33,8 +34,6 @@ def parser() -> Parser:
 
 def run(options) -> int:
     """Print the first answers that differ from what is expected, and the score; or write pairs, or count those."""
-    from lorautils.formats import rows
-
     if options.judged:
         say(blind.counted(Path(options.judged)))
         return 0
@@ -70,9 +69,13 @@ def _check(options) -> None:
         raise ValueError("no file was given: name one with prompts and their answers")
     if bool(options.blind) != bool(options.against):
         raise ValueError("--blind and --against need each other: a second adapter, and a file for the pairs")
+    if options.blind and options.output:
+        raise ValueError("--output is for the answers of one model, --blind for those of two: leave one out")
     for name in ("output", "blind"):
         if (path := getattr(options, name)) and Path(path).exists():
             raise FileExistsError(f"{path} is there already: name a new file with --{name}")
+        if path and not Path(path).parent.is_dir():
+            raise FileNotFoundError(f"{Path(path).parent} is no folder: make it, or name another file with --{name}")
     for name in ("adapter", "against"):
         if (folder := getattr(options, name)) and not Path(folder, "adapter_config.json").is_file():
             raise FileNotFoundError(f"{folder} holds no adapter: name the folder of a saved one with --{name}")
@@ -80,8 +83,6 @@ def _check(options) -> None:
 
 def _asked_and_answers(options, data, adapter: str | None) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the prompts with their expected answers, and what the model with an adapter answers."""
-    from lorautils.formats import tokens
-
     with at_work():
         model, tokenizer = _loaded(adapter, options.model)
         asked = [tokens.asked(tokenizer, row.example) for row in data.rows]
@@ -96,12 +97,13 @@ def _exact(expected: str, answer: str) -> float:
 
 
 def _loose(expected: str, answer: str) -> float:
-    return float(" ".join(answer.casefold().split()) == " ".join(expected.casefold().split()))
+    return float(alike.loose(answer) == alike.loose(expected))
 
 
 def _json(expected: str, answer: str) -> float:
+    apart = {"parse_int": lambda digits: (int(digits),), "parse_float": lambda digits: (float(digits),)}  # True == 1
     try:
-        return float(json.loads(answer) == json.loads(expected))
+        return float(json.loads(answer, **apart) == json.loads(expected, **apart))
     except (ValueError, RecursionError):
         return 0.0
 

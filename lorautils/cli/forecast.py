@@ -3,15 +3,24 @@
 import math
 from collections.abc import Sequence
 
+import psutil
+import torch
+from peft import PeftConfig, get_peft_model
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from lorautils import basemodel
+from lorautils.cli import targets
 from lorautils.cli.options import Train
 from lorautils.data import IGNORED
+from lorautils.formats import packing, report
 from lorautils.lora import PROJECTIONS
+from lorautils.measure import gigaflops
+from lorautils.scaling import memory
 
 
 def forecast(options: Train, data, sequences: Sequence) -> str:
     """Return the lines of a dry run, for one process."""
-    from lorautils.formats import packing, report
-
     rows = [sequence.feature for sequence in sequences]
     lines = [report.counts(data, sequences, options.batch_size)]
     if options.packing:
@@ -25,13 +34,6 @@ def forecast(options: Train, data, sequences: Sequence) -> str:
 
 def _minutes(options: Train, rows: Sequence[dict]) -> str:
     """Return what the matrix products of all steps take at the speed that a probe of half a second finds."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from lorautils import basemodel
-    from lorautils.cli import targets
-    from lorautils.measure import gigaflops
-
     if torch.cuda.is_available():
         return "not predicted on a GPU"
     with torch.device("meta"):
@@ -48,19 +50,12 @@ def _minutes(options: Train, rows: Sequence[dict]) -> str:
 
 def _memory(options: Train, rows: Sequence[dict]) -> str:
     """Return the predicted peak of the step with the longest rows, and what is free."""
-    import torch
-    from transformers import LlamaConfig
-
-    from lorautils import basemodel
-    from lorautils.cli import targets
-    from lorautils.scaling import memory
-
     config = basemodel.load_config(options.model)
     widest = sorted(rows, key=lambda row: -len(row["input_ids"]))[: options.batch_size]
     names = (options.target_modules or ",".join(PROJECTIONS)).replace(" ", "").split(",")
     step = {"batch": len(widest), "length": len(widest[0]["input_ids"])}
     step["predicted"] = sum(label != IGNORED for row in widest for label in row["labels"][1:])
-    fields = {"use_dora", "bias", *targets.NAMED} - {"target_modules"}
+    fields = {"use_dora", "bias", "from_adapter", *targets.NAMED} - {"target_modules"}
     special = any(getattr(options, name) not in (None, False, "none") for name in fields)
     if isinstance(config, LlamaConfig) and {*names} <= {*PROJECTIONS} and not special:
         more = memory.Step(
@@ -87,17 +82,11 @@ def unfilled(options: Train, config, batch: int, length: int, predicted: int) ->
     gradients of logits. What one layer needs for its way back is not counted; nor, of a model that looks at its
     numbers on the way, as one with experts does, what the forward pass keeps.
     """
-    import torch
-    from peft import get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    from lorautils.cli import targets
-
     dtype = torch.bfloat16 if options.bf16 else torch.float32
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=dtype)
         spared = _spared_by_4_bits(base) if options.load_in_4bit else 0
-        model = get_peft_model(base, targets.config(base, options)).train()
+        model = get_peft_model(base, _adapter(base, options)).train()
         rows = torch.zeros(batch, length, base.get_input_embeddings().weight.shape[1], dtype=dtype)
         mask = torch.ones(batch, 1, length, length, dtype=torch.bool)
     if options.gradient_checkpointing:
@@ -123,19 +112,21 @@ def unfilled(options: Train, config, batch: int, length: int, predicted: int) ->
     return sum(sizes.values()) - spared + 3 * trained + 12 * predicted * vocabulary, word
 
 
+def _adapter(base, options: Train) -> PeftConfig:
+    """Return the configuration of what is trained: of a new adapter, or of the one that is trained further."""
+    if options.from_adapter is None:
+        return targets.config(base, options)
+    own = PeftConfig.from_pretrained(options.from_adapter)
+    own.inference_mode, own.init_lora_weights = False, True  # other starts need the weights
+    return own
+
+
 def _spared_by_4_bits(base) -> int:
     """Return the bytes that the linear layers of a model, but for its head, need less in 4 bits."""
-    from torch import nn
-
-    from lorautils.scaling.memory import NF4_BYTES
-
     head = base.get_output_embeddings()
     layers = [layer for layer in base.modules() if isinstance(layer, nn.Linear) and layer is not head]
-    return sum(layer.weight.nbytes - round(NF4_BYTES * layer.weight.numel()) for layer in layers)
+    return sum(layer.weight.nbytes - round(memory.NF4_BYTES * layer.weight.numel()) for layer in layers)
 
 
 def _free() -> int:
-    import psutil
-    import torch
-
     return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available

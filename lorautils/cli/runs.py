@@ -13,8 +13,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from lorautils import basemodel
-from lorautils.cli import rank
+from lorautils import basemodel, rank
 from lorautils.cli.options import Train
 
 NAME, PART = "run.json", "run.json.part"
@@ -35,13 +34,17 @@ def state_of(folder: Path, run: dict, resume: bool) -> str:
 
     FileExistsError says that there are other files; ValueError names the setting that differs.
     """
+    if folder.is_file():
+        raise FileExistsError(f"{folder} is a file, expected a folder: name a new one with --output")
     if all(path.name == PART for path in folder.glob("*")):
         return "new"
     try:
         there = json.loads((folder / NAME).read_text(encoding="utf-8"))
         state, differing = there["state"], list(differences(there, run))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FileExistsError(f"{folder} holds files, but no run.json: name a new folder with --output") from None
+        raise FileExistsError(
+            f"{folder} holds files, but no run.json that can be read: name a new folder with --output"
+        ) from None
     if not resume:
         raise FileExistsError(
             f"{folder} holds a run already, its state is {state}: name a new folder with --output, or let this run go "

@@ -39,7 +39,7 @@ def run(options) -> int:
         raise ImportError('xllamacpp is missing: python -m pip install -c constraints.txt -e ".[serve]"') from None
     from lorautils.export import server
 
-    key = options.key or secrets.token_urlsafe(16)
+    key = options.key or secrets.token_hex(16)  # letters and digits: no command takes it for an option
     with tempfile.TemporaryDirectory(prefix="lorautils-serve-") as folder:
         with at_work():
             base, adapters = _files(options, Path(folder))

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from peft import LoraConfig
+from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -175,7 +176,7 @@ def _pattern(base: nn.Module, setting: str, text: str | None) -> dict[str, int]:
 
 
 def chosen(base: nn.Module, names: str | None) -> list[str]:
-    """Return the names of the layers to wrap: those of a setting, separated by commas, or what `default` says.
+    """Return the names of the layers to wrap: those of a setting, separated by commas, or without one the seven or all.
 
     ValueError names what the model has, where a name fits no layer.
     """
@@ -218,13 +219,9 @@ def reach(base: nn.Module, config: LoraConfig) -> str:
     ends = {id(end.weight) for end in (base.get_input_embeddings(), base.get_output_embeddings()) if end is not None}
     inside = [(path, weight) for path, weight in base.named_parameters() if id(weight) not in ends]
     names, layers, parameters = config.target_modules, config.layers_to_transform, config.target_parameters or ()
-    numbers = {str(number) for number in layers or ()}
 
     def is_wrapped(path: str) -> bool:
-        module = path.rpartition(".")[0]
-        among = layers is None or numbers & {*path.split(".")}
-        named = among and _fits(module, names) and not _fits(module, config.exclude_modules or ())
-        return bool(named) or _fits(path, parameters)
+        return bool(check_target_module_exists(config, path.rpartition(".")[0])) or _fits(path, parameters)
 
     wrapped = sum(weight.numel() for path, weight in inside if is_wrapped(path))
     only = f" of layers {', '.join(map(str, layers))}" if layers else ""

@@ -10,7 +10,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
 
-from lorautils.cli import processes, rank, runs, said_by
+from lorautils import processes, rank
+from lorautils.cli import runs, said_by
 
 Result = TypeVar("Result")
 

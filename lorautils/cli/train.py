@@ -10,9 +10,11 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile
 
-from lorautils.cli import notice, processes, rank, runs, together
+from lorautils import basemodel, processes, rank
+from lorautils.cli import notice, runs, together
 from lorautils.cli.data import FORMATS, renamed
 from lorautils.cli.options import Parser, Train, plain
+from lorautils.formats import alike, files, report, rows, tokens
 
 SUMMARY = "Train a LoRA adapter, as notebook 08 does, and save it."
 CODES = """Exit code: 0 only if the run is finished, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; those two
@@ -79,7 +81,7 @@ def _run(options: Train, model, parts: tuple[list, list], described: dict) -> in
     """Train, save the adapter, say how it went, and return the exit code."""
     from lorautils import training
 
-    output, tokenizer = Path(options.output), _tokenizer(options)
+    output, tokenizer = Path(options.output), basemodel.load_tokenizer(options.model)
     with contextlib.redirect_stdout(sys.stderr):
         history = _trained(options, model, tokenizer, *parts)
     state = "interrupted" if history.interrupted else "finished"
@@ -148,8 +150,6 @@ def _check(options: Train) -> None:
 
 def _files(options: Train) -> dict[str, list[str]]:
     """Return the files that settings name."""
-    from lorautils.formats import files
-
     found = {name: files.files(named) for name in ("data", "mix") if (named := getattr(options, name)) is not None}
     if options.from_adapter is not None:
         found["from_adapter"] = [str(Path(options.from_adapter, "adapter_model.safetensors"))]
@@ -158,8 +158,6 @@ def _files(options: Train) -> dict[str, list[str]]:
 
 def _data(options: Train):
     """Return the reader's examples, or examples of cron."""
-    from lorautils.formats import files, rows
-
     if options.data is not None:
         return rows.read(files.files(options.data), renamed(options.rename), options.chat).whole()
     from lorautils.tasks import cron
@@ -171,11 +169,11 @@ def _data(options: Train):
 
 def _parts(options: Train, data) -> tuple[list, list]:
     """Return the sequences to train on and those held out; say what looks wrong in them before anything is trained."""
-    from lorautils.formats import alike, files, report, rows
-
     sequences = _sequences(options, data)
     if options.data is not None and rank() == 0:
-        for level, text in report.findings(_tokenizer(options), data, sequences, [], options.max_length):
+        for level, text in report.findings(
+            basemodel.load_tokenizer(options.model), data, sequences, [], options.max_length
+        ):
             notice(f"{level:8} {text}")
     fitting = _fitting(options, sequences)
     train, held_out = alike.split(fitting, options.held_out, options.seed) if options.held_out else (fitting, [])
@@ -188,17 +186,9 @@ def _parts(options: Train, data) -> tuple[list, list]:
     return train, held_out
 
 
-def _tokenizer(options: Train):
-    from lorautils import basemodel
-
-    return basemodel.load_tokenizer(options.model)
-
-
 def _sequences(options: Train, data) -> list:
     """Encode examples; ValueError names the first that cannot be."""
-    from lorautils.formats import tokens
-
-    sequences, refused = tokens.encode_rows(_tokenizer(options), data.rows)
+    sequences, refused = tokens.encode_rows(basemodel.load_tokenizer(options.model), data.rows)
     if refused:
         raise ValueError(refused[0] + (f" (and {len(refused) - 1} more rows)" if refused[1:] else ""))
     return sequences
@@ -328,8 +318,6 @@ def _adapted(options: Train):
 
 def _base(options: Train):
     """Return the frozen model, in float32, bf16 or 4 bits."""
-    from lorautils import basemodel
-
     dtype = "bfloat16" if options.bf16 else "float32"
     if not options.load_in_4bit:
         return basemodel.load_base_model(options.model, dtype=dtype)
@@ -350,6 +338,10 @@ def _check_same(options: Train, config) -> None:
     """Raise ValueError for a setting that the adapter that is trained further has otherwise."""
     from lorautils.cli import targets
 
+    if config.peft_type != "LORA":
+        raise ValueError(
+            f"the adapter in {options.from_adapter} is {config.peft_type.value}, expected LORA: name another"
+        )
     for name in targets.KNOBS:
         given, own = getattr(options, name), getattr(config, name)
         if given not in (own, getattr(Train, name)):

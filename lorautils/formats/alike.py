@@ -1,8 +1,9 @@
-"""Which examples are alike, and a held-out part that shares no prompt with the rest.
+"""Which examples are alike, and a held-out part that shares no last prompt with the rest.
 
 Used by `lorautils data` and `train`.
 """
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -42,14 +43,16 @@ def answers(example: Pair | Text | Chat) -> list[tuple[str, str]]:
 
 
 def split(sequences: Sequence[Encoded], share: float, seed: int) -> tuple[list[Encoded], list[Encoded]]:
-    """Part sequences at random into those to train on and a `share` held out; a prompt is never in both.
+    """Part sequences at random into those to train on and those of a `share` of the prompts, which are held out.
 
-    ValueError says that there are too few different prompts to part.
+    The prompt of a row's last answer is never in both; ValueError says that none would be left to train on.
     """
     from sklearn.model_selection import GroupShuffleSplit
 
     groups = [bare(prompt or answer) for prompt, answer in (answers(s.row.example)[-1] for s in sequences)]
-    if len(set(groups)) < 2:
-        raise ValueError("held_out needs examples with at least two different prompts: leave it out")
+    if math.ceil(share * (several := len(set(groups)))) == several:
+        raise ValueError(
+            f"held_out, {share:g} of {several} different prompts, leaves none to train on: lower it or leave it out"
+        )
     chosen = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed).split(sequences, groups=groups)
     return tuple([sequences[number] for number in part] for part in next(chosen))

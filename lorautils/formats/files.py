@@ -7,6 +7,7 @@ Text is UTF-8, or UTF-16 with its mark; pyarrow reads Parquet, and Python's own 
 import codecs
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from glob import glob
@@ -30,11 +31,11 @@ class Record(NamedTuple):
 
 def files(names: str) -> list[str]:
     """Return the files of a setting: names separated by commas, in which * stands for any letters."""
-    if Path(names).exists():
+    if os.path.exists(names):  # False, not an error, for many names, which are too long for one
         return [names]
     found = []
     for name in filter(None, map(str.strip, names.split(","))):
-        found += sorted(glob(name)) or [name]
+        found += [name] if os.path.exists(name) else sorted(glob(name)) or [name]
     return found
 
 
@@ -67,7 +68,7 @@ def _open(path: Path, errors: str = "strict"):
 def _bad_line(path: Path) -> int:
     """Return the number of the first line that is not UTF-8."""
     lines = path.read_bytes().split(b"\n")
-    return next(n for n, line in enumerate(lines, start=1) if "\ufffd" in line.decode(errors="replace"))
+    return next(n for n, line in enumerate(lines, start=1) if line.decode(errors="ignore").encode() != line)
 
 
 def _json(path: Path) -> Iterator[Record]:
@@ -124,6 +125,9 @@ def _csv(path: Path) -> Iterator[Record]:
         file.seek(0)
         table = csv.DictReader(file, delimiter=separator, strict=True)
         try:
+            columns = [name for name in table.fieldnames or () if name]
+            if len({*columns}) < len(columns):
+                raise ValueError(f"{path}: two columns have one name in {header.strip()[:200]!r}: rename one of them")
             for row in table:
                 where = f"{path}, line {table.line_num}"
                 more, fewer = row.pop(None, []), [name for name, value in row.items() if value is None]

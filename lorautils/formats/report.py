@@ -86,7 +86,7 @@ def findings(
     if long:
         some = _listed([f"{sequence.row.where}: {len(sequence.input_ids):,} tokens" for sequence in long])
         yield Finding("PROBLEM", f"sequences over the limit of {max_length:,} tokens: {len(long):,}\n{some}")
-    rows = list({sequence.row.where: sequence.row for sequence in sequences}.values())
+    rows = list({id(sequence.row): sequence.row for sequence in sequences}.values())  # a file can be named twice
     yield from _alike(rows)
     yield from _marks(tokenizer, rows)
     yield from _order(rows)

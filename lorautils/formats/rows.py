@@ -204,10 +204,10 @@ def _turns(name: str, value: object) -> list[dict[str, str]]:
 
 def _from_a_cell(value: object) -> object:
     """Return the turns that a table holds as JSON in a cell; any other value as it is, other JSON too."""
-    if isinstance(value, str) and value.startswith("[{"):
+    if isinstance(value, str) and value.lstrip().startswith("["):
         with suppress(ValueError, RecursionError):
             turns = json.loads(value)
-            if any(all(isinstance(turn, dict) and turn.keys() >= names for turn in turns) for names in TURN):
+            if turns and any(all(isinstance(turn, dict) and turn.keys() >= names for turn in turns) for names in TURN):
                 return turns
     return value
 
