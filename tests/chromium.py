@@ -39,6 +39,9 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+CLOSED = "Canceled future for create_subshell_request"  # JupyterLab, of a connection for widgets that it closes itself
+
+
 def is_local(url: str) -> bool:
     parts = urlsplit(url)
     return parts.scheme in ("data", "blob", "about", "file") or parts.hostname in ("localhost", "127.0.0.1")
@@ -53,13 +56,17 @@ def opened(browser: Browser, **context_options) -> Iterator[tuple[Page, list[str
         if not is_local(url):
             outside.append(url)
 
+    def complain(text: str) -> None:
+        if CLOSED not in text:
+            errors.append(text)
+
     with browser.new_context(**context_options) as context:
         context.route("**/*", lambda route: route.continue_() if is_local(route.request.url) else route.abort())
         page = context.new_page()
         page.on("request", lambda request: note(request.url))
         page.on("websocket", lambda socket: note(socket.url))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(error.stack or str(error)))
+        page.on("console", lambda message: complain(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complain(error.stack or str(error)))
         yield page, outside, errors
 
 
