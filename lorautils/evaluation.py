@@ -78,10 +78,15 @@ def _generate(model: nn.Module, batch, max_new_tokens: int, pad: int) -> tuple[t
 
 @torch.inference_mode()
 def text_loss(model: nn.Module, tokenizer, text: str) -> tuple[float, int]:
-    """Return the mean cross-entropy (nats per token) of a text, and the number of tokens that were predicted."""
+    """Return the mean cross-entropy (nats per token) of a text, and the number of tokens that were predicted.
+
+    ValueError says that there is none to predict: the first token has nothing before it.
+    """
+    ids = tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
+    if ids.shape[1] < 2:
+        raise ValueError(f"the text is {text!r}, expected two tokens or more: give a longer one")
     was_training = model.training
     model.eval()
-    ids = tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
     loss = model(input_ids=ids, labels=ids).loss.item()
     model.train(was_training)
     return loss, ids.shape[1] - 1
@@ -110,8 +115,9 @@ def put_adapter(base: nn.Module, folder: Path, *, trained: bool = False) -> Peft
     try:
         tensors = read_weights(folder)  # PEFT would read a pickle where there is none
         model = PeftModel.from_pretrained(base, folder, is_trainable=trained)
-        known = get_peft_model_state_dict(model, save_embedding_layers=False)
-        if differences := sorted(known.keys() ^ tensors.keys()):  # of which PEFT warns at most
+        needed, known = (get_peft_model_state_dict(model, save_embedding_layers=more) for more in (False, True))
+        differences = sorted((needed.keys() - tensors.keys()) | (tensors.keys() - known.keys()))
+        if differences:  # of which PEFT warns at most
             raise ValueError(f"{len(differences)} tensors are missing or not in the model, such as {differences[0]}")
     except Exception as error:  # of many kinds: the files can hold anything
         raise OSError(

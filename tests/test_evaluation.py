@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from test_training import tiny_llama
 
 from lorautils import setup
 from lorautils.basemodel import load_tokenizer
-from lorautils.evaluation import answers_with_probability, evaluate, load_adapter
+from lorautils.evaluation import answers_with_probability, evaluate, load_adapter, put_adapter, text_loss
 from lorautils.tasks import cron
 
 
@@ -66,3 +67,20 @@ def test_the_probabilities_of_the_shipped_adapter():
     for prompt, answer in zip(prompts, answers, strict=True):
         exact = probability(model, ids_of(tokenizer, prompt), ids_of(tokenizer, answer.text + tokenizer.eos_token))
         assert answer.probability == pytest.approx(exact, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
+def test_an_adapter_that_peft_saved_with_weights_of_its_base_is_whole(name, tmp_path):
+    model = get_peft_model(
+        tiny_llama(seed=1), LoraConfig(r=2, target_modules=[name, "q_proj"], init_lora_weights=False)
+    )
+    model.save_pretrained(tmp_path)
+    again = put_adapter(tiny_llama(seed=1), tmp_path)
+    ids = torch.arange(5)[None]
+    torch.testing.assert_close(again.eval()(ids).logits, model.eval()(ids).logits)
+
+
+@pytest.mark.parametrize("text", ["", "a"])
+def test_a_text_with_no_token_to_predict_is_refused(text):
+    with pytest.raises(ValueError, match="two tokens or more"):
+        text_loss(tiny_llama(), load_tokenizer(), text)

@@ -285,6 +285,7 @@ def test_a_base_that_the_adapter_names_and_is_not_here(adapter, tmp_path, capsys
         (["nowhere"], "nowhere holds no adapter"),
         (["ADAPTER", "--to", "merged", "--type", "Q4_1"], "take F16 or F32"),
         (["ADAPTER", "--to", "merged", "--base", "x.gguf"], "--base is for"),
+        (["ADAPTER", "--base", "x.gguf", "--type", "Q8_0"], "--type is for a base that is written"),
         (["ADAPTER", "--output", "taken"], "taken is there already"),
         (["ADAPTER", "--output", "file"], "file is there already"),
     ],

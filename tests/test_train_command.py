@@ -133,6 +133,7 @@ def test_held_out_examples_are_measured_and_the_best_state_is_saved(tiny_model, 
         f"Next: lorautils evaluate FILE --adapter {best}, with a file of questions that it has not seen\n"
     )
     assert "need examples to measure on: add --held_out 0.1" in error(capsys, *arguments[:3], "--keep_best", "true")
+    assert "cron examples are made, and data names files" in error(capsys, *arguments[:3], "--examples", "9")
 
 
 def test_an_example_over_the_limit_ends_in_an_error_or_is_left_out_by_choice(tiny_model, capsys, tmp_path):  # noqa: F811

@@ -26,6 +26,8 @@ def run(options) -> int:
     """Write the folder and say what is in it."""
     if options.base and options.to != "gguf":
         raise ValueError("--base is for `--to gguf`, an adapter beside its base: leave it out")
+    if options.base and options.type != "F16":
+        raise ValueError("--type is for a base that is written, and --base names one that you have: leave one out")
     output = Path(options.output or f"{Path(options.adapter).resolve().name}-{options.to}")
     from lorautils.export import package
 

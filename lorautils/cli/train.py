@@ -122,6 +122,8 @@ def _check(options: Train) -> None:
             f"patience {options.patience} cannot end {options.epochs:g} epochs with a look after each: "
             "--held_out_steps 50 looks more often"
         )
+    if options.data is not None and options.examples != Train.examples:
+        raise ValueError("examples is how many cron examples are made, and data names files: leave one out")
     from lorautils.cli import targets
 
     count = processes()
