@@ -182,13 +182,14 @@ def disabled(model: nn.Module) -> Iterator[None]:
     layers = lora_layers(model).values()
     if any(layer.merged for layer in layers):
         raise ValueError("the model is merged, so that its base is not there to be used: unmerge first")
+    before = [layer.disabled for layer in layers]
     for layer in layers:
         layer.disabled = True
     try:
         yield
     finally:
-        for layer in layers:
-            layer.disabled = False
+        for layer, was_disabled in zip(layers, before, strict=True):
+            layer.disabled = was_disabled
 
 
 def save(model: nn.Module, folder: str | Path) -> None:

@@ -260,6 +260,8 @@ def train(
     one process, apart from dropout's masks. A model that `fully_shard` has sharded is trained without checkpoints.
     """
     _check(model, epochs, output_dir)
+    if save_steps and not output_dir:
+        raise ValueError(f"save_steps={save_steps} needs a folder to write to: give output_dir=")
     if (keep_best or held_out_steps or patience) and not held_out:
         raise ValueError(
             "keep_best, held_out_steps and patience need pairs to look at, not in training: give held_out="

@@ -201,6 +201,30 @@ def test_an_older_file_without_a_rope_base_means_ten_thousand(adapter, bases, tm
         package.check_base(tmp_path / "old.gguf", factors, config)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_modules": ["q_proj", "lm_head"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"modules_to_save": ["lm_head"]},
+        {"modules_to_save": ["embed_tokens"]},
+        {"trainable_token_indices": [5]},
+    ],
+    ids=str,
+)
+def test_an_embedding_and_a_head_that_were_one_part_where_the_adapter_changes_one(tmp_path, capsys, changes):
+    base = save_tiny(tmp_path / "tied", tie_word_embeddings=True)
+    folder, output = save_adapter(tmp_path / "adapter", base, **changes), tmp_path / "new"
+    refused = error(capsys, "export", str(folder), "--output", str(output))
+    assert "merge" in refused and not output.exists()
+    assert code("export", str(folder), "--to", "merged", "--type", "F32", "--output", str(output)) == 0
+    merged = AutoModelForCausalLM.from_pretrained(output, dtype="auto")
+    two = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)
+    ids = torch.arange(4, 40)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(merged(ids).logits, two(ids).logits, rtol=0, atol=1e-4)
+
+
 # The adapter ---------------------------------------------------------------------------------------------------------
 
 

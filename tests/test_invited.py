@@ -133,6 +133,7 @@ INVITED = [  # function, a bad argument, its call, what the sentence holds: the 
     ),
     ("train", "resume", lambda: trained(resume=True), ["got None", "needs the output_dir"]),
     ("train", "keep_best", lambda: trained(keep_best=True), ["keep_best", "give held_out="]),
+    ("train", "save_steps", lambda: trained(save_steps=2), ["save_steps=2", "give output_dir="]),
     ("train", "held_out_steps", lambda: trained(held_out_steps=2), ["held_out_steps", "give held_out="]),
     ("load_base_model", "no name", lambda: basemodel.load_base_model("./no where"), ["no where", "correct the name"]),
     ("load_tokenizer", "three parts", lambda: basemodel.load_tokenizer("a/b/c"), ["a/b/c", "correct the name"]),

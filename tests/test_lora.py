@@ -450,3 +450,11 @@ def test_disabling_ends_with_its_context_also_after_an_error():
     with pytest.raises(KeyError), lora.disabled(ours):
         raise KeyError
     assert not any(layer.disabled for layer in lora.lora_layers(ours).values())
+
+
+def test_disabling_within_disabling_ends_with_the_outer_one():
+    ours, _ = twins(llama(), target_modules=["q_proj"])
+    with lora.disabled(ours):
+        with lora.disabled(ours):
+            pass
+        assert all(layer.disabled for layer in lora.lora_layers(ours).values())

@@ -87,6 +87,14 @@ def test_a_failing_notebook_stays_as_it_was(course, capfd, source, told):
     assert source != "1 / 0" or "cell 'cell-1'" in error
 
 
+def test_a_file_that_is_no_notebook_loses_no_minutes_of_the_others(course, capfd):
+    write(course, "01_good", "x = 1")
+    (course / "notebooks" / "02_conflict.ipynb").write_text("<<<<<<< HEAD\n")
+    assert tool.main(["01_good", "02_conflict"]) == 1
+    assert "02_conflict FAILED, its file is unchanged; it is no notebook" in capfd.readouterr().err
+    assert "01_good" in json.loads(tool.RECORD.read_text())
+
+
 def test_a_cell_that_hangs_is_reported(course, monkeypatch):
     monkeypatch.setattr(tool, "CELL_TIMEOUT", 2)
     assert "cell 'cell-0'" in tool.execute(write(course, "03_hangs", "import time\ntime.sleep(60)"))

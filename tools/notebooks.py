@@ -83,7 +83,10 @@ def watch_memory(client: NotebookClient, done: threading.Event, peak: list[int])
 
 def execute(path: Path) -> dict | str:
     """Run one notebook from a fresh kernel and write it back clean; return what was measured, or what went wrong."""
-    nb = nbformat.read(path, as_version=4)
+    try:
+        nb = nbformat.read(path, as_version=4)
+    except ValueError as error:
+        return f"it is no notebook: {error}"
     for cell in (cell for cell in nb.cells if cell.cell_type == "code"):
         cell.execution_count = None  # a stored one would be taken for a cell of this run
     client = NotebookClient(

@@ -279,15 +279,15 @@ def _difference(got, expected):
     if kind(got) != kind(expected):
         return f"expected {kind(expected)}, got {kind(got)}"
     if same(_spelt_alike(got), _spelt_alike(expected)):
-        return "the words are right, their spelling is not: look at capitals and blanks"
+        return "the words are right, their spelling is not: look at capitals, blanks and marks"
     if _is_near(got, expected):
         return f"{show(got)} is near: write the formula, and let Python keep the digits"
     return f"{show(got)} is not it"
 
 
 def _spelt_alike(value):
-    """The leaves, their texts in small letters and without blanks around."""
-    return [leaf.casefold().strip() if isinstance(leaf, str) else leaf for leaf in flat(value)]
+    """The leaves, their texts in small letters and without blanks and marks around."""
+    return [leaf.casefold().strip(" \n.()") if isinstance(leaf, str) else leaf for leaf in flat(value)]
 
 
 def _is_near(got, expected):

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
-from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 import lorautils
 from lorautils import basemodel, evaluation, lora
@@ -122,9 +124,11 @@ def base_of(adapter: Path, given: str | None = None) -> str | None:
 def check_fits(factors: Factors, config: PretrainedConfig) -> None:
     """Raise ValueError unless every pair of factors has a linear layer of the model to change."""
     check_architecture(config)
+    if "lm_head" in factors and config.tie_word_embeddings:
+        raise ValueError(f"the adapter changes lm_head, which this model shares with its embedding: {MERGE}")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     for module, (b, a) in factors.items():
         found, layer = (b.shape[0], a.shape[1]), layers.get(module)
         expected = layer and (layer.out_features, layer.in_features)
@@ -258,10 +262,23 @@ def _beside(adapter: Path, name: str | None, kind: str, base: str | Path | None)
     return write
 
 
+def merge(model: PeftModel) -> PreTrainedModel:
+    """Merge an adapter into its base. Where it changes the embedding or the head, and the two are one, they part."""
+    base = model.get_base_model()
+    head = base.get_output_embeddings()
+    if any(isinstance(end, BaseTunerLayer) for end in (base.get_input_embeddings(), head)):
+        layer = getattr(head, "base_layer", head)
+        layer.weight = nn.Parameter(layer.weight.clone())
+    merged = model.merge_and_unload()
+    ends = merged.get_input_embeddings(), merged.get_output_embeddings()
+    merged.config.tie_word_embeddings = torch.equal(*(end.weight for end in ends))
+    return merged
+
+
 def _merged(adapter: Path, name: str | None, kind: str, to: str) -> Callable[[Path], None]:
     """Merge, in float32; return what writes the model."""
     model, tokenizer = evaluation.load_adapter(adapter, name)
-    merged = model.merge_and_unload()
+    merged = merge(model)
 
     def write(folder: Path) -> None:
         if to == "merged":
