@@ -30,7 +30,7 @@ DOCUMENTED = (ValueError, TypeError, OSError)
 HELP = re.compile(
     r"expected|must|need|only|at least|at most|one for each|\buse\b|write|call|try|give|pass|load|save|make|such as"
     r"|holds no|\bname (?:a|the)\b|bring|leave|put |known are|kinds are|one object a line|correct|exclude"
-    r"|the fields are|there:",
+    r"|the fields are|there:|\brename\b",
     re.IGNORECASE,
 )
 some = limits(derandomize=True, deadline=None, max_examples=150)
