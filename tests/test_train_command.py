@@ -510,6 +510,7 @@ def test_blind_pairs_are_written_judged_and_counted(tiny_model, capsys, tmp_path
     monkeypatch.setattr(evaluate, "_answers", lambda model, tokenizer, asked: said[model])
     written = tmp_path / "blind.jsonl"
     command = ["evaluate", data, "--against", str(tmp_path / "adapter"), "--blind", str(written)]
+    capsys.readouterr()  # a bar of transformers, of the model loaded above
     assert "leave one out" in error(capsys, *command, "--output", str(tmp_path / "answers"))
     assert main(command) == 0
     assert "39 pairs of answers that differ, of 40" in capsys.readouterr().out

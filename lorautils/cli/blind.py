@@ -53,7 +53,7 @@ def counted(path: Path) -> str:
     key = _key(key_of(path))
     if len(judged) != len(key["A"]):
         raise ValueError(
-            f"{path} has {len(judged)} pairs and its key {len(key['A'])}: judge the file as it was written"
+            f"{path} has {len(judged)} pairs and its key {len(key['A'])}: bring back the pairs as they were written"
         )
     wins = dict.fromkeys(key["models"], 0)
     for number, (line, a) in enumerate(zip(judged, key["A"], strict=True), start=1):
