@@ -43,7 +43,7 @@ test-long: .venv/.test ## the tests that are too long for every change, 15 minut
 test-browser: .venv/.test ## every notebook run to its end in a browser, about 40 minutes (NAMES="00_start_here" for some)
 	$(BIN)/python -m pytest -s -v $(or $(NAMES:%='tests/browser_all.py::test_whole[%]'),tests/browser_all.py)
 
-test-faults: .venv/.test ## a kill and a full disk at every write of conversion, training, saving and merging, 15 minutes
+test-faults: .venv/.test ## a kill and a full disk at every write of conversion, training, saving and merging, 4 minutes
 	LORAUTILS_TEST_FAULTS=1 $(BIN)/python -m pytest -rs tests/test_faults.py
 
 test-portable: .venv/.test ## the notebooks' outputs under other instruction sets, threads and seeds (NAMES=), 2 hours; resumable
