@@ -46,7 +46,7 @@ test-browser: .venv/.test ## every notebook run to its end in a browser, about 4
 test-faults: .venv/.test ## a kill and a full disk at every write of conversion, training, saving and merging, 4 minutes
 	LORAUTILS_TEST_FAULTS=1 $(BIN)/python -m pytest -rs tests/test_faults.py
 
-test-portable: .venv/.test ## the notebooks' outputs under other instruction sets, threads and seeds (NAMES=), 2 hours; resumable
+test-portable: .venv/.test ## the notebooks' outputs under other instruction sets, threads and seeds (NAMES=), 3 hours; resumable
 	$(BIN)/nox -s portable -- $(NAMES)
 
 test-repeat: .venv/.test ## `make test` five times in a row, beside two processes that keep two cores busy, about three hours
