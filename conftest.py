@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make nbval, whose `sanitize` sees every text it compares, compare `TolerantText`."""
+    """Make nbval, whose `sanitize` sees every text it compares, compare `TolerantText`; clear up after its kernels."""
     config.addinivalue_line("markers", "long(why): not for every `make test`; says how long, and what is left to it")
     exact = IPyNbCell.sanitize
 
@@ -38,3 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return TolerantText(text, cell.cell.metadata.get("tolerance")) if isinstance(text, str) else text
 
     IPyNbCell.sanitize = tolerant
+    if not hasattr(config, "workerinput"):  # nbval kills its kernels, which then leave what they wrote: 1.5 GB in all
+        pytests_own = tempfile.gettempdir()  # asked for before TMPDIR is set, so that `tmp_path` stays where it is
+        kernels = tempfile.TemporaryDirectory(prefix="lora-", dir=pytests_own, ignore_cleanup_errors=True)
+        os.environ["TMPDIR"] = kernels.name
+        config.add_cleanup(kernels.cleanup)
