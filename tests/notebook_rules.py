@@ -350,7 +350,7 @@ RULES = (
 
 # --- what rewritten notebooks keep to as well ---------------------------------------------------------------------
 
-CORE, WHOLE, APPENDIX = (80, 3500), (120, 5000), (20, 700)  # cells, words of Markdown
+CORE, WHOLE, APPENDIX = (80, 3300), (120, 4300), (20, 700)  # cells, words of Markdown
 BOOLEAN = re.compile(r"(?:(?:^|[\s:])(?:True|False)|: (?:True|False)\))\.?\s*$")
 IDENTITY = re.compile(r"\b(same|equals?|identical(ly)?|unchanged|bit for bit|one tensor)\b", re.IGNORECASE)
 THRESHOLD = re.compile(r"\b(at least|at most|more than|less than|above|below|between|within)\b")

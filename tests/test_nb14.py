@@ -40,6 +40,8 @@ def test_the_drawing_of_rows_counts_what_is_empty():
 
 def test_the_files_are_what_the_grammar_makes():
     assert {part: git_help.examples(part) for part in git_help.FILES} == {p: git_help.made(p) for p in git_help.FILES}
+    with pytest.raises(ValueError, match="expected one of train, validation, test, got 'valid'"):
+        git_help.examples("valid")
     data = rows.read([git_help.CHATS])
     assert len(data.rows) == 300
     first = git_help.conversations()[0]["conversations"]

@@ -32,12 +32,14 @@ class Example(NamedTuple):
 
 
 def examples(part: str) -> list[Example]:
-    """Read the rows of train, validation or test.
+    """Read the rows of train, validation or test; ValueError for another part.
 
     Example:
         >>> [len(examples(part)) for part in ("train", "validation", "test")]
         [800, 60, 84]
     """
+    if part not in FILES:
+        raise ValueError(f"expected one of {', '.join(FILES)}, got {part!r:.60}")
     lines = FILES[part].read_text(encoding="utf-8").splitlines()
     return [_example(json.loads(line)) for line in lines]
 
